@@ -1,0 +1,53 @@
+"""Arrays that remember how they were made: a reverse-mode autodiff engine on NumPy, and on CuPy where there is a GPU.
+
+Read autodiff.py first, then elementwise.py (a table of derivatives), then convolution.py.
+"""
+
+from tensor import methods as _methods  # noqa: F401  gives Tensor its operators and methods
+from tensor.autodiff import Tensor, broadcast_to, cast, detect_anomaly, enable_grad, grad, is_grad_enabled, no_grad
+from tensor.convolution import conv2d, conv_transpose2d
+from tensor.creation import default_generator, manual_seed, ones, rand, randn, zeros
+from tensor.elementwise import (
+    abs,
+    add,
+    clamp,
+    cos,
+    div,
+    eq,
+    erf,
+    exp,
+    ge,
+    gelu,
+    gt,
+    isfinite,
+    le,
+    leaky_relu,
+    log,
+    lt,
+    maximum,
+    minimum,
+    mul,
+    ne,
+    neg,
+    pow,
+    relu,
+    sigmoid,
+    sign,
+    silu,
+    sin,
+    softplus,
+    sqrt,
+    square,
+    sub,
+    tanh,
+    where,
+)
+from tensor.normalization import batch_norm, group_norm, instance_norm, layer_norm
+from tensor.parallel import get_num_threads, set_num_threads
+from tensor.pooling import avg_pool2d, embedding, max_pool2d, upsample_nearest
+from tensor.products import matmul
+from tensor.reductions import argmax, log_softmax, logsumexp, max, mean, min, softmax, sum, var
+from tensor.shaping import cat, chunk, expand, flatten, flip, getitem, narrow, pad, permute, reshape, squeeze, stack
+from tensor.shaping import transpose, unsqueeze
+
+__all__ = [name for name in dir() if not name.startswith("_")]

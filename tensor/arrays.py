@@ -1,0 +1,95 @@
+"""Where arrays live: NumPy's on the CPU, CuPy's on a GPU, and the same code for both.
+
+An op never names NumPy: it asks its input for the array module, `xp = array_module(x)`. CuPy is imported when the first
+tensor goes to a GPU, and not before.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+Array = Any
+"""A raw array (`numpy.ndarray` or `cupy.ndarray`); in an op's signature: a Tensor for the caller, its array inside."""
+
+
+def array_module(x: Array) -> ModuleType:
+    """The module that computes with `x`: cupy for arrays on a GPU, numpy for all else."""
+    return np if isinstance(x, (np.ndarray, np.generic)) else sys.modules.get("cupy", np)
+
+
+def import_cupy() -> ModuleType:
+    """CuPy with a GPU that answers, or a RuntimeError that says what is missing."""
+    try:
+        import cupy
+    except ImportError as error:
+        raise RuntimeError(
+            "device 'cuda' needs CuPy: pip install 'minigen[cuda12]' or 'minigen[cuda13]', after your CUDA version"
+        ) from error
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise RuntimeError(f"device 'cuda': CuPy is installed but finds no usable GPU ({error})") from error
+    if count == 0:
+        raise RuntimeError("device 'cuda': CuPy is installed but finds no GPU")
+    return cupy
+
+
+def parse_device(device: str) -> tuple[str, int]:
+    """`"cpu"`, `"cuda"` or `"cuda:1"` as (kind, index). ValueError for anything else."""
+    kind, _, index = str(device).partition(":")
+    if kind not in ("cpu", "cuda") or (index and not index.isdigit()) or (kind == "cpu" and index):
+        raise ValueError(f"unknown device {device!r}: expected 'cpu', 'cuda' or 'cuda:N'")
+    return kind, int(index or 0)
+
+
+def device_of(x: Array) -> str:
+    """The name of the device that holds `x`: `"cpu"` or `"cuda:N"`."""
+    return "cpu" if isinstance(x, (np.ndarray, np.generic)) else f"cuda:{x.device.id}"
+
+
+def to_device(x: Array, device: str) -> Array:
+    """`x` on `device`; the array itself if it is there already. Memory order is kept."""
+    kind, index = parse_device(device)
+    if kind == "cpu":
+        return x if isinstance(x, (np.ndarray, np.generic)) else x.get(order="A")
+    cupy = import_cupy()
+    if index >= cupy.cuda.runtime.getDeviceCount():
+        raise RuntimeError(f"device {device!r}: there are only {cupy.cuda.runtime.getDeviceCount()} GPUs")
+    with cupy.cuda.Device(index):
+        return cupy.asarray(x, order="K")
+
+
+def freeze(x: Array) -> Array:
+    """Make a NumPy array read-only. CuPy has no such flag; there the rule rests on nobody writing."""
+    if type(x) is np.ndarray:
+        x.setflags(False)
+    return x
+
+
+@functools.cache
+def _divisor(n: int, limit: int) -> int:
+    """The largest divisor of n up to a limit."""
+    return next(t for t in range(max(1, min(n, limit)), 0, -1) if n % t == 0)
+
+
+def in_long_rows(x: Array, vectors: Array) -> tuple[Array, Array]:
+    """x (b, M, C) as (b, M / t, t C) and vectors (b, C) as (b, 1, t C), for arithmetic that broadcasts over M.
+
+    NumPy calls its inner loop once per broadcast row: rows of a few hundred elements need t times fewer calls.
+    """
+    b, M, C = x.shape
+    t = _divisor(M, 512 // max(1, C))
+    rows = array_module(x).broadcast_to(vectors[:, None], (len(vectors), t, C)).reshape(len(vectors), 1, t * C)
+    return x.reshape(b, M // t, t * C), rows
+
+
+def check_indices(index: Array, size: int, op: str, what: str = "index") -> None:
+    """IndexError if an integer array leaves [-size, size): CuPy would wrap it round without a word."""
+    if index.size and (int(index.min()) < -size or int(index.max()) >= size):
+        worst = int(index.max()) if int(index.max()) >= size else int(index.min())
+        raise IndexError(f"{op}: {what} {worst} is out of range for size {size}")

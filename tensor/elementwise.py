@@ -1,0 +1,300 @@
+"""Ops that work element by element, as a table of derivatives. Shapes broadcast; the engine undoes it in the gradients."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tensor.arrays import Array, array_module
+from tensor.autodiff import Tensor, fast, op
+from tensor.parallel import map_blocks
+
+# Arithmetic
+
+
+@op(a=lambda g: g, b=lambda g: g)
+def add(a: Array, b: Array) -> Tensor:
+    """a + b"""
+    return a + b
+
+
+@op(a=lambda g: g, b=lambda g: -g)
+def sub(a: Array, b: Array) -> Tensor:
+    """a - b"""
+    return a - b
+
+
+@op(a=lambda g, b: g * b, b=lambda g, a: g * a)
+def mul(a: Array, b: Array) -> Tensor:
+    """a * b"""
+    return a * b
+
+
+@op(a=lambda g, b: g / b, b=lambda g, y, b: -g * y / b)
+def div(a: Array, b: Array) -> Tensor:
+    """a / b"""
+    return a / b
+
+
+@op(x=lambda g: -g)
+def neg(x: Array) -> Tensor:
+    """-x"""
+    return -x
+
+
+def _pow_base(g, a, b):
+    if isinstance(b, (int, float)):
+        return g * (b * a ** (b - 1)) if b else g * 0.0
+    return g * where(b == 0, 0.0, b * a ** where(b == 0, 1.0, b - 1.0))
+
+
+@op(a=_pow_base, b=lambda g, y, a: g * y * log(where(a > 0, a, 1.0)))
+def pow(a: Array, b: Array) -> Tensor:
+    """a ** b. The derivative with respect to b is log(a) a ** b where a > 0, and is taken as 0 elsewhere."""
+    return a**b
+
+
+# Powers, exponentials, circles
+
+
+@op(x=lambda g, y: g * y)
+def exp(x: Array) -> Tensor:
+    """e ** x"""
+    return array_module(x).exp(x)
+
+
+@op(x=lambda g, x: g / x)
+def log(x: Array) -> Tensor:
+    """The natural logarithm."""
+    return array_module(x).log(x)
+
+
+@op(x=lambda g, y: g / (2.0 * y))
+def sqrt(x: Array) -> Tensor:
+    """The square root."""
+    return array_module(x).sqrt(x)
+
+
+@op(x=lambda g, x: 2.0 * g * x)
+def square(x: Array) -> Tensor:
+    """x * x"""
+    return x * x
+
+
+@op(x=lambda g, x: g * cos(x))
+def sin(x: Array) -> Tensor:
+    """The sine."""
+    return array_module(x).sin(x)
+
+
+@op(x=lambda g, x: -g * sin(x))
+def cos(x: Array) -> Tensor:
+    """The cosine."""
+    return array_module(x).cos(x)
+
+
+@op(x=lambda g, y: g * (1.0 - y * y))
+def tanh(x: Array) -> Tensor:
+    """The hyperbolic tangent."""
+    return array_module(x).tanh(x)
+
+
+@op(x=lambda g, x: g * (2 / math.sqrt(math.pi)) * exp(-x * x))
+def erf(x: Array) -> Tensor:
+    """The error function: 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x. On the CPU at Python's speed."""
+    if array_module(x) is np:
+        return np.vectorize(math.erf, otypes=[x.dtype])(x)
+    from cupyx.scipy.special import erf as cupy_erf
+
+    return cupy_erf(x)
+
+
+# Activations
+
+
+@op(x=lambda g, y: g * y * (1.0 - y))
+def sigmoid(x: Array) -> Tensor:
+    """1 / (1 + exp(-x))"""
+    y = array_module(x).empty_like(x)
+    map_blocks(lambda rows: _sigmoid_into(y[rows], x[rows]), x, 2)
+    return y
+
+
+def _sigmoid_into(out: Array, x: Array) -> Array:
+    xp = array_module(x)
+    with np.errstate(over="ignore"):  # exp(-x) may become inf, and 1 / inf is the right answer
+        xp.exp(xp.negative(x, out=out), out=out)
+    out += 1.0
+    return xp.reciprocal(out, out=out)
+
+
+@op(x=lambda g, x: g * sigmoid(x))
+def softplus(x: Array) -> Tensor:
+    """log(1 + exp(x)), without overflow."""
+    return array_module(x).logaddexp(x, x.dtype.type(0))
+
+
+@op(x=lambda g, y: g * (y > 0))
+def relu(x: Array) -> Tensor:
+    """max(x, 0); the derivative at 0 is taken as 0."""
+    return array_module(x).maximum(x, 0)
+
+
+@op(x=lambda g, x, negative_slope: g * _slope(x, negative_slope))
+def leaky_relu(x: Array, negative_slope: float = 0.01) -> Tensor:
+    """x where x > 0, else negative_slope * x."""
+    return x * _slope(x, negative_slope)
+
+
+@op()
+def _slope(x: Array, negative_slope: float) -> Tensor:
+    slope = (x > 0).astype(x.dtype)
+    slope *= 1 - negative_slope
+    slope += negative_slope
+    return slope
+
+
+def _silu_vjp_kernel(g: Array, x: Array) -> Array:
+    out = array_module(x).empty_like(x)
+
+    def kernel(rows) -> None:
+        s = _sigmoid_into(out[rows], x[rows])
+        y = x[rows] * s
+        y -= y * s
+        s += y
+        s *= g[rows]
+
+    map_blocks(kernel, x, 5)
+    return out
+
+
+@fast(_silu_vjp_kernel)
+def _silu_vjp(g, x):
+    s = sigmoid(x)
+    return g * (s + x * s * (1.0 - s))
+
+
+@op(x=_silu_vjp)
+def silu(x: Array) -> Tensor:
+    """x * sigmoid(x), also called swish (Ramachandran et al. 2017)."""
+    y = array_module(x).empty_like(x)
+
+    def kernel(rows) -> None:
+        s = _sigmoid_into(y[rows], x[rows])
+        s *= x[rows]
+
+    map_blocks(kernel, x, 2)
+    return y
+
+
+def gelu(x, approximate: str = "none") -> Tensor:
+    """x * Phi(x) with the Gaussian distribution function Phi (Hendrycks & Gimpel 2016).
+
+    `approximate="none"` uses erf, which NumPy lacks: exact but slow on the CPU. `"tanh"` is their fast approximation.
+    """
+    if approximate == "none":
+        return 0.5 * x * (1.0 + erf(x * math.sqrt(0.5)))
+    if approximate == "tanh":
+        return 0.5 * x * (1.0 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    raise ValueError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
+
+
+# Kinks: where a derivative jumps, ties share the gradient equally
+
+
+@op(x=lambda g, x: g * sign(x))
+def abs(x: Array) -> Tensor:
+    """|x|; the derivative at 0 is taken as 0."""
+    return array_module(x).abs(x)
+
+
+@op()
+def sign(x: Array) -> Tensor:
+    """-1, 0 or 1. Constant between its jumps, so it has no gradient."""
+    return array_module(x).sign(x)
+
+
+def _share(g, a, b):
+    """The part of g that belongs to a in max(a, b): all, half at a tie, or nothing."""
+    return 0.5 * (g * (a > b) + g * (a >= b))
+
+
+@op(a=lambda g, a, b: _share(g, a, b), b=lambda g, a, b: _share(g, b, a))
+def maximum(a: Array, b: Array) -> Tensor:
+    """The larger of a and b; at a tie each gets half of the gradient."""
+    return _module(a, b).maximum(a, b)
+
+
+@op(a=lambda g, a, b: _share(g, b, a), b=lambda g, a, b: _share(g, a, b))
+def minimum(a: Array, b: Array) -> Tensor:
+    """The smaller of a and b; at a tie each gets half of the gradient."""
+    return _module(a, b).minimum(a, b)
+
+
+def _clamp_vjp(g, x, min, max):
+    g = g if min is None else g * (x >= min)
+    return g if max is None else g * (x <= max)
+
+
+@op(x=_clamp_vjp)
+def clamp(x: Array, min: float | None = None, max: float | None = None) -> Tensor:
+    """x limited to [min, max]; the gradient passes where x lies inside, bounds included."""
+    if min is None and max is None:
+        raise ValueError("clamp: give min, max or both")
+    return array_module(x).clip(x, min, max)
+
+
+@op(a=lambda g, condition: where(condition, g, 0.0), b=lambda g, condition: where(condition, 0.0, g))
+def where(condition: Array, a: Array, b: Array) -> Tensor:
+    """a where the condition holds, b elsewhere."""
+    return _module(condition, a, b).where(condition, a, b)
+
+
+def _module(*operands):
+    return array_module(next((a for a in operands if hasattr(a, "dtype")), None))
+
+
+# Comparisons: tensors of bool, without a gradient
+
+
+@op()
+def lt(a: Array, b: Array) -> Tensor:
+    """a < b"""
+    return a < b
+
+
+@op()
+def le(a: Array, b: Array) -> Tensor:
+    """a <= b"""
+    return a <= b
+
+
+@op()
+def gt(a: Array, b: Array) -> Tensor:
+    """a > b"""
+    return a > b
+
+
+@op()
+def ge(a: Array, b: Array) -> Tensor:
+    """a >= b"""
+    return a >= b
+
+
+@op()
+def eq(a: Array, b: Array) -> Tensor:
+    """a == b"""
+    return a == b
+
+
+@op()
+def ne(a: Array, b: Array) -> Tensor:
+    """a != b"""
+    return a != b
+
+
+@op()
+def isfinite(x: Array) -> Tensor:
+    """True where x is neither infinite nor NaN."""
+    return array_module(x).isfinite(x)

@@ -1,0 +1,60 @@
+"""The ops as operators and methods of Tensor, under PyTorch's names."""
+
+from __future__ import annotations
+
+from tensor import elementwise, products, reductions, shaping
+from tensor.arrays import Array, device_of, to_device
+from tensor.autodiff import Tensor, cast, op
+
+
+@op(x=lambda g, device, source: _transfer(g, source, device))
+def _transfer(x: Array, device: str, source: str) -> Tensor:
+    return to_device(x, device)
+
+
+def to(x: Tensor, device_or_dtype) -> Tensor:
+    """x on a device ("cpu", "cuda", "cuda:1") or in a dtype; x itself if nothing changes. Gradients travel back."""
+    if isinstance(device_or_dtype, str) and not device_or_dtype.startswith("float"):
+        moved = to_device(x.data, device_or_dtype)
+        return x if moved is x.data else _transfer(x, device_or_dtype, x.device)
+    return x if x.dtype == device_or_dtype else cast(x, device_or_dtype)
+
+
+def _reflected(function):
+    return lambda b, a: function(a, b)
+
+
+def _spread(function):
+    """f(x, (2, 3)) as a method that also takes x.f(2, 3)."""
+    return lambda x, *sizes: function(x, tuple(sizes[0]) if sizes and isinstance(sizes[0], (tuple, list)) else sizes)
+
+
+OPERATORS = {
+    "add": elementwise.add,
+    "sub": elementwise.sub,
+    "mul": elementwise.mul,
+    "truediv": elementwise.div,
+    "pow": elementwise.pow,
+    "matmul": products.matmul,
+}
+for name, function in OPERATORS.items():
+    setattr(Tensor, f"__{name}__", function)
+    setattr(Tensor, f"__r{name}__", _reflected(function))
+
+for name in ("neg", "abs", "lt", "le", "gt", "ge", "eq", "ne"):
+    setattr(Tensor, f"__{name}__", getattr(elementwise, name))
+setattr(Tensor, "__hash__", object.__hash__)
+setattr(Tensor, "__getitem__", shaping.getitem)
+
+METHODS = {
+    elementwise: "exp log sqrt square sin cos tanh erf sigmoid relu abs sign clamp maximum minimum isfinite",
+    reductions: "sum mean var max min argmax logsumexp softmax log_softmax",
+    shaping: "transpose flatten squeeze unsqueeze narrow chunk flip",
+    products: "matmul",
+}
+for module, names in METHODS.items():
+    for name in names.split():
+        setattr(Tensor, name, getattr(module, name))
+for name in ("reshape", "permute", "expand"):
+    setattr(Tensor, name, _spread(getattr(shaping, name)))
+setattr(Tensor, "to", to)

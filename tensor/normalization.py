@@ -1,0 +1,184 @@
+"""Normalisation: one op behind group, instance, layer and batch norm.
+
+All four see their input as (B, M, C) with the C channels in G groups. They standardise each group of each of the B items
+over its M rows and C / G channels, and then scale and shift each channel:
+
+    group norm       B images     M pixels            G groups
+    instance norm    B images     M pixels            G = C
+    layer norm       B vectors    M = 1               G = 1
+    batch norm       B = 1        M images x pixels   G = C
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tensor.arrays import Array, array_module, in_long_rows
+from tensor.autodiff import Tensor, fast, no_grad, op
+from tensor.elementwise import square
+from tensor.parallel import map_blocks
+from tensor.reductions import mean, sum
+from tensor.shaping import permute, reshape
+
+# On raw arrays, for a block x (b, M, C)
+
+
+def _over_rows(x: Array) -> Array:
+    """Summed over M, (b, C): as a matrix product, several times faster than NumPy's sum."""
+    return (array_module(x).ones((1, x.shape[1]), x.dtype) @ x)[:, 0]
+
+
+def _group_means(sums: Array, M: int, groups: int) -> Array:
+    """Sums over M rows (b, C) as means over whole groups, each in the place of every channel of its group."""
+    b, C = sums.shape
+    means = sums.reshape(b, groups, -1).sum(2, keepdims=True) / (M * C // groups)
+    return array_module(sums).broadcast_to(means, (b, groups, C // groups)).reshape(b, C)
+
+
+def _combine(ufunc, x: Array, vectors: Array, out: Array) -> None:
+    """out = ufunc(x, vectors) with vectors (b, C) broadcast over the rows."""
+    rows, vectors = in_long_rows(x, vectors)
+    ufunc(rows, vectors, out=out.reshape(rows.shape))
+
+
+def _centre(x: Array, groups: int, eps: float, out: Array, scratch: Array) -> Array:
+    """Write x less its group means to `out` and return 1 / sqrt(variance + eps), (b, C).
+
+    The variance is the mean square of the centred values: E[x^2] - E[x]^2 would cancel.
+    """
+    xp = array_module(x)
+    _combine(xp.subtract, x, _group_means(_over_rows(x), x.shape[1], groups), out)
+    variance = _group_means(_over_rows(xp.multiply(out, out, out=scratch)), x.shape[1], groups)
+    return 1.0 / xp.sqrt(variance + eps)
+
+
+def _normalize_vjp_kernel(g: Array, x: Array, weight: Array, groups: int, eps: float) -> tuple[Array, Array, Array]:
+    xp, M = array_module(x), x.shape[1]
+    gx = xp.empty(x.shape, x.dtype)
+
+    def kernel(rows) -> tuple[Array, Array]:
+        block, gy, out = xp.ascontiguousarray(x[rows]), xp.ascontiguousarray(g[rows]), gx[rows]
+        scratch = xp.empty_like(block)
+        rstd = _centre(block, groups, eps, out, scratch)
+        g_sum, gx_sum = _over_rows(gy), _over_rows(xp.multiply(gy, out, out=scratch))
+        _combine(xp.multiply, out, -(rstd**3) * _group_means(gx_sum * weight, M, groups), out)
+        _combine(xp.subtract, out, rstd * _group_means(g_sum * weight, M, groups), out)
+        _combine(xp.multiply, gy, rstd * weight, scratch)
+        out += scratch
+        return (gx_sum * rstd).sum(0), g_sum.sum(0)
+
+    parts = map_blocks(kernel, x, 4)
+    g_weight, g_bias = (xp.stack(column).sum(0) for column in zip(*parts))
+    return gx, g_weight, g_bias
+
+
+# As ops
+
+
+@fast(_normalize_vjp_kernel)
+def _normalize_vjp(g, x, weight, groups, eps):
+    """With h = (x - mean) / std and gh = g weight:  gx = (gh - mean(gh) - h mean(gh h)) / std."""
+    B, M, C = x.shape
+    split, over = (B, M, groups, C // groups), (1, 3)
+    centred = reshape(x, split) - mean(reshape(x, split), over, True)
+    rstd = (mean(square(centred), over, True) + eps) ** -0.5
+    h, gh = centred * rstd, reshape(g * weight, split)
+    gx = rstd * (gh - mean(gh, over, True) - h * mean(gh * h, over, True))
+    return reshape(gx, x.shape), sum(g * reshape(h, x.shape), (0, 1)), sum(g, (0, 1))
+
+
+@op(joint=("x weight bias", _normalize_vjp))
+def normalize(x: Array, weight: Array, bias: Array, groups: int, eps: float) -> Tensor:
+    """x (B, M, C) standardised over M and the channels of each group, times weight (C,), plus bias (C,)."""
+    xp = array_module(x)
+    y = xp.empty(x.shape, x.dtype)
+
+    def kernel(rows) -> None:
+        block, out = xp.ascontiguousarray(x[rows]), y[rows]
+        rstd = _centre(block, groups, eps, out, xp.empty_like(block))
+        _combine(xp.multiply, out, rstd * weight, out)
+        _combine(xp.add, out, xp.broadcast_to(bias, rstd.shape), out)
+
+    map_blocks(kernel, x, 3)
+    return y
+
+
+# PyTorch's names
+
+
+def _affine(name: str, x, weight, bias, channels: int):
+    """weight and bias, or ones and zeros in their place."""
+    xp = array_module(x.data if isinstance(x, Tensor) else x)
+    for label, vector in (("weight", weight), ("bias", bias)):
+        if vector is not None and tuple(vector.shape) != (channels,):
+            raise ValueError(f"{name}: {label} has shape {tuple(vector.shape)}, expected ({channels},)")
+    return (
+        xp.ones(channels, x.dtype) if weight is None else weight,
+        xp.zeros(channels, x.dtype) if bias is None else bias,
+    )
+
+
+def group_norm(x, num_groups: int, weight=None, bias=None, eps: float = 1e-5) -> Tensor:
+    """Normalise each image over its pixels and each group of channels (Wu & He 2018). x is (N, C, ...)."""
+    N, C, *size = x.shape
+    if num_groups < 1 or C % num_groups:
+        raise ValueError(f"group_norm: {C} channels cannot be split into {num_groups} groups")
+    weight, bias = _affine("group_norm", x, weight, bias, C)
+    last = permute(x, (0, *range(2, x.ndim), 1))
+    y = normalize(reshape(last, (N, math.prod(size), C)), weight, bias, num_groups, eps)
+    return permute(reshape(y, last.shape), (0, x.ndim - 1, *range(1, x.ndim - 1)))
+
+
+def instance_norm(x, weight=None, bias=None, eps: float = 1e-5) -> Tensor:
+    """Normalise each channel of each image over its pixels (Ulyanov et al. 2016). x is (N, C, ...)."""
+    if math.prod(x.shape[2:]) < 2:
+        raise ValueError(f"instance_norm: {tuple(x.shape)} has one pixel per channel, whose variance is always 0")
+    return group_norm(x, x.shape[1], weight, bias, eps)
+
+
+def layer_norm(x, normalized_shape: int | tuple[int, ...], weight=None, bias=None, eps: float = 1e-5) -> Tensor:
+    """Normalise over the last dimensions, which must be `normalized_shape` (Ba et al. 2016)."""
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if tuple(x.shape[x.ndim - len(shape) :]) != shape:
+        raise ValueError(f"layer_norm: the last dimensions of {tuple(x.shape)} are not {shape}")
+    features = math.prod(shape)
+    flat = [v if v is None else reshape(v, (features,)) for v in (weight, bias)]
+    y = normalize(reshape(x, (-1, 1, features)), *_affine("layer_norm", x, *flat, features), 1, eps)
+    return reshape(y, x.shape)
+
+
+def batch_norm(
+    x, running_mean=None, running_var=None, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
+) -> Tensor:
+    """Normalise each channel over the batch and its pixels (Ioffe & Szegedy 2015). x is (N, C, ...).
+
+    When training, the batch's own statistics are used, gradients flow through them, and running_mean and running_var
+    (unbiased) move towards them by `momentum`. Otherwise the running statistics are used as constants.
+    """
+    C = x.shape[1]
+    weight, bias = _affine("batch_norm", x, weight, bias, C)
+    if not training:
+        if running_mean is None or running_var is None:
+            raise ValueError("batch_norm: without training=True it needs running_mean and running_var")
+        scale = weight * (running_var + eps) ** -0.5
+        across = (1, C) + (1,) * (x.ndim - 2)
+        return x * reshape(scale, across) + reshape(bias - running_mean * scale, across)
+    rows = x.shape[0] * math.prod(x.shape[2:])
+    if rows < 2:
+        raise ValueError(f"batch_norm: training needs more than one value per channel, got {tuple(x.shape)}")
+    last = permute(x, (0, *range(2, x.ndim), 1))
+    flat = reshape(last, (1, rows, C))
+    if running_mean is not None:
+        _update_running(running_mean, running_var, flat, momentum)
+    y = normalize(flat, weight, bias, C, eps)
+    return permute(reshape(y, last.shape), (0, x.ndim - 1, *range(1, x.ndim - 1)))
+
+
+@no_grad()
+def _update_running(running_mean: Tensor, running_var: Tensor, x, momentum: float) -> None:
+    centre = mean(x, (0, 1))
+    variance = sum(square(x - centre), (0, 1)) / (x.shape[1] - 1)
+    running_mean.copy_((1 - momentum) * running_mean + momentum * centre)
+    running_var.copy_((1 - momentum) * running_var + momentum * variance)

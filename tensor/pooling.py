@@ -1,0 +1,80 @@
+"""Pooling, upsampling and look-up tables."""
+
+from __future__ import annotations
+
+from tensor.arrays import Array, array_module, check_indices
+from tensor.autodiff import Tensor, op
+from tensor.convolution import Geometry, as_pair, conv2d
+from tensor.shaping import _gather, expand, permute, reshape
+
+
+@op()
+def _argmax_in_windows(x: Array, kernel: tuple[int, int], geometry: Geometry) -> Tensor:
+    """For x (P, H, W): the index, in H W, of the first largest pixel in each window, (P, H', W')."""
+    xp = array_module(x)
+    (kh, kw), ((sh, sw), (ph, pw), _) = kernel, geometry
+    P, H, W = x.shape
+    h, w = geometry.output_size((H, W), kernel)
+    x = xp.pad(x, ((0, 0), (ph, ph), (pw, pw)), constant_values=-xp.inf)
+    a, b, c = x.strides
+    windows = xp.lib.stride_tricks.as_strided(x, (P, h, w, kh, kw), (a, b * sh, c * sw, b, c))
+    best = windows.reshape(P, h, w, kh * kw).argmax(3)
+    row = best // kw + (xp.arange(h) * sh - ph)[:, None]
+    return row * W + best % kw + xp.arange(w) * sw - pw
+
+
+def _geometry(name: str, x, kernel_size, stride, padding) -> tuple[tuple[int, int], Geometry]:
+    kernel = as_pair(kernel_size, "kernel_size", 1)
+    geometry = Geometry(as_pair(stride or kernel, "stride", 1), as_pair(padding, "padding", 0), (1, 1))
+    if len(x.shape) != 4:
+        raise ValueError(f"{name}: expected x (N, C, H, W), got {tuple(x.shape)}")
+    if any(2 * p > k for p, k in zip(geometry.padding, kernel)):
+        raise ValueError(f"{name}: padding {geometry.padding} is more than half of the kernel {kernel}")
+    if min(geometry.output_size(x.shape[2:], kernel)) < 1:
+        raise ValueError(f"{name}: the kernel {kernel} is larger than the padded image {tuple(x.shape[2:])}")
+    return kernel, geometry
+
+
+def max_pool2d(x, kernel_size, stride=None, padding=0) -> Tensor:
+    """The largest pixel in each window of x (N, C, H, W). The stride is the kernel size unless given.
+
+    The gradient goes to the pixel that was taken, the first of equal ones.
+    """
+    kernel, geometry = _geometry("max_pool2d", x, kernel_size, stride, padding)
+    N, C, H, W = x.shape
+    flat = reshape(x, (N * C, H, W))
+    best = _argmax_in_windows(flat, kernel, geometry)
+    best = best.data if isinstance(best, Tensor) else best
+    planes = array_module(best).arange(N * C)[:, None, None]
+    y = _gather(reshape(flat, (N * C, H * W)), (planes, best))
+    return reshape(y, (N, C, *best.shape[1:]))
+
+
+def avg_pool2d(x, kernel_size, stride=None, padding=0) -> Tensor:
+    """The mean of each window of x (N, C, H, W), zeros of the padding included: a convolution with a constant kernel."""
+    kernel, geometry = _geometry("avg_pool2d", x, kernel_size, stride, padding)
+    N, C, H, W = x.shape
+    weight = array_module(x.data if isinstance(x, Tensor) else x).full(
+        (1, 1, *kernel), 1 / (kernel[0] * kernel[1]), x.dtype
+    )
+    y = conv2d(reshape(x, (N * C, 1, H, W)), weight, None, geometry.stride, geometry.padding)
+    return reshape(y, (N, C, *y.shape[2:]))
+
+
+def upsample_nearest(x, scale_factor) -> Tensor:
+    """Each pixel of x (N, C, H, W) repeated `scale_factor` (an integer or (height, width)) times."""
+    sh, sw = as_pair(scale_factor, "scale_factor", 1)
+    N, C, H, W = x.shape
+    last = reshape(permute(x, (0, 2, 3, 1)), (N, H, 1, W, 1, C))
+    return permute(reshape(expand(last, (N, H, sh, W, sw, C)), (N, H * sh, W * sw, C)), (0, 3, 1, 2))
+
+
+def embedding(indices, weight) -> Tensor:
+    """Row indices[...] of the table weight (rows, features). An index out of range raises IndexError on every device."""
+    indices = indices.data if isinstance(indices, Tensor) else array_module(weight.data).asarray(indices)
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"embedding: indices must be integers, got {indices.dtype}")
+    if indices.size and int(indices.min()) < 0:
+        raise IndexError(f"embedding: index {int(indices.min())} is negative")
+    check_indices(indices, weight.shape[0], "embedding")
+    return _gather(weight, (indices,))

@@ -1,0 +1,26 @@
+"""Matrix products."""
+
+from __future__ import annotations
+
+from tensor.arrays import Array
+from tensor.autodiff import Tensor, op
+from tensor.shaping import reshape, transpose
+
+
+@op(a=lambda g, b: _matmul(g, transpose(b, -1, -2)), b=lambda g, a: _matmul(transpose(a, -1, -2), g))
+def _matmul(a: Array, b: Array) -> Tensor:
+    return a @ b
+
+
+def matmul(a, b) -> Tensor:
+    """The matrix product of the last two dimensions; the others are batches and broadcast.
+
+    A 1-d argument is a row on the left and a column on the right, and its dimension disappears, as in PyTorch.
+    """
+    a_shape, b_shape = a.shape, b.shape
+    if not a_shape or not b_shape or a_shape[-1] != b_shape[-2 if len(b_shape) > 1 else 0]:
+        raise ValueError(f"matmul: the last dimension of {a_shape} must equal the last but one of {b_shape}")
+    y = _matmul(a if len(a_shape) > 1 else reshape(a, (1, -1)), b if len(b_shape) > 1 else reshape(b, (-1, 1)))
+    if len(a_shape) == 1 or len(b_shape) == 1:
+        y = reshape(y, y.shape[:-2] + a_shape[-2:-1] + (b_shape[-1:] if len(b_shape) > 1 else ()))
+    return y

@@ -1,0 +1,108 @@
+"""Ops that reduce dimensions: sums, means, extrema, and the softmax family."""
+
+from __future__ import annotations
+
+import builtins
+import math
+
+from tensor.arrays import Array, array_module
+from tensor.autodiff import Tensor, op
+from tensor.elementwise import exp, eq, square
+from tensor.shaping import reshape
+
+Dim = int | tuple[int, ...] | None
+"""Dimensions to reduce: one, several, or None for all."""
+
+
+def _axes(dim: Dim, ndim: int, op: str) -> tuple[int, ...]:
+    """`dim` as a tuple of distinct axes in 0..ndim-1."""
+    dims = range(ndim) if dim is None else (dim,) if isinstance(dim, int) else dim
+    wrong = [d for d in dims if not -ndim <= d < builtins.max(ndim, 1)]
+    if wrong:
+        raise IndexError(f"{op}: dim {wrong[0]} is out of range for a tensor with {ndim} dimensions")
+    axes = tuple(d % ndim for d in dims) if ndim else ()
+    if len(set(axes)) < len(axes):
+        raise ValueError(f"{op}: dim {dim} names a dimension twice")
+    return axes
+
+
+def _unreduced(g, x_shape: tuple[int, ...], dim: Dim):
+    """Give back to `g`, with length 1, the dimensions that a reduction took away."""
+    axes = _axes(dim, len(x_shape), "reduction")
+    return reshape(g, tuple(1 if k in axes else n for k, n in enumerate(x_shape)))
+
+
+def _count(x_shape: tuple[int, ...], dim: Dim) -> int:
+    return math.prod(x_shape[k] for k in _axes(dim, len(x_shape), "reduction"))
+
+
+@op(x=lambda g, x_shape, dim: _unreduced(g, x_shape, dim))
+def sum(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
+    """The sum over `dim`."""
+    return x.sum(_axes(dim, x.ndim, "sum"), keepdims=keepdim)
+
+
+@op(x=lambda g, x_shape, dim: _unreduced(g, x_shape, dim) / _count(x_shape, dim))
+def mean(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
+    """The mean over `dim`."""
+    return x.mean(_axes(dim, x.ndim, "mean"), keepdims=keepdim)
+
+
+def var(x, dim: Dim = None, correction: int = 1, keepdim: bool = False) -> Tensor:
+    """The variance over `dim`: sum((x - mean)^2) / (n - correction). The default is the unbiased estimate."""
+    n = _count(x.shape, dim) - correction
+    if n <= 0:
+        raise ValueError(f"var: {n + correction} values with correction {correction} leave nothing to divide by")
+    return sum(square(x - mean(x, dim, True)), dim, keepdim) / n
+
+
+def _extremum_vjp(g, x, y, dim):
+    is_extreme = eq(x, _unreduced(y, x.shape, dim)) * 1.0
+    return _unreduced(g, x.shape, dim) * is_extreme / sum(is_extreme, dim, True)
+
+
+@op(x=_extremum_vjp)
+def max(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
+    """The largest values over `dim`, like PyTorch's `amax`; tied values share the gradient equally."""
+    return x.max(_axes(dim, x.ndim, "max"), keepdims=keepdim)
+
+
+@op(x=_extremum_vjp)
+def min(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
+    """The smallest values over `dim`, like PyTorch's `amin`; tied values share the gradient equally."""
+    return x.min(_axes(dim, x.ndim, "min"), keepdims=keepdim)
+
+
+@op()
+def argmax(x: Array, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Where the largest value over `dim` stands (of the flattened tensor, if None). Integers, without a gradient."""
+    return x.argmax(dim, keepdims=keepdim)
+
+
+@op(x=lambda g, x, dim: _unreduced(g, x.shape, dim) * softmax(x, dim))
+def logsumexp(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
+    """log(sum(exp(x))) over `dim`, computed from the largest value so that nothing overflows."""
+    axes = _axes(dim, x.ndim, "logsumexp")
+    xp = array_module(x)
+    top = x.max(axes, keepdims=True)
+    top = xp.where(xp.isfinite(top), top, top.dtype.type(0))
+    y = xp.log(xp.exp(x - top).sum(axes, keepdims=True)) + top
+    return y if keepdim else y.reshape([n for k, n in enumerate(x.shape) if k not in axes])
+
+
+@op(x=lambda g, y, dim: y * (g - sum(g * y, dim, True)))
+def softmax(x: Array, dim: Dim = None) -> Tensor:
+    """exp(x) / sum(exp(x)) over `dim`."""
+    axes = _axes(dim, x.ndim, "softmax")
+    y = x - x.max(axes, keepdims=True)
+    y = array_module(x).exp(y, out=y) if x.ndim else y * 0 + 1
+    y /= y.sum(axes, keepdims=True)
+    return y
+
+
+@op(x=lambda g, y, dim: g - exp(y) * sum(g, dim, True))
+def log_softmax(x: Array, dim: Dim = None) -> Tensor:
+    """log(softmax(x)) over `dim`."""
+    axes = _axes(dim, x.ndim, "log_softmax")
+    y = x - x.max(axes, keepdims=True)
+    return y - array_module(x).log(array_module(x).exp(y).sum(axes, keepdims=True))

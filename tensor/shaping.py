@@ -1,0 +1,203 @@
+"""Ops that move elements about: reshape, permute, index, join, pad. Their gradients move them back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import accumulate
+
+import numpy as np
+
+from tensor.arrays import Array, array_module, check_indices, to_device
+from tensor.autodiff import Tensor, broadcast_to, op
+
+Shape = tuple[int, ...]
+
+
+@op(x=lambda g, x_shape: reshape(g, x_shape))
+def reshape(x: Array, shape: Shape) -> Tensor:
+    """The same elements, in row-major order, in another shape; one length may be -1."""
+    return x.reshape(shape)
+
+
+@op(x=lambda g, dims: permute(g, tuple(int(k) for k in np.argsort(dims))))
+def permute(x: Array, dims: Shape) -> Tensor:
+    """The dimensions in another order: output dimension k is dimension dims[k] of x."""
+    if sorted(d % x.ndim for d in dims) != list(range(x.ndim)):
+        raise ValueError(f"permute: dims {tuple(dims)} is no order of the {x.ndim} dimensions of {x.shape}")
+    return x.transpose(dims)
+
+
+def transpose(x, dim0: int, dim1: int) -> Tensor:
+    """Swap two dimensions."""
+    dims = list(range(x.ndim))
+    dims[dim0], dims[dim1] = dims[dim1], dims[dim0]
+    return permute(x, tuple(dims))
+
+
+def expand(x, shape: Shape) -> Tensor:
+    """Repeat length-1 dimensions of x, and new ones in front, up to `shape`; -1 keeps a length. Nothing is copied."""
+    lead = len(shape) - x.ndim
+    return broadcast_to(x, tuple(x.shape[k - lead] if n == -1 else n for k, n in enumerate(shape)))
+
+
+def flatten(x, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """Join the dimensions start_dim..end_dim into one."""
+    start, end = start_dim % x.ndim, end_dim % x.ndim
+    return reshape(x, (*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :]))
+
+
+def squeeze(x, dim: int) -> Tensor:
+    """Drop dimension `dim`, which must have length 1."""
+    dim %= x.ndim
+    if x.shape[dim] != 1:
+        raise ValueError(f"squeeze: dimension {dim} of {x.shape} has length {x.shape[dim]}, not 1")
+    return reshape(x, x.shape[:dim] + x.shape[dim + 1 :])
+
+
+def unsqueeze(x, dim: int) -> Tensor:
+    """A new dimension of length 1 at position `dim`."""
+    dim %= x.ndim + 1
+    return reshape(x, x.shape[:dim] + (1,) + x.shape[dim:])
+
+
+# Indexing. Reading x[index] and adding into zeros at [index] are each other's adjoint.
+
+
+@op(x=lambda g, x_shape, index: _scatter(g, index, x_shape))
+def _gather(x: Array, index) -> Tensor:
+    return x[index]
+
+
+@op(x=lambda g, index: _gather(g, index))
+def _scatter(x: Array, index, shape: Shape) -> Tensor:
+    """Zeros of `shape`, with x added at [index]; an element indexed twice receives both."""
+    xp = array_module(x)
+    out = xp.zeros(shape, x.dtype)
+    if not any(hasattr(part, "dtype") for part in index):
+        out[index] = x
+    elif xp is np:
+        np.add.at(out, index, x)
+    else:
+        _add_at_sorted(xp, out, index, x)
+    return out
+
+
+def _add_at_sorted(xp, out: Array, index: tuple, x: Array) -> None:
+    """out[index] += x with repeated indices, in a fixed order: float atomics would not repeat their result."""
+    flat = xp.arange(out.size).reshape(out.shape)[index].ravel()
+    order = xp.argsort(flat * flat.size + xp.arange(flat.size))
+    flat, values = flat[order], x.ravel()[order]
+    rank = xp.arange(flat.size) - xp.searchsorted(flat, flat)
+    for k in range(int(rank.max()) + 1 if rank.size else 0):
+        out.ravel()[flat[rank == k]] += values[rank == k]
+
+
+def getitem(x, index) -> Tensor:
+    """x[index]: slices, integers, None, ..., integer arrays and boolean masks, in any combination that NumPy knows.
+
+    An index out of range raises IndexError on every device.
+    """
+    array = x.data if isinstance(x, Tensor) else x
+    parts = index if isinstance(index, tuple) else (index,)
+    parts = tuple(_index_part(part, array) for part in parts)
+    _check_parts(parts, array.shape)
+    return _gather(x, parts)
+
+
+def _index_part(part, array: Array):
+    """One entry of an index, with tensors, lists and arrays brought to the device of `array`."""
+    if part is None or part is Ellipsis or isinstance(part, (slice, int, np.integer)):
+        return part
+    part = part.data if isinstance(part, Tensor) else np.asarray(part) if isinstance(part, (list, range)) else part
+    if not hasattr(part, "dtype") or part.dtype.kind not in "iub":
+        raise IndexError(f"getitem: an index is made of integers, slices, masks, None and ..., not {part!r}")
+    return array_module(array).asarray(part) if array_module(array) is not np else to_device(part, "cpu")
+
+
+def _check_parts(parts: tuple, shape: Shape) -> None:
+    """IndexError for integers out of range and for masks of the wrong shape."""
+    taken = [0 if part is None else part.ndim if getattr(part, "dtype", None) == bool else 1 for part in parts]
+    spread = [k for k, part in enumerate(parts) if part is Ellipsis]
+    if spread:
+        taken[spread[0]] = len(shape) - (sum(taken) - 1)
+    if sum(taken) > len(shape):
+        raise IndexError(f"getitem: {sum(taken)} indices for a tensor of shape {shape}")
+    for part, end, n in zip(parts, accumulate(taken), taken):
+        if isinstance(part, (slice, type(None), type(Ellipsis))):
+            continue
+        if getattr(part, "dtype", None) == bool:
+            if part.shape != shape[end - n : end]:
+                raise IndexError(
+                    f"getitem: a mask of shape {part.shape} cannot index dimensions {shape[end - n : end]} of {shape}"
+                )
+        else:
+            check_indices(np.asarray(part) if isinstance(part, int) else part, shape[end - 1], "getitem")
+
+
+# Joining, padding, turning round
+
+
+@op(
+    a=lambda g, a_shape, dim: narrow(g, dim, 0, a_shape[dim]),
+    b=lambda g, a_shape, b_shape, dim: narrow(g, dim, a_shape[dim], b_shape[dim]),
+)
+def _join(a: Array, b: Array, dim: int) -> Tensor:
+    return array_module(a).concatenate([a, b], dim)
+
+
+def narrow(x, dim: int, start: int, length: int) -> Tensor:
+    """The `length` entries of dimension `dim` that begin at `start`."""
+    return _gather(x, (slice(None),) * (dim % x.ndim) + (slice(start, start + length),))
+
+
+def cat(tensors: Sequence, dim: int = 0) -> Tensor:
+    """Join tensors along an existing dimension; all other lengths must agree."""
+    tensors = list(tensors)
+    if not tensors:
+        raise ValueError("cat: nothing to join")
+    shapes = [x.shape for x in tensors]
+    rank = len(shapes[0])
+    if not -rank <= dim < rank:
+        raise IndexError(f"cat: dim {dim} is out of range for shape {shapes[0]}")
+    dim %= rank
+    if any(s[:dim] + s[dim + 1 :] != shapes[0][:dim] + shapes[0][dim + 1 :] for s in shapes):
+        raise ValueError(f"cat: shapes {shapes} differ outside dim {dim}")
+    while len(tensors) > 1:
+        pairs = [_join(a, b, dim) for a, b in zip(tensors[::2], tensors[1::2])]
+        tensors = pairs + tensors[len(pairs) * 2 :]
+    return tensors[0]
+
+
+def stack(tensors: Sequence, dim: int = 0) -> Tensor:
+    """Join tensors of equal shape along a new dimension."""
+    return cat([unsqueeze(x, dim) for x in tensors], dim)
+
+
+def chunk(x, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """Split dimension `dim` into `chunks` equal parts."""
+    size, rest = divmod(x.shape[dim], chunks)
+    if rest:
+        raise ValueError(f"chunk: length {x.shape[dim]} of dim {dim} is not divisible by {chunks}")
+    return tuple(narrow(x, dim, k * size, size) for k in range(chunks))
+
+
+def pad(x, pad: Sequence[int], value: float = 0.0) -> Tensor:
+    """Frame x with a constant. `pad` counts from the last dimension, two numbers each: (left, right, top, bottom, ...)."""
+    if len(pad) % 2 or len(pad) > 2 * x.ndim or any(n < 0 for n in pad):
+        raise ValueError(
+            f"pad: expected (before, after) pairs >= 0, from the last dimension on, for {x.shape}; got {pad}"
+        )
+    widths = [(0, 0)] * (x.ndim - len(pad) // 2) + [(pad[k], pad[k + 1]) for k in range(len(pad) - 2, -1, -2)]
+    return _pad(x, tuple(widths), value)
+
+
+@op(x=lambda g, x_shape, widths: _gather(g, tuple(slice(w, w + n) for (w, _), n in zip(widths, x_shape))))
+def _pad(x: Array, widths: tuple[tuple[int, int], ...], value: float) -> Tensor:
+    return array_module(x).pad(x, widths, constant_values=value)
+
+
+@op(x=lambda g, dims: flip(g, dims))
+def flip(x: Array, dims: int | Shape) -> Tensor:
+    """The order of the elements reversed along `dims`."""
+    return array_module(x).flip(x, dims)
