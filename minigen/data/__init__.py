@@ -1,0 +1,66 @@
+"""Data sets by name: `load("digits")`, and the names the command line offers.
+
+Images are float32 (N, 1, H, W) in [-1, 1], points float32 (N, 2).
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minigen.data import toy
+from minigen.data.digits import load_digits
+from minigen.data.idx import load_mnist
+
+__all__ = ["NAMES", "Dataset", "load"]
+
+_TOYS = {"ring": toy.ring, "grid": toy.grid, "moons": toy.moons, "swiss-roll": toy.swiss_roll}
+
+NAMES = ("digits", "mnist", *_TOYS)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A train and a test set; labels are int64 (N,), or None for points that have none."""
+
+    name: str
+    train: NDArray[np.float32]
+    test: NDArray[np.float32]
+    train_labels: NDArray[np.int64] | None = None
+    test_labels: NDArray[np.int64] | None = None
+
+
+def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
+    """The data set called `name`, one of NAMES; the same arrays each time.
+
+    "mnist" reads its IDX files, or Fashion-MNIST's, from `data_dir`; the other sets need no folder. The planar sets are
+    drawn once and for all: 10,000 points to train, 2,500 to test.
+
+    Raises ValueError for another name or a missing `data_dir`; for errors in the files see `idx.load_mnist`.
+    """
+    if name in _TOYS:
+        rng = np.random.default_rng(0)
+        return Dataset(name, train=_TOYS[name](10_000, rng), test=_TOYS[name](2_500, rng))
+    if name == "digits":
+        return _labelled(name, load_digits)
+    if name == "mnist":
+        return _labelled(name, partial(load_mnist, data_dir=_required(data_dir)))
+    raise ValueError(f"unknown data set {name!r}; choose from {', '.join(NAMES)}")
+
+
+def _labelled(name: str, load_split: Callable[[str], tuple[NDArray[np.float32], NDArray[np.int64]]]) -> Dataset:
+    (train, train_labels), (test, test_labels) = load_split("train"), load_split("test")
+    return Dataset(name, train, test, train_labels, test_labels)
+
+
+def _required(data_dir: str | os.PathLike[str] | None) -> str | os.PathLike[str]:
+    if data_dir is None:
+        raise ValueError(
+            "mnist is read from a folder: pass --data-dir DIR with the four IDX files train-images-idx3-ubyte, "
+            "train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte (each may end in .gz). "
+            "With a network, minigen.data.idx.download_mnist(DIR) fetches them."
+        )
+    return data_dir

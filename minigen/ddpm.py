@@ -1,0 +1,147 @@
+"""Denoising diffusion probabilistic models (Ho, Jain & Abbeel 2020) and the DDIM sampler (Song, Meng & Ermon 2021).
+
+The forward process adds noise in T steps, t = 1..T, until nothing of the data is left:
+
+    q(x_t | x_{t-1}) = N(sqrt(1 - beta_t) x_{t-1}, beta_t I)                                                    DDPM eq. 2
+    q(x_t | x_0)     = N(sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I)                                            DDPM eq. 4
+
+with alpha_t = 1 - beta_t and alpha_bar_t = alpha_1 ... alpha_t; alpha_bar_0 = 1. A network learns to predict the noise in
+x_t; sampling runs the process backwards with its predictions. A denoiser is any function eps(x_t, t) of images or points
+(N, ...) and timesteps (N,).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+import nn
+import tensor as T
+from tensor import Tensor
+
+Denoiser = Callable[[Tensor, np.ndarray], Tensor]
+SCHEDULES = ("cosine", "linear", "quadratic", "constant")
+
+
+def beta_schedule(name: str, T: int) -> np.ndarray:
+    """beta_1..beta_T as float64 (T,).
+
+    linear: 1e-4 to 0.02 (DDPM sec. 4). quadratic: linear in sqrt(beta) between the same ends. constant: 0.02.
+    cosine: alpha_bar_t ~ cos^2(pi/2 (t/T + s) / (1 + s)), s = 0.008, beta at most 0.999 (Nichol & Dhariwal 2021 eq. 17).
+    Only cosine adapts to T: the others leave much of the data in x_T unless T is near 1000.
+    """
+    if T < 1:
+        raise ValueError(f"beta_schedule: T must be at least 1, got {T}")
+    if name == "linear":
+        return np.linspace(1e-4, 0.02, T)
+    if name == "quadratic":
+        return np.linspace(1e-4**0.5, 0.02**0.5, T) ** 2
+    if name == "constant":
+        return np.full(T, 0.02)
+    if name == "cosine":
+        alpha_bar = np.cos((np.arange(T + 1) / T + 0.008) / 1.008 * math.pi / 2) ** 2
+        return np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], 0.999)
+    raise ValueError(f"beta_schedule: unknown schedule {name!r}, expected one of {', '.join(SCHEDULES)}")
+
+
+class Step(NamedTuple):
+    """One state of a sampler: x_t, and the x_0 that the denoiser saw behind the state before it (None at the start)."""
+
+    t: int
+    x: Tensor
+    x0: Tensor | None
+
+
+class Diffusion:
+    """The forward process of a schedule, its loss, and its samplers.
+
+    `beta`, `alpha`, `alpha_bar` and `beta_tilde` are float64 arrays indexed by t = 0..T; at 0 there is no noise.
+    """
+
+    def __init__(self, beta: np.ndarray):
+        beta = np.asarray(beta, np.float64)
+        if beta.ndim != 1 or not len(beta) or not ((beta > 0) & (beta < 1)).all():
+            raise ValueError("Diffusion: beta must be a vector of numbers strictly between 0 and 1")
+        self.T = len(beta)
+        self.beta = np.concatenate([[0.0], beta])
+        self.alpha = 1 - self.beta
+        self.alpha_bar = np.cumprod(self.alpha)
+        before = np.concatenate([[1.0], self.alpha_bar[:-1]])
+        self.beta_tilde = np.concatenate([[0.0], ((1 - before) / (1 - self.alpha_bar + (self.alpha_bar == 1)) * self.beta)[1:]])
+
+    def _at(self, table: np.ndarray, t: np.ndarray | int, x: Tensor) -> Tensor:
+        """table[t] for each item of x, shaped to broadcast over it."""
+        t = np.broadcast_to(np.asarray(t), len(x))
+        if t.dtype.kind not in "iu" or (t < 0).any() or (t > self.T).any():
+            raise IndexError(f"timesteps must be integers in 0..{self.T}, got {t.dtype} from {t.min()} to {t.max()}")
+        return Tensor(table[t].reshape(-1, *[1] * (x.ndim - 1)), dtype=x.dtype, device=x.device)
+
+    # The forward process and the loss
+
+    def q_sample(self, x0: Tensor, t: np.ndarray | int, noise: Tensor) -> Tensor:
+        """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps: a draw from q(x_t | x_0), DDPM eq. 4."""
+        return self._at(np.sqrt(self.alpha_bar), t, x0) * x0 + self._at(np.sqrt(1 - self.alpha_bar), t, x0) * noise
+
+    def q_posterior(self, x0: Tensor, xt: Tensor, t: np.ndarray | int) -> tuple[Tensor, Tensor]:
+        """Mean and variance of q(x_{t-1} | x_t, x_0) for t >= 1, DDPM eqs. 6-7."""
+        before = np.concatenate([[1.0], self.alpha_bar[:-1]])
+        left = 1 - self.alpha_bar
+        left[0] = 1.0
+        of_x0 = self._at(np.sqrt(before) * self.beta / left, t, x0)
+        of_xt = self._at(np.sqrt(self.alpha) * (1 - before) / left, t, x0)
+        return of_x0 * x0 + of_xt * xt, self._at(self.beta_tilde, t, x0)
+
+    def loss(self, denoiser: Denoiser, x0: Tensor, t: np.ndarray, noise: Tensor) -> Tensor:
+        """The simple loss, |eps - eps(x_t, t)|^2 averaged over elements and batch: DDPM eq. 14, Algorithm 1."""
+        return nn.mse_loss(denoiser(self.q_sample(x0, t, noise), t), noise)
+
+    def predict_x0(self, xt: Tensor, t: np.ndarray | int, noise: Tensor) -> Tensor:
+        """The x_0 of which x_t would be the noisy version: eq. 4 solved for x_0."""
+        scale = self._at(1 / np.sqrt(self.alpha_bar), t, xt)
+        return scale * (xt - self._at(np.sqrt(1 - self.alpha_bar), t, xt) * noise)
+
+    # Samplers. Each yields its states from x_T to x_0.
+
+    def _denoise(self, denoiser: Denoiser, x: Tensor, t: int, clip_x0: bool) -> Tensor:
+        with T.no_grad():
+            noise = denoiser(x, np.full(len(x), t))
+        x0 = self.predict_x0(x, t, noise)
+        return x0.clamp(-1, 1) if clip_x0 else x0
+
+    def ancestral(
+        self, denoiser: Denoiser, x: Tensor, rng: np.random.Generator, variance: str = "beta", clip_x0: bool = True
+    ) -> Iterator[Step]:
+        """DDPM Algorithm 2, from x = x_T ~ N(0, I).
+
+        The noise has variance sigma_t^2 = beta_t ("beta") or beta-tilde_t ("beta_tilde"), DDPM sec. 3.2; the last step adds
+        none. With `clip_x0` the predicted x_0 is held in [-1, 1] and the mean follows from it by eq. 7.
+        """
+        if variance not in ("beta", "beta_tilde"):
+            raise ValueError(f"variance must be 'beta' or 'beta_tilde', got {variance!r}")
+        sigma = np.sqrt(self.beta if variance == "beta" else self.beta_tilde)
+        yield Step(self.T, x, None)
+        for t in range(self.T, 0, -1):
+            x0 = self._denoise(denoiser, x, t, clip_x0)
+            x, _ = self.q_posterior(x0, x, t)
+            if t > 1:
+                x = x + float(sigma[t]) * T.randn(x.shape, generator=rng, dtype=x.dtype, device=x.device)
+            yield Step(t - 1, x, x0)
+
+    def ddim(self, denoiser: Denoiser, x: Tensor, steps: int, clip_x0: bool = True) -> Iterator[Step]:
+        """The deterministic sampler (DDIM eq. 12 with sigma = 0) over `steps` timesteps spread evenly over 1..T.
+
+        x_s = sqrt(alpha_bar_s) x_0 + sqrt(1 - alpha_bar_s) eps, where s is the next timestep kept, and the noise eps is
+        re-derived from x_t and the x_0 that was clipped.
+        """
+        if not 1 <= steps <= self.T:
+            raise ValueError(f"ddim: steps must lie in 1..{self.T}, got {steps}")
+        kept = np.linspace(0, self.T, steps + 1).round().astype(int)[::-1].tolist()
+        yield Step(self.T, x, None)
+        for t, s in zip(kept, kept[1:]):
+            x0 = self._denoise(denoiser, x, t, clip_x0)
+            noise = (x - math.sqrt(self.alpha_bar[t]) * x0) / math.sqrt(1 - self.alpha_bar[t])
+            x = self.q_sample(x0, s, noise)
+            yield Step(s, x, x0)

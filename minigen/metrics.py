@@ -1,0 +1,136 @@
+"""How far generated points are from real ones, and whether they are good, varied, or both.
+
+Points come one per row: raw pixels, or better the features of a trained network. Any trailing shape is flattened, and
+everything is computed in float64.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+
+BLOCK = 2**15
+"""How many distances `precision_recall` holds at once: 256 KiB, which stay in the cache."""
+
+
+def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:
+    """The squared Fréchet distance between Gaussians fitted to two sets of points (FID: Heusel et al. 2017).
+
+    `x` is (N, ...), `y` (M, ...). The fit takes the mean and the unbiased covariance. Small samples overestimate the
+    distance, so compare values only between sets of the same sizes.
+
+    Raises ValueError for fewer than two points, different numbers of features, or values that are not finite.
+    """
+    x, y = _points("frechet_distance", at_least=2, x=x, y=y)
+    return frechet_distance_gaussians(*_gaussian_fit(x), *_gaussian_fit(y))
+
+
+def frechet_distance_gaussians(m1: ArrayLike, C1: ArrayLike, m2: ArrayLike, C2: ArrayLike) -> float:
+    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^{1/2}), the squared Fréchet distance of Gaussians (Dowson & Landau 1982).
+
+    `m1`, `m2` (D,) are means, `C1`, `C2` (D, D) covariances, which may be singular. With C = F F^T the trace equals
+
+        min over orthogonal Q of |F1 - F2 Q|^2      (Frobenius norm; Bhatia, Jain & Lim 2019)
+
+    and is computed so: a sum of squares is never complex or negative, and nothing cancels where C1 is close to C2.
+
+    Raises ValueError for shapes that do not fit, values that are not finite, and matrices that are no covariances.
+    """
+    m1, C1 = _checked_gaussian("m1", m1, "C1", C1)
+    m2, C2 = _checked_gaussian("m2", m2, "C2", C2)
+    if m1.shape != m2.shape:
+        raise ValueError(f"frechet_distance_gaussians: m1 has {len(m1)} features, m2 has {len(m2)}")
+    F1, F2 = _factor("C1", C1), _factor("C2", C2)
+    U, _, Vt = np.linalg.svd(F2.T @ F1)
+    return float(np.sum((m1 - m2) ** 2) + np.sum((F1 - F2 @ (U @ Vt)) ** 2))
+
+
+def precision_recall(real: ArrayLike, fake: ArrayLike, k: int = 3) -> tuple[float, float]:
+    """Precision and recall of generated points (Kynkäänniemi et al. 2019, eqs. 1-2), each in 0..1.
+
+    A set's manifold is the union of balls around its points, each reaching to the point's k-th nearest neighbour in the
+    set. Precision is the share of `fake` (M, ...) on the manifold of `real` (N, ...): are samples good? Recall is the
+    share of `real` on the manifold of `fake`: are they varied? Time grows with (N + M)^2 D, memory with (N + M) D.
+
+    Raises ValueError for k < 1, k or fewer points, different numbers of features, or values that are not finite.
+    """
+    if k < 1:
+        raise ValueError(f"precision_recall: k is {k}, but a ball reaches to a neighbour: k must be 1 or more")
+    real, fake = _points("precision_recall", at_least=k + 1, real=real, fake=fake)
+    return _share_on_manifold(fake, real, k), _share_on_manifold(real, fake, k)
+
+
+def _gaussian_fit(x: Array) -> tuple[Array, Array]:
+    return x.mean(axis=0), np.atleast_2d(np.cov(x, rowvar=False))
+
+
+def _factor(name: str, C: Array) -> Array:
+    """F with F F^T = C. Eigenvalues that are zero but for rounding are set to zero, before the root magnifies them."""
+    values, vectors = np.linalg.eigh(C)
+    scale = np.abs(values).max()
+    if values[0] < -1e-6 * scale:
+        raise ValueError(
+            f"frechet_distance_gaussians: {name} has the negative eigenvalue {values[0]:.3g}: no covariance"
+        )
+    values[values < len(C) * np.finfo(np.float64).eps * scale] = 0
+    return vectors * np.sqrt(values)
+
+
+def _share_on_manifold(points: Array, support: Array, k: int) -> float:
+    """The mean over `points` of f(point, support), eq. 1; distances stay squared, which changes no comparison."""
+    # The 0th smallest distance is a point's own, 0; copy() lets go of the block, which a view would keep.
+    radii = np.concatenate([np.partition(d, k, axis=1)[:, k].copy() for d in _squared_distances(support, support)])
+    covered = np.concatenate([(d <= radii).any(axis=1) for d in _squared_distances(points, support)])
+    return float(covered.mean())
+
+
+def _squared_distances(a: Array, b: Array) -> Iterator[Array]:
+    """|a_i - b_j|^2 for (N, D) and (M, D), as blocks (rows, M) of the (N, M) table.
+
+    The differences are formed, not |a|^2 + |b|^2 - 2ab, which would lose small distances between large vectors.
+    """
+    rows = max(1, BLOCK // len(b))
+    features = np.ascontiguousarray(b.T)
+    for start in range(0, len(a), rows):
+        block = a[start : start + rows]
+        total = np.zeros((len(block), len(b)))
+        for u, v in zip(block.T, features, strict=True):
+            difference = u[:, None] - v
+            difference *= difference
+            total += difference
+        yield total
+
+
+def _points(caller: str, at_least: int, **sets: ArrayLike) -> list[Array]:
+    """The named sets as finite float64 (N, D) with N >= at_least and one D."""
+    flat = {name: _flattened(caller, name, points) for name, points in sets.items()}
+    for name, points in flat.items():
+        if len(points) < at_least:
+            raise ValueError(f"{caller}: {name} has {len(points)} points, needs {at_least} or more")
+    if len({points.shape[1] for points in flat.values()}) > 1:
+        counts = ", ".join(f"{name} has {points.shape[1]}" for name, points in flat.items())
+        raise ValueError(f"{caller}: points must agree in their number of features, but {counts}")
+    return list(flat.values())
+
+
+def _flattened(caller: str, name: str, points: ArrayLike) -> Array:
+    points = np.asarray(points, dtype=np.float64)
+    if points.ndim == 0 or 0 in points.shape[1:]:
+        raise ValueError(f"{caller}: {name} has shape {points.shape}, expected (N, ...) with at least one feature")
+    if not np.isfinite(points).all():
+        raise ValueError(f"{caller}: {name} has {np.sum(~np.isfinite(points))} values that are not finite")
+    return points.reshape(len(points), int(np.prod(points.shape[1:])))
+
+
+def _checked_gaussian(m_name: str, m: ArrayLike, C_name: str, C: ArrayLike) -> tuple[Array, Array]:
+    m, C = np.asarray(m, dtype=np.float64), np.asarray(C, dtype=np.float64)
+    where = "frechet_distance_gaussians"
+    if m.ndim != 1 or C.shape != (m.size, m.size) or m.size == 0:
+        raise ValueError(f"{where}: {m_name} {m.shape} and {C_name} {C.shape}, expected (D,) and (D, D)")
+    if not (np.isfinite(m).all() and np.isfinite(C).all()):
+        raise ValueError(f"{where}: {m_name} or {C_name} has values that are not finite")
+    if np.abs(C - C.T).max() > 1e-6 * np.abs(C).max():
+        raise ValueError(f"{where}: {C_name} is not symmetric: no covariance")
+    return m, C

@@ -1,0 +1,27 @@
+"""What networks are made of: modules and layers, initial weights, losses, optimisers."""
+
+from nn import init as init
+from nn import schedules as schedules
+from nn.activations import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
+from nn.attention import SelfAttention2d
+from nn.ema import EMA
+from nn.layers import (
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    ConvTranspose2d,
+    Dropout,
+    Embedding,
+    Flatten,
+    GroupNorm,
+    InstanceNorm2d,
+    LayerNorm,
+    Linear,
+    MaxPool2d,
+    Upsample,
+)
+from nn.losses import binary_cross_entropy_with_logits, cross_entropy, l1_loss, mse_loss
+from nn.module import Module, Parameter, Sequential
+from nn.optim import SGD, Adam, AdamW, Optimizer, clip_grad_norm_, clip_grad_value_
+
+__all__ = [name for name in dir() if not name.startswith("_")]

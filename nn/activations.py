@@ -1,0 +1,62 @@
+"""The activation functions as modules, for use in Sequential."""
+
+from __future__ import annotations
+
+import tensor as T
+from nn.module import Module
+from tensor import Tensor
+
+
+class ReLU(Module):
+    """max(x, 0)"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return T.relu(x)
+
+
+class LeakyReLU(Module):
+    """x where x > 0, else negative_slope * x."""
+
+    def __init__(self, negative_slope: float = 0.01):
+        self.negative_slope = negative_slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        return T.leaky_relu(x, self.negative_slope)
+
+
+class SiLU(Module):
+    """x * sigmoid(x)"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return T.silu(x)
+
+
+class GELU(Module):
+    """x * Phi(x); approximate="tanh" is much faster on the CPU."""
+
+    def __init__(self, approximate: str = "none"):
+        self.approximate = approximate
+
+    def forward(self, x: Tensor) -> Tensor:
+        return T.gelu(x, self.approximate)
+
+
+class Sigmoid(Module):
+    """1 / (1 + exp(-x))"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return T.sigmoid(x)
+
+
+class Tanh(Module):
+    """tanh x"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return T.tanh(x)
+
+
+class Softplus(Module):
+    """log(1 + exp(x))"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return T.softplus(x)

@@ -1,0 +1,55 @@
+"""An exponential moving average of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from nn.flat import FlatView
+from nn.module import Parameter
+from tensor.arrays import to_device
+from tensor.autodiff import Tensor
+
+
+class EMA:
+    """average <- d average + (1 - d) weights after each step, with d = min(decay, (1 + n) / (10 + n)) at update n.
+
+    The growing decay lets the average forget the initial weights quickly. Generative models are sampled from the average.
+    """
+
+    def __init__(self, parameters: Iterable[Parameter], decay: float = 0.999):
+        if not 0 <= decay < 1:
+            raise ValueError(f"EMA: decay must lie in [0, 1), got {decay}")
+        self.view = FlatView(parameters)
+        self.decay = decay
+        self.updates = 0
+        self.average = self.view.values()
+
+    def update(self) -> None:
+        """Take in the current weights."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        self.average *= decay
+        self.average += (1 - decay) * self.view.values()
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Inside, the parameters hold the average; afterwards their own values again."""
+        own = self.view.values()
+        self.view.bind(self.average.copy())
+        try:
+            yield
+        finally:
+            self.view.bind(own)
+
+    def state_dict(self) -> dict:
+        """`updates`, and the average of each parameter as one vector."""
+        return {"updates": self.updates, "average": Tensor(self.average)}
+
+    def load_state_dict(self, state) -> None:
+        """Go on from a `state_dict`."""
+        average = state["average"].data if isinstance(state["average"], Tensor) else state["average"]
+        if average.shape != self.average.shape:
+            raise ValueError(f"EMA: the average has {average.shape} values, expected {self.average.shape}")
+        self.average[...] = to_device(average, self.view.parameters[0].device)
+        self.updates = int(state["updates"])

@@ -1,0 +1,42 @@
+"""Many parameters as one vector: an optimiser then makes a few long passes over memory instead of hundreds of short ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from nn.module import Parameter
+from tensor.arrays import Array, array_module, freeze
+
+
+class FlatView:
+    """A fixed list of parameters, read and written as one vector. Each keeps its own order in memory."""
+
+    def __init__(self, parameters: Iterable[Parameter]):
+        self.parameters = list(parameters)
+        if not self.parameters:
+            raise ValueError("there are no parameters")
+        self.orders = [sorted(range(p.ndim), key=lambda k, p=p: -p.data.strides[k]) for p in self.parameters]
+        ends = np.cumsum([p.numel() for p in self.parameters]).tolist()
+        self.spans = [slice(end - p.numel(), end) for p, end in zip(self.parameters, ends)]
+
+    def gather(self, arrays: Sequence[Array]) -> Array:
+        """One new vector of arrays shaped like the parameters."""
+        flat = [x.transpose(order).reshape(-1) for x, order in zip(arrays, self.orders)]
+        return array_module(arrays[0]).concatenate(flat)
+
+    def values(self) -> Array:
+        """One new vector of all parameters."""
+        return self.gather([p.data for p in self.parameters])
+
+    def split(self, flat: Array) -> list[Array]:
+        """A vector as views shaped like the parameters."""
+        shapes = ([p.shape[k] for k in order] for p, order in zip(self.parameters, self.orders))
+        stored = (flat[span].reshape(shape) for span, shape in zip(self.spans, shapes))
+        return [x.transpose(np.argsort(order)) for x, order in zip(stored, self.orders)]
+
+    def bind(self, flat: Array) -> None:
+        """Make the parameters views of a vector, which nobody may write to any more."""
+        for p, values in zip(self.parameters, self.split(freeze(flat))):
+            p.data = values

@@ -1,0 +1,206 @@
+"""Layers with PyTorch's names, arguments and initial weights."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+import tensor as T
+from nn import init
+from nn.module import Module, Parameter
+from tensor import Tensor
+from tensor.convolution import as_pair
+
+
+def _uniform_bias(size: int, fan_in: int) -> Parameter:
+    """PyTorch's choice: U(-1, 1) / sqrt(fan_in)."""
+    bound = 1 / math.sqrt(fan_in)
+    bias = Parameter(np.zeros(size, np.float32))
+    init.uniform_(bias, -bound, bound)
+    return bias
+
+
+class Linear(Module):
+    """y = x W^T + b on the last dimension: (..., in_features) to (..., out_features)."""
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True):
+        self.weight = Parameter(np.zeros((out_features, in_features), np.float32))
+        init.kaiming_uniform_(self.weight, math.sqrt(5))
+        self.bias = _uniform_bias(out_features, in_features) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[-1:] != self.weight.shape[1:]:
+            raise ValueError(
+                f"Linear: x {x.shape} has {x.shape[-1:]} features, weight {self.weight.shape} expects them last"
+            )
+        y = x.reshape(-1, x.shape[-1]) @ self.weight.transpose(0, 1)
+        y = y if self.bias is None else y + self.bias
+        return y.reshape(*x.shape[:-1], y.shape[-1])
+
+
+def _kernel(out_channels: int, in_channels: int, kernel_size) -> Parameter:
+    """A weight (out, in, kh, kw) that lies as (kh, kw, in, out) in memory, as conv2d multiplies by it."""
+    weight = Parameter(np.zeros((*as_pair(kernel_size, "kernel_size", 1), in_channels, out_channels), np.float32))
+    weight.data = weight.data.transpose(3, 2, 0, 1)
+    weight.requires_grad_(False).requires_grad_(True)
+    init.kaiming_uniform_(weight, math.sqrt(5))
+    return weight
+
+
+class Conv2d(Module):
+    """conv2d with its own weight (out, in / groups, kh, kw) and bias (out,)."""
+
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=1,
+        padding=0,
+        dilation=1,
+        groups: int = 1,
+        bias: bool = True,
+    ):
+        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+        self.weight = _kernel(out_channels, in_channels // groups, kernel_size)
+        self.bias = _uniform_bias(out_channels, math.prod(self.weight.shape[1:])) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return T.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class ConvTranspose2d(Module):
+    """conv_transpose2d with its own weight (in, out / groups, kh, kw) and bias (out,)."""
+
+    def __init__(
+        self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups: int = 1,
+        bias: bool = True, dilation=1,
+    ):  # fmt: skip
+        self.stride, self.padding, self.output_padding = stride, padding, output_padding
+        self.groups, self.dilation = groups, dilation
+        self.weight = _kernel(in_channels, out_channels // groups, kernel_size)
+        self.bias = _uniform_bias(out_channels, math.prod(self.weight.shape[1:])) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return T.conv_transpose2d(
+            x, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
+        )
+
+
+def _scale_and_shift(shape, affine: bool) -> tuple[Parameter | None, Parameter | None]:
+    if not affine:
+        return None, None
+    return Parameter(np.ones(shape, np.float32)), Parameter(np.zeros(shape, np.float32))
+
+
+class GroupNorm(Module):
+    """group_norm with a scale and a shift for each channel."""
+
+    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True):
+        if num_channels % num_groups:
+            raise ValueError(f"GroupNorm: {num_channels} channels cannot be split into {num_groups} groups")
+        self.num_groups, self.eps = num_groups, eps
+        self.weight, self.bias = _scale_and_shift(num_channels, affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return T.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+
+class InstanceNorm2d(Module):
+    """instance_norm; without scale and shift unless affine=True."""
+
+    def __init__(self, num_features: int, eps: float = 1e-5, affine: bool = False):
+        self.eps = eps
+        self.weight, self.bias = _scale_and_shift(num_features, affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return T.instance_norm(x, self.weight, self.bias, self.eps)
+
+
+class LayerNorm(Module):
+    """layer_norm over the last dimensions, with a scale and a shift for each element."""
+
+    def __init__(self, normalized_shape: int | tuple[int, ...], eps: float = 1e-5, elementwise_affine: bool = True):
+        self.normalized_shape, self.eps = normalized_shape, eps
+        self.weight, self.bias = _scale_and_shift(normalized_shape, elementwise_affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return T.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+
+class BatchNorm2d(Module):
+    """batch_norm: the batch's statistics in training, running averages of them in evaluation."""
+
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True):
+        self.eps, self.momentum = eps, momentum
+        self.weight, self.bias = _scale_and_shift(num_features, affine)
+        self.running_mean, self.running_var = T.zeros(num_features), T.ones(num_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        running = self.running_mean, self.running_var
+        return T.batch_norm(x, *running, self.weight, self.bias, self.training, self.momentum, self.eps)
+
+
+class Embedding(Module):
+    """A table of num_embeddings vectors; integers (...) to vectors (..., embedding_dim)."""
+
+    def __init__(self, num_embeddings: int, embedding_dim: int):
+        self.weight = Parameter(np.zeros((num_embeddings, embedding_dim), np.float32))
+        init.normal_(self.weight)
+
+    def forward(self, indices) -> Tensor:
+        return T.embedding(indices, self.weight)
+
+
+class Dropout(Module):
+    """In training, each element is 0 with probability p and otherwise divided by 1 - p (Srivastava et al. 2014)."""
+
+    def __init__(self, p: float = 0.5, generator: np.random.Generator | None = None):
+        if not 0 <= p < 1:
+            raise ValueError(f"Dropout: the probability must lie in [0, 1), got {p}")
+        self.p = p
+        self.generator = generator
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not self.p:
+            return x
+        kept = T.rand(x.shape, generator=self.generator, device=x.device) >= self.p
+        return x * kept / (1 - self.p)
+
+
+class Flatten(Module):
+    """(N, ...) to (N, features)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1)
+
+
+class MaxPool2d(Module):
+    """max_pool2d"""
+
+    def __init__(self, kernel_size, stride=None, padding=0):
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        return T.max_pool2d(x, self.kernel_size, self.stride, self.padding)
+
+
+class AvgPool2d(Module):
+    """avg_pool2d"""
+
+    def __init__(self, kernel_size, stride=None, padding=0):
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        return T.avg_pool2d(x, self.kernel_size, self.stride, self.padding)
+
+
+class Upsample(Module):
+    """upsample_nearest"""
+
+    def __init__(self, scale_factor):
+        self.scale_factor = scale_factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return T.upsample_nearest(x, self.scale_factor)

@@ -1,0 +1,174 @@
+"""Optimisers. All parameters are one vector (`FlatView`), updated block by block in one pass over memory.
+
+A step binds new values to the parameters and never writes into the old ones, so graphs recorded before it stay right.
+Parameters that have no gradient are left alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from nn.flat import FlatView
+from nn.module import Parameter
+from tensor.arrays import Array, array_module, to_device
+from tensor.autodiff import Tensor
+from tensor.parallel import map_blocks
+
+
+class Optimizer:
+    """The common part: collects gradients, calls `update` on blocks of the vector, binds the result.
+
+    `lr` is a plain attribute: a schedule sets it before each step.
+    """
+
+    slots: tuple[str, ...] = ()
+    """The names of the vectors that the optimiser remembers from step to step."""
+
+    def __init__(self, parameters: Iterable[Parameter], lr: float):
+        if lr < 0:
+            raise ValueError(f"{type(self).__name__}: the learning rate must not be negative, got {lr}")
+        self.view = FlatView(parameters)
+        self.lr = lr
+        self.steps = 0
+        for name in self.slots:
+            values = self.view.values()
+            setattr(self, name, array_module(values).zeros_like(values))
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for p in self.view.parameters:
+            p.grad = None
+
+    def update(self, p: Array, g: Array, span: slice) -> None:
+        """Write the next values into `p`, given the gradient `g`; `span` is where both lie in the whole vector."""
+        raise NotImplementedError
+
+    def step(self) -> None:
+        """Move all parameters that have a gradient."""
+        grads = [p.grad for p in self.view.parameters]
+        if all(g is None for g in grads):
+            raise RuntimeError(f"{type(self).__name__}: no parameter has a gradient: call backward() before step()")
+        self.steps += 1
+        values = self.view.values()
+        xp = array_module(values)
+        gradient = self.view.gather(
+            [xp.zeros(p.shape, p.dtype) if g is None else g.data for p, g in zip(self.view.parameters, grads)]
+        )
+        for run in _runs(self.view.spans, [g is not None for g in grads]):
+            p, g = values[run], gradient[run]
+
+            def kernel(rows: slice, p=p, g=g, start=run.start) -> None:
+                begin, end, _ = rows.indices(len(p))
+                self.update(p[rows], g[rows], slice(start + begin, start + end))
+
+            map_blocks(kernel, p, 3 + len(self.slots))
+        self.view.bind(values)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on besides the parameters: `steps`, and a vector for each slot."""
+        return {"steps": self.steps} | {name: Tensor(getattr(self, name)) for name in self.slots}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict`. KeyError or ValueError if it is not of this optimiser and these parameters."""
+        names = ["steps", *self.slots]
+        if sorted(state) != sorted(names):
+            raise KeyError(f"{type(self).__name__}: expected {names}, got {sorted(state)}")
+        for name in self.slots:
+            own = getattr(self, name)
+            vector = state[name].data if isinstance(state[name], Tensor) else state[name]
+            if vector.shape != own.shape:
+                raise ValueError(f"{type(self).__name__}: {name} has {vector.shape} values, expected {own.shape}")
+            own[...] = to_device(vector, self.view.parameters[0].device)
+        self.steps = int(state["steps"])
+
+
+def _runs(spans: list[slice], wanted: list[bool]) -> list[slice]:
+    """The wanted spans, neighbours joined."""
+    runs: list[slice] = []
+    for span, want in zip(spans, wanted):
+        if want and runs and runs[-1].stop == span.start:
+            runs[-1] = slice(runs[-1].start, span.stop)
+        elif want:
+            runs.append(span)
+    return runs
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with (Nesterov) momentum and L2 weight decay, as in Sutskever et al. 2013."""
+
+    slots = ("velocity",)
+
+    def __init__(
+        self, parameters, lr: float = 1e-3, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False
+    ):
+        if nesterov and momentum <= 0:
+            raise ValueError("SGD: Nesterov needs momentum > 0")
+        super().__init__(parameters, lr)
+        self.momentum, self.weight_decay, self.nesterov = momentum, weight_decay, nesterov
+
+    def update(self, p: Array, g: Array, span: slice) -> None:
+        g = g + self.weight_decay * p if self.weight_decay else g
+        velocity = self.velocity[span]
+        velocity *= self.momentum
+        velocity += g
+        p -= self.lr * (g + self.momentum * velocity if self.nesterov else velocity)
+
+
+class Adam(Optimizer):
+    """Adam (Kingma & Ba 2015, Algorithm 1), with L2 weight decay added to the gradient."""
+
+    slots = ("m", "v")
+
+    def __init__(self, parameters, lr: float = 1e-3, betas=(0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0):
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"{type(self).__name__}: betas must lie in [0, 1), got {betas}")
+        super().__init__(parameters, lr)
+        self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
+
+    def decay(self, p: Array, g: Array) -> Array:
+        """The gradient with its weight decay."""
+        return g + self.weight_decay * p if self.weight_decay else g
+
+    def update(self, p: Array, g: Array, span: slice) -> None:
+        xp, (b1, b2) = array_module(p), self.betas
+        g = self.decay(p, g)
+        m, v = self.m[span], self.v[span]
+        m *= b1
+        m += (1 - b1) * g
+        v *= b2
+        v += (1 - b2) * (g * g)
+        rate = self.lr / (1 - b1**self.steps)
+        root = xp.sqrt(v)
+        root /= math.sqrt(1 - b2**self.steps)
+        root += self.eps
+        p -= xp.divide(m, root, out=root) * rate
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, Algorithm 2)."""
+
+    def __init__(self, parameters, lr: float = 1e-3, betas=(0.9, 0.999), eps: float = 1e-8, weight_decay: float = 1e-2):
+        super().__init__(parameters, lr, betas, eps, weight_decay)
+
+    def decay(self, p: Array, g: Array) -> Array:
+        p *= 1 - self.lr * self.weight_decay
+        return g
+
+
+def clip_grad_norm_(parameters: Iterable[Parameter], max_norm: float) -> float:
+    """Scale all gradients together so that their joint L2 norm is at most `max_norm`; returns the norm before."""
+    with_grad = [p for p in parameters if p.grad is not None]
+    norm = math.sqrt(sum(float((p.grad.data.astype("float64") ** 2).sum()) for p in with_grad))
+    if norm > max_norm:
+        for p in with_grad:
+            p.grad = p.grad * (max_norm / norm)
+    return norm
+
+
+def clip_grad_value_(parameters: Iterable[Parameter], clip_value: float) -> None:
+    """Limit each element of each gradient to [-clip_value, clip_value]."""
+    for p in parameters:
+        if p.grad is not None:
+            p.grad = p.grad.clamp(-clip_value, clip_value)
