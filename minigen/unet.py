@@ -39,9 +39,9 @@ class TimeMLP(nn.Module):
         return T.silu(self.outer(T.silu(self.inner(embedding))))
 
 
-def norm(channels: int) -> nn.GroupNorm:
-    """Group norm with eight groups, or as many of a power of two as divide the channels."""
-    return nn.GroupNorm(math.gcd(8, channels), channels)
+def norm(channels: int, silu: bool = True) -> nn.GroupNorm:
+    """Group norm with eight groups, or as many of a power of two as divide the channels; then SiLU."""
+    return nn.GroupNorm(math.gcd(8, channels), channels, silu=silu)
 
 
 class ResBlock(nn.Module):
@@ -55,9 +55,9 @@ class ResBlock(nn.Module):
         nn.init.zeros_(self.conv2.weight)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        h = self.conv1(T.silu(self.norm1(x)))
+        h = self.conv1(self.norm1(x))
         h = h + self.time(time).reshape(len(x), -1, 1, 1)
-        h = self.conv2(T.silu(self.norm2(h)))
+        h = self.conv2(self.norm2(h))
         return h + (x if self.skip is None else self.skip(x))
 
 
@@ -65,7 +65,7 @@ class AttentionBlock(nn.Module):
     """x + attention(norm(x))"""
 
     def __init__(self, channels: int, num_heads: int):
-        self.norm = norm(channels)
+        self.norm = norm(channels, silu=False)
         self.attention = nn.SelfAttention2d(channels, num_heads)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -89,7 +89,9 @@ class UNet(nn.Module):
         self.middle = [ResBlock(last, last, time), ResBlock(last, last, time)]
         self.attention = AttentionBlock(last, math.gcd(num_heads, last))
         self.up = [ResBlock(2 * c, c, time) for c in reversed(channels)]
-        self.grow = [nn.ConvTranspose2d(b, a, 4, stride=2, padding=1) for a, b in zip(channels[-2::-1], channels[:0:-1])]
+        self.grow = [
+            nn.ConvTranspose2d(b, a, 4, stride=2, padding=1) for a, b in zip(channels[-2::-1], channels[:0:-1])
+        ]
         self.norm, self.head = norm(first), nn.Conv2d(first, image_channels, 3, padding=1)
         nn.init.zeros_(self.head.weight)
 
@@ -110,7 +112,7 @@ class UNet(nn.Module):
             h = self.up[level](T.cat([h, skips.pop()], 1), time)
             if level < self.levels - 1:
                 h = self.grow[level](h)
-        return self.head(T.silu(self.norm(h)))
+        return self.head(self.norm(h))
 
 
 class MLPDenoiser(nn.Module):

@@ -95,16 +95,16 @@ def _scale_and_shift(shape, affine: bool) -> tuple[Parameter | None, Parameter |
 
 
 class GroupNorm(Module):
-    """group_norm with a scale and a shift for each channel."""
+    """group_norm with a scale and a shift for each channel; with `silu=True`, SiLU follows in the same pass over memory."""
 
-    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True):
+    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, silu: bool = False):
         if num_channels % num_groups:
             raise ValueError(f"GroupNorm: {num_channels} channels cannot be split into {num_groups} groups")
-        self.num_groups, self.eps = num_groups, eps
+        self.num_groups, self.eps, self.silu = num_groups, eps, silu
         self.weight, self.bias = _scale_and_shift(num_channels, affine)
 
     def forward(self, x: Tensor) -> Tensor:
-        return T.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+        return T.group_norm(x, self.num_groups, self.weight, self.bias, self.eps, self.silu)
 
 
 class InstanceNorm2d(Module):

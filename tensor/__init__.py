@@ -4,6 +4,7 @@ Read autodiff.py first, then elementwise.py (a table of derivatives), then convo
 """
 
 from tensor import methods as _methods  # noqa: F401  gives Tensor its operators and methods
+from tensor import process as _process  # noqa: F401  one BLAS thread, memory kept
 from tensor.autodiff import Tensor, broadcast_to, cast, detect_anomaly, enable_grad, grad, is_grad_enabled, no_grad
 from tensor.convolution import conv2d, conv_transpose2d
 from tensor.creation import default_generator, manual_seed, ones, rand, randn, zeros

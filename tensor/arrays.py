@@ -7,6 +7,7 @@ tensor goes to a GPU, and not before.
 from __future__ import annotations
 
 import functools
+import math
 import sys
 from types import ModuleType
 from typing import Any
@@ -84,8 +85,26 @@ def in_long_rows(x: Array, vectors: Array) -> tuple[Array, Array]:
     """
     b, M, C = x.shape
     t = _divisor(M, 512 // max(1, C))
-    rows = array_module(x).broadcast_to(vectors[:, None], (len(vectors), t, C)).reshape(len(vectors), 1, t * C)
-    return x.reshape(b, M // t, t * C), rows
+    rows = array_module(x).empty((len(vectors), 1, t, C), vectors.dtype)
+    rows[...] = vectors[:, None, None]
+    return x.reshape(b, M // t, t * C), rows.reshape(len(vectors), 1, t * C)
+
+
+def sum_axes(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+    """x.sum(axes), several times faster where the axes lie side by side in memory with others behind them.
+
+    NumPy adds such rows one by one; a product with a vector of ones adds them in the matrix library.
+    """
+    order = sorted(range(x.ndim), key=lambda k: -x.strides[k])
+    places = [k for k, axis in enumerate(order) if axis in axes]
+    if len(places) < 2 or places[-1] - places[0] >= len(places) or places[-1] == x.ndim - 1 or x.dtype.kind != "f":
+        return x.sum(axes, keepdims=keepdims)
+    stored = x.transpose(order)
+    before, after = stored.shape[: places[0]], stored.shape[places[-1] + 1 :]
+    rows = stored.reshape(math.prod(before), -1, math.prod(after))
+    sums = (array_module(x).ones((1, rows.shape[1]), x.dtype) @ rows).reshape(before + (1,) * len(places) + after)
+    sums = sums.transpose([order.index(axis) for axis in range(x.ndim)])
+    return sums if keepdims else sums.reshape([n for k, n in enumerate(x.shape) if k not in axes])
 
 
 def check_indices(index: Array, size: int, op: str, what: str = "index") -> None:

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from tensor.arrays import Array, array_module, device_of, freeze, to_device
+from tensor.arrays import Array, array_module, device_of, freeze, sum_axes, to_device
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 _NUMBERS = (float, int, bool, type(None))
@@ -195,7 +195,9 @@ class Tensor:
             raise RuntimeError("copy_: only leaves can be given new values")
         if array.shape != self.shape:
             raise ValueError(f"copy_: values have shape {array.shape}, the tensor {self.shape}")
-        self.data = freeze(to_device(array.astype(self.dtype, copy=True), self.device))
+        fresh = array_module(self.data).empty_like(self.data)
+        fresh[...] = to_device(array, self.device)
+        self.data = freeze(fresh)
         return self
 
     def backward(self, gradient=None, retain_graph: bool | None = None, create_graph: bool = False) -> None:
@@ -309,7 +311,7 @@ class Op:
         assert "y" not in self.arguments, f"{self.name}: in a VJP, y is the output: no argument can have that name"
         places = {name: k for k, name in enumerate([*self.arguments, "y"])}
         places |= {f"{name}_shape": n + 1 + k for k, name in enumerate(self.arguments)}
-        _, *names = inspect.signature(vjp).parameters
+        names = list(inspect.signature(vjp).parameters)[2 if joint else 1 :]
         unknown = [name for name in [*targets, *names] if name not in places]
         if unknown:
             raise TypeError(f"{self.name}: a VJP names {unknown}, but the op has only {list(places)}")
@@ -417,7 +419,8 @@ F = TypeVar("F", bound=Callable)
 def op(*, joint: tuple[str, Callable] | None = None, **vjps: Callable) -> Callable[[F], F]:
     """Declare an op: decorate its forward on raw arrays with the VJP of each argument (see the top of this file).
 
-    `joint=("x weight", vjp)` names arguments whose gradients one function returns together, as a tuple.
+    `joint=("x weight", vjp)` names arguments whose gradients one function returns together, as a tuple. Its second parameter
+    tells which of them are wanted, as a tuple of bool; for the others it may return None.
     """
 
     def declare(forward: F) -> F:
@@ -433,21 +436,36 @@ def op(*, joint: tuple[str, Callable] | None = None, **vjps: Callable) -> Callab
     return declare
 
 
-def fast(kernel: Callable) -> Callable[[F], F]:
-    """Give a function made of ops a quick twin for raw arrays: `kernel`, with the same arguments and the same result.
+def fused(targets: str, forward: Callable, vjp: Callable) -> Callable[[F], F]:
+    """Give a function made of ops quick twins on raw arrays: `forward(*args)`, and `vjp(g, *args)` with one gradient for
+    each argument named in `targets`.
 
-    The ops say what is computed and can be differentiated any number of times; first derivatives take the kernel.
+    Values and first derivatives take the twins; the function itself says what they must equal, and is what
+    `create_graph=True` differentiates, so derivatives of any order follow from the clear version.
     """
 
-    def declare(composite: F) -> F:
-        @functools.wraps(composite)
-        def call(*args):
-            return (composite if any(isinstance(a, Tensor) for a in args) else kernel)(*args)
+    def declare(definition: F) -> F:
+        signature = inspect.signature(definition)
+        places = [list(signature.parameters).index(name) for name in targets.split()]
 
-        call.composite, call.kernel = composite, kernel  # type: ignore[attr-defined]
+        def backward(g, wanted, *args):
+            return _vjp_by_definition(definition, places, g, wanted, args) if isinstance(g, Tensor) else vjp(g, *args)
+
+        first = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in ("g", "wanted")]
+        backward.__signature__ = inspect.Signature([*first, *signature.parameters.values()])  # type: ignore[attr-defined]
+        call = op(joint=(targets, backward))(functools.wraps(definition)(lambda *args: forward(*args)))
+        call.definition = definition  # type: ignore[attr-defined]
         return call  # type: ignore[return-value]
 
     return declare
+
+
+def _vjp_by_definition(definition: Callable, places: list[int], g: Tensor, wanted: tuple, args: tuple) -> list:
+    """Differentiate the definition at its arguments, each of them a fresh node: one may be the ancestor of another."""
+    fresh = [broadcast_to(a, a.shape) if isinstance(a, Tensor) else a for a in args]
+    inputs = [fresh[k] for k, want in zip(places, wanted) if want]
+    gradients = iter(grad(definition(*fresh), inputs, g, create_graph=True, allow_unused=True))
+    return [next(gradients) if want else None for want in wanted]
 
 
 # The graph
@@ -485,9 +503,13 @@ class Node:
                 continue
             if create_graph:
                 values = [self._with_history(value, slot) for value, slot in zip(values, edge.slots)]
-            result = edge.vjp(g, *values)
-            for parent, share in zip(parents, result if edge.joint else (result,)):
-                if parent is not None:
+            if edge.joint:
+                wanted = tuple(p is not None and (needed is None or p in needed) for p in parents)
+                result = edge.vjp(g, wanted, *values)
+            else:
+                result = (edge.vjp(g, *values),)
+            for parent, share in zip(parents, result):
+                if parent is not None and share is not None:
                     if share.dtype is not parent.dtype or share.shape != parent.shape:
                         share = _settle(share, parent)
                     shares.append((parent, share))
@@ -632,4 +654,4 @@ def sum_to(x: Array, shape: tuple[int, ...]) -> Tensor:
     """Sum `x` over the dimensions along which `shape` would broadcast to it: the adjoint of `broadcast_to`."""
     lead = x.ndim - len(shape)
     axes = tuple(k for k in range(x.ndim) if k < lead or (shape[k - lead] == 1 and x.shape[k] != 1))
-    return x.sum(axes).reshape([1 if k in axes else x.shape[k] for k in range(lead, x.ndim)]) if axes else x
+    return sum_axes(x, axes, False).reshape(shape) if axes else x

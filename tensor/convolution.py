@@ -26,6 +26,7 @@ from tensor.reductions import sum
 from tensor.shaping import cat, chunk
 
 Pair = tuple[int, int]
+COLUMN_BYTES = 4 * 2**20
 
 
 class Geometry(NamedTuple):
@@ -38,6 +39,11 @@ class Geometry(NamedTuple):
     def span(self, kernel: Pair) -> Pair:
         """How many pixels a dilated kernel covers."""
         return tuple(d * (k - 1) + 1 for d, k in zip(self.dilation, kernel))  # type: ignore[return-value]
+
+    def turned(self, kernel: Pair) -> Geometry:
+        """At stride 1, the steps of the turned kernel over the output that lead back to the input."""
+        (a, b), (ph, pw) = self.span(kernel), self.padding
+        return Geometry((1, 1), (a - 1 - ph, b - 1 - pw), self.dilation)
 
     def output_size(self, size: Pair, kernel: Pair) -> Pair:
         """Output pixels for an input of `size`."""
@@ -80,9 +86,20 @@ def _columns(x: Array, kernel: Pair, geometry: Geometry) -> Array:
     return xp.ascontiguousarray(windows).reshape(n * h * w, kh * kw * C)
 
 
+def _matrix(weight: Array) -> Array:
+    """weight (O, C, kh, kw) as the matrix (kh kw C, O) that multiplies columns."""
+    O, C, kh, kw = weight.shape
+    return weight.transpose(2, 3, 1, 0).reshape(kh * kw * C, O)
+
+
+def _turned(weight: Array) -> Array:
+    """The kernel upside down, with input and output channels exchanged."""
+    return weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
+
+
 def _load(image: Array, columns: int) -> float:
     """`columns` columns as a multiple of the image: what `map_blocks` wants to know."""
-    return columns / math.prod(image.shape[1:]) / 2
+    return columns / math.prod(image.shape[1:])
 
 
 def _add_bias(y: Array, bias: Array | None) -> None:
@@ -92,17 +109,40 @@ def _add_bias(y: Array, bias: Array | None) -> None:
         pixels += rows
 
 
-@op(
-    x=lambda g, x_shape, weight, geometry: conv_input(g, weight, None, x_shape[2:], geometry),
-    weight=lambda g, x, weight_shape, geometry: conv_weight(x, g, weight_shape[2:], geometry),
-    bias=lambda g: sum(g, (0, 2, 3)),
-)
+def _conv_vjp(g, wanted, x, weight, bias, geometry):
+    if not isinstance(g, Tensor) and wanted[:2] == (True, True) and geometry.stride == (1, 1):
+        g_x, g_weight = _both_gradients(g, x, weight, geometry)
+    else:
+        g_x = conv_input(g, weight, None, x.shape[2:], geometry) if wanted[0] else None
+        g_weight = conv_weight(x, g, weight.shape[2:], geometry) if wanted[1] else None
+    return g_x, g_weight, sum(g, (0, 2, 3)) if wanted[2] else None
+
+
+def _both_gradients(g: Array, x: Array, weight: Array, geometry: Geometry) -> tuple[Array, Array]:
+    """conv_input and conv_weight at stride 1, from one set of columns: what each pixel of x sees of g."""
+    xp = array_module(x)
+    N, C, H, W = x.shape
+    O, _, kh, kw = weight.shape
+    turned, matrix = geometry.turned((kh, kw)), _matrix(_turned(weight))
+    seen, source, g_x = _channels_last(g), _channels_last(x), xp.empty((N, H, W, C), x.dtype)
+
+    def kernel(rows) -> Array:
+        columns = _columns(seen[rows], (kh, kw), turned)
+        xp.matmul(columns, matrix, out=g_x[rows].reshape(-1, C))
+        return source[rows].reshape(-1, C).T @ columns
+
+    parts = map_blocks(kernel, x, _load(x, H * W * len(matrix)), COLUMN_BYTES)
+    g_weight = reduce(add, parts).reshape(C, kh, kw, O)[:, ::-1, ::-1]
+    return _channels_first(g_x), g_weight.transpose(3, 0, 1, 2)
+
+
+@op(joint=("x weight bias", _conv_vjp))
 def conv(x: Array, weight: Array, bias: Array | None, geometry: Geometry) -> Tensor:
     """y[n, o, p] = bias[o] + sum over c, k of weight[o, c, k] x[n, c, stride p + dilation k - padding]."""
     xp = array_module(x)
     O, C, kh, kw = weight.shape
     size = geometry.output_size(x.shape[2:], (kh, kw))
-    matrix = weight.transpose(2, 3, 1, 0).reshape(kh * kw * C, O)
+    matrix = _matrix(weight)
     source, y = _channels_last(x), xp.empty((len(x), *size, O), x.dtype)
 
     def kernel(rows) -> None:
@@ -110,13 +150,8 @@ def conv(x: Array, weight: Array, bias: Array | None, geometry: Geometry) -> Ten
         xp.matmul(_columns(source[rows], (kh, kw), geometry), matrix, out=out.reshape(-1, O))
         _add_bias(out, bias)
 
-    map_blocks(kernel, x, _load(x, math.prod(size) * len(matrix)))
+    map_blocks(kernel, x, _load(x, math.prod(size) * len(matrix)), COLUMN_BYTES)
     return _channels_first(y)
-
-
-def _turned(weight: Array) -> Array:
-    """The kernel upside down, with input and output channels exchanged."""
-    return weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
 
 
 @op(
@@ -136,7 +171,7 @@ def conv_input(z: Array, weight: Array, bias: Array | None, size: Pair, geometry
     span = geometry.span((kh, kw))
     h, w = z.shape[2:]
     if (sh, sw) == (1, 1) and size == (h - 1 + span[0] - 2 * ph, w - 1 + span[1] - 2 * pw):
-        return conv(z, _turned(weight), bias, Geometry((1, 1), (span[0] - 1 - ph, span[1] - 1 - pw), (dh, dw)))
+        return conv(z, _turned(weight), bias, geometry.turned((kh, kw)))
     matrix = weight.transpose(0, 2, 3, 1).reshape(O, kh * kw * C)
     H, W = max(size[0] + 2 * ph, sh * (h - 1) + span[0]), max(size[1] + 2 * pw, sw * (w - 1) + span[1])
     source, x = _channels_last(z), xp.zeros((len(z), H, W, C), z.dtype)
@@ -149,7 +184,7 @@ def conv_input(z: Array, weight: Array, bias: Array | None, size: Pair, geometry
                 seen += columns[:, :, :, i, j]
         _add_bias(x[rows], bias)
 
-    map_blocks(kernel, z, _load(z, h * w * matrix.shape[1]))
+    map_blocks(kernel, z, _load(z, h * w * matrix.shape[1]), COLUMN_BYTES)
     return _channels_first(x[:, ph : ph + size[0], pw : pw + size[1]])
 
 
@@ -165,7 +200,7 @@ def conv_weight(x: Array, z: Array, kernel: Pair, geometry: Geometry) -> Tensor:
     def product(rows) -> Array:
         return _columns(source[rows], kernel, geometry).T @ target[rows].reshape(-1, O)
 
-    parts = map_blocks(product, x, _load(x, math.prod(z.shape[2:]) * math.prod(kernel) * C))
+    parts = map_blocks(product, x, _load(x, math.prod(z.shape[2:]) * math.prod(kernel) * C), COLUMN_BYTES)
     return reduce(add, parts).reshape(*kernel, C, O).transpose(3, 2, 0, 1)
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tensor.arrays import Array, array_module
-from tensor.autodiff import Tensor, fast, op
+from tensor.autodiff import Tensor, fused, op
 from tensor.parallel import map_blocks
 
 # Arithmetic
@@ -117,11 +117,12 @@ def erf(x: Array) -> Tensor:
 def sigmoid(x: Array) -> Tensor:
     """1 / (1 + exp(-x))"""
     y = array_module(x).empty_like(x)
-    map_blocks(lambda rows: _sigmoid_into(y[rows], x[rows]), x, 2)
+    map_blocks(lambda rows: sigmoid_into(y[rows], x[rows]), x, 2)
     return y
 
 
-def _sigmoid_into(out: Array, x: Array) -> Array:
+def sigmoid_into(out: Array, x: Array) -> Array:
+    """out = sigmoid(x), in place; `out` may be x itself."""
     xp = array_module(x)
     with np.errstate(over="ignore"):  # exp(-x) may become inf, and 1 / inf is the right answer
         xp.exp(xp.negative(x, out=out), out=out)
@@ -155,37 +156,46 @@ def _slope(x: Array, negative_slope: float) -> Tensor:
     return slope
 
 
-def _silu_vjp_kernel(g: Array, x: Array) -> Array:
-    out = array_module(x).empty_like(x)
-
-    def kernel(rows) -> None:
-        s = _sigmoid_into(out[rows], x[rows])
-        y = x[rows] * s
-        y -= y * s
-        s += y
-        s *= g[rows]
-
-    map_blocks(kernel, x, 5)
-    return out
-
-
-@fast(_silu_vjp_kernel)
-def _silu_vjp(g, x):
-    s = sigmoid(x)
-    return g * (s + x * s * (1.0 - s))
-
-
-@op(x=_silu_vjp)
-def silu(x: Array) -> Tensor:
-    """x * sigmoid(x), also called swish (Ramachandran et al. 2017)."""
+def _silu_forward(x: Array) -> Array:
     y = array_module(x).empty_like(x)
 
     def kernel(rows) -> None:
-        s = _sigmoid_into(y[rows], x[rows])
+        s = sigmoid_into(y[rows], x[rows])
         s *= x[rows]
 
     map_blocks(kernel, x, 2)
     return y
+
+
+def silu_slope(x: Array) -> Array:
+    """The derivative of SiLU, s (1 + x (1 - s)) with s = sigmoid(x), written over x."""
+    xp = array_module(x)
+    with np.errstate(over="ignore"):
+        rest = xp.exp(x)
+    rest += 1.0
+    xp.reciprocal(rest, out=rest)  # 1 - s
+    x *= rest
+    x += 1.0
+    x *= xp.subtract(1.0, rest, out=rest)
+    return x
+
+
+def _silu_vjp(g: Array, x: Array) -> tuple[Array]:
+    gx = array_module(x).empty_like(x)
+
+    def kernel(rows) -> None:
+        out = gx[rows]
+        out[...] = x[rows]
+        array_module(x).multiply(silu_slope(out), g[rows], out=out)
+
+    map_blocks(kernel, x, 4)
+    return (gx,)
+
+
+@fused("x", _silu_forward, _silu_vjp)
+def silu(x: Array) -> Tensor:
+    """x * sigmoid(x), also called swish (Ramachandran et al. 2017)."""
+    return x * sigmoid(x)
 
 
 def gelu(x, approximate: str = "none") -> Tensor:

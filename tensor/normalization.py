@@ -11,13 +11,14 @@ over its M rows and C / G channels, and then scale and shift each channel:
 
 from __future__ import annotations
 
+import functools
 import math
+from types import ModuleType
 
-import numpy as np
-
+from tensor import elementwise
 from tensor.arrays import Array, array_module, in_long_rows
-from tensor.autodiff import Tensor, fast, no_grad, op
-from tensor.elementwise import square
+from tensor.autodiff import Tensor, fused, no_grad
+from tensor.elementwise import sigmoid_into, silu_slope, sqrt, square
 from tensor.parallel import map_blocks
 from tensor.reductions import mean, sum
 from tensor.shaping import permute, reshape
@@ -30,11 +31,21 @@ def _over_rows(x: Array) -> Array:
     return (array_module(x).ones((1, x.shape[1]), x.dtype) @ x)[:, 0]
 
 
+@functools.cache
+def _membership(xp: ModuleType, C: int, groups: int, dtype) -> Array:
+    """(C, groups): 1 where the channel belongs to the group."""
+    return xp.repeat(xp.eye(groups, dtype=dtype), C // groups, axis=0)
+
+
 def _group_means(sums: Array, M: int, groups: int) -> Array:
     """Sums over M rows (b, C) as means over whole groups, each in the place of every channel of its group."""
-    b, C = sums.shape
-    means = sums.reshape(b, groups, -1).sum(2, keepdims=True) / (M * C // groups)
-    return array_module(sums).broadcast_to(means, (b, groups, C // groups)).reshape(b, C)
+    C = sums.shape[1]
+    if groups == C:
+        return sums / M
+    member = _membership(array_module(sums), C, groups, sums.dtype)
+    means = sums @ member
+    means /= M * C // groups
+    return means @ member.T
 
 
 def _combine(ufunc, x: Array, vectors: Array, out: Array) -> None:
@@ -54,7 +65,31 @@ def _centre(x: Array, groups: int, eps: float, out: Array, scratch: Array) -> Ar
     return 1.0 / xp.sqrt(variance + eps)
 
 
-def _normalize_vjp_kernel(g: Array, x: Array, weight: Array, groups: int, eps: float) -> tuple[Array, Array, Array]:
+def _scale_and_shift(centred: Array, scale: Array, bias: Array, out: Array) -> None:
+    """out = centred * scale + bias for scale (b, C) and bias (C,)."""
+    xp = array_module(centred)
+    _combine(xp.multiply, centred, scale, out)
+    _combine(xp.add, out, xp.broadcast_to(bias, scale.shape), out)
+
+
+def _normalize_forward(x: Array, weight: Array, bias: Array, groups: int, eps: float, silu: bool) -> Array:
+    xp = array_module(x)
+    y = xp.empty(x.shape, x.dtype)
+
+    def kernel(rows) -> None:
+        block, out = xp.ascontiguousarray(x[rows]), y[rows]
+        scratch = xp.empty_like(block)
+        rstd = _centre(block, groups, eps, out, scratch)
+        _scale_and_shift(out, rstd * weight, bias, out)
+        if silu:
+            out *= sigmoid_into(scratch, out)
+
+    map_blocks(kernel, x, 2)
+    return y
+
+
+def _normalize_vjp(g: Array, x: Array, weight: Array, bias: Array, groups: int, eps: float, silu: bool):
+    """With h = (x - mean) / std and gh = g weight:  gx = (gh - mean(gh) - h mean(gh h)) / std."""
     xp, M = array_module(x), x.shape[1]
     gx = xp.empty(x.shape, x.dtype)
 
@@ -62,6 +97,9 @@ def _normalize_vjp_kernel(g: Array, x: Array, weight: Array, groups: int, eps: f
         block, gy, out = xp.ascontiguousarray(x[rows]), xp.ascontiguousarray(g[rows]), gx[rows]
         scratch = xp.empty_like(block)
         rstd = _centre(block, groups, eps, out, scratch)
+        if silu:
+            _scale_and_shift(out, rstd * weight, bias, scratch)
+            gy = gy * silu_slope(scratch)
         g_sum, gx_sum = _over_rows(gy), _over_rows(xp.multiply(gy, out, out=scratch))
         _combine(xp.multiply, out, -(rstd**3) * _group_means(gx_sum * weight, M, groups), out)
         _combine(xp.subtract, out, rstd * _group_means(g_sum * weight, M, groups), out)
@@ -69,40 +107,20 @@ def _normalize_vjp_kernel(g: Array, x: Array, weight: Array, groups: int, eps: f
         out += scratch
         return (gx_sum * rstd).sum(0), g_sum.sum(0)
 
-    parts = map_blocks(kernel, x, 4)
+    parts = map_blocks(kernel, x, 2)
     g_weight, g_bias = (xp.stack(column).sum(0) for column in zip(*parts))
     return gx, g_weight, g_bias
 
 
-# As ops
-
-
-@fast(_normalize_vjp_kernel)
-def _normalize_vjp(g, x, weight, groups, eps):
-    """With h = (x - mean) / std and gh = g weight:  gx = (gh - mean(gh) - h mean(gh h)) / std."""
+@fused("x weight bias", _normalize_forward, _normalize_vjp)
+def normalize(x: Array, weight: Array, bias: Array, groups: int, eps: float, silu: bool = False) -> Tensor:
+    """x (B, M, C) standardised over M and the channels of each group, times weight (C,), plus bias (C,); then SiLU."""
     B, M, C = x.shape
-    split, over = (B, M, groups, C // groups), (1, 3)
-    centred = reshape(x, split) - mean(reshape(x, split), over, True)
-    rstd = (mean(square(centred), over, True) + eps) ** -0.5
-    h, gh = centred * rstd, reshape(g * weight, split)
-    gx = rstd * (gh - mean(gh, over, True) - h * mean(gh * h, over, True))
-    return reshape(gx, x.shape), sum(g * reshape(h, x.shape), (0, 1)), sum(g, (0, 1))
-
-
-@op(joint=("x weight bias", _normalize_vjp))
-def normalize(x: Array, weight: Array, bias: Array, groups: int, eps: float) -> Tensor:
-    """x (B, M, C) standardised over M and the channels of each group, times weight (C,), plus bias (C,)."""
-    xp = array_module(x)
-    y = xp.empty(x.shape, x.dtype)
-
-    def kernel(rows) -> None:
-        block, out = xp.ascontiguousarray(x[rows]), y[rows]
-        rstd = _centre(block, groups, eps, out, xp.empty_like(block))
-        _combine(xp.multiply, out, rstd * weight, out)
-        _combine(xp.add, out, xp.broadcast_to(bias, rstd.shape), out)
-
-    map_blocks(kernel, x, 3)
-    return y
+    split = reshape(x, (B, M, groups, C // groups))
+    centred = split - mean(split, (1, 3), True)
+    h = centred / sqrt(mean(square(centred), (1, 3), True) + eps)
+    y = reshape(h, x.shape) * weight + bias
+    return elementwise.silu(y) if silu else y
 
 
 # PyTorch's names
@@ -120,14 +138,17 @@ def _affine(name: str, x, weight, bias, channels: int):
     )
 
 
-def group_norm(x, num_groups: int, weight=None, bias=None, eps: float = 1e-5) -> Tensor:
-    """Normalise each image over its pixels and each group of channels (Wu & He 2018). x is (N, C, ...)."""
+def group_norm(x, num_groups: int, weight=None, bias=None, eps: float = 1e-5, silu: bool = False) -> Tensor:
+    """Normalise each image over its pixels and each group of channels (Wu & He 2018). x is (N, C, ...).
+
+    `silu=True` applies SiLU to the result in the same pass over memory.
+    """
     N, C, *size = x.shape
     if num_groups < 1 or C % num_groups:
         raise ValueError(f"group_norm: {C} channels cannot be split into {num_groups} groups")
     weight, bias = _affine("group_norm", x, weight, bias, C)
     last = permute(x, (0, *range(2, x.ndim), 1))
-    y = normalize(reshape(last, (N, math.prod(size), C)), weight, bias, num_groups, eps)
+    y = normalize(reshape(last, (N, math.prod(size), C)), weight, bias, num_groups, eps, silu)
     return permute(reshape(y, last.shape), (0, x.ndim - 1, *range(1, x.ndim - 1)))
 
 

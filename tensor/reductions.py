@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import math
 
-from tensor.arrays import Array, array_module
+from tensor.arrays import Array, array_module, sum_axes
 from tensor.autodiff import Tensor, op
 from tensor.elementwise import exp, eq, square
 from tensor.shaping import reshape
@@ -39,7 +39,7 @@ def _count(x_shape: tuple[int, ...], dim: Dim) -> int:
 @op(x=lambda g, x_shape, dim: _unreduced(g, x_shape, dim))
 def sum(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """The sum over `dim`."""
-    return x.sum(_axes(dim, x.ndim, "sum"), keepdims=keepdim)
+    return sum_axes(x, _axes(dim, x.ndim, "sum"), keepdim)
 
 
 @op(x=lambda g, x_shape, dim: _unreduced(g, x_shape, dim) / _count(x_shape, dim))
