@@ -1,0 +1,216 @@
+"""The command line: `minigen train`, `minigen sample`, `minigen evaluate`."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import numpy as np
+
+from minigen import data
+from minigen.checkpoint import CheckpointError, write_atomically
+from minigen.experiments.ddpm import DDPM, Config
+from minigen.run import Run, RunError
+from minigen.training import Diverged, restore, train
+
+SAMPLES_OF_A_RUN = 64
+"""How many samples `minigen train` leaves in samples.npz and samples.png."""
+
+
+class UsageError(Exception):
+    """Something that the user asked for and that cannot be done; the message says why."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except (UsageError, RunError, CheckpointError, Diverged) as error:
+        print(f"minigen: error: {error}", file=sys.stderr)
+        return 1 if isinstance(error, Diverged) else 2
+    except KeyboardInterrupt:
+        print("minigen: interrupted", file=sys.stderr)
+        return 130
+
+
+# Arguments
+
+
+def _integer(minimum: int):
+    def parse(text: str) -> int:
+        if not text.lstrip("-").isdigit() or int(text) < minimum:
+            raise argparse.ArgumentTypeError(f"expected an integer of at least {minimum}, got {text!r}")
+        return int(text)
+
+    return parse
+
+
+def _rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="minigen", description="Train generative models whose every gradient you can read."
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    default = Config()
+
+    trainer = commands.add_parser("train", help="train a model, draw samples and pictures")
+    trainer.set_defaults(command=_train)
+    trainer.add_argument("model", choices=["ddpm"], help="ddpm: a denoising diffusion model (Ho et al. 2020)")
+    trainer.add_argument("--data", choices=data.NAMES, help=f"what to learn (default: {default.data})")
+    trainer.add_argument("--data-dir", metavar="DIR", help="where the IDX files of MNIST or Fashion-MNIST lie")
+    trainer.add_argument("--steps", type=_integer(1), metavar="N", help=f"training steps (default: {default.steps})")
+    trainer.add_argument("--batch-size", type=_integer(1), metavar="N", help=f"default: {default.batch_size}")
+    trainer.add_argument("--lr", type=_rate, metavar="RATE", help=f"peak learning rate (default: {default.lr})")
+    trainer.add_argument("--seed", type=_integer(0), metavar="N", help=f"default: {default.seed}")
+    trainer.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:N (default: cpu)")
+    trainer.add_argument("--out", metavar="DIR", help="the run's folder (default: a new one below runs/)")
+    trainer.add_argument(
+        "--resume", metavar="DIR", help="go on with this run, with its own settings; --steps may extend it"
+    )
+
+    sampler = commands.add_parser("sample", help="draw samples from a trained run")
+    sampler.set_defaults(command=_sample)
+    evaluator = commands.add_parser("evaluate", help="measure samples of a run against real test data")
+    evaluator.set_defaults(command=_evaluate)
+    for command, n in ((sampler, 64), (evaluator, 500)):
+        command.add_argument("run", metavar="DIR", help="a run's folder")
+        command.add_argument("-n", type=_integer(1), default=n, metavar="N", help=f"how many samples (default: {n})")
+        command.add_argument("--seed", type=_integer(0), default=1, metavar="N", help="default: 1")
+        command.add_argument("--device", metavar="NAME", help="default: the one the run was trained on")
+        command.add_argument("--sampler", choices=["ancestral", "ddim"], default="ancestral", help="default: ancestral")
+        command.add_argument("--sampler-steps", type=_integer(1), metavar="N", help="steps of ddim (default: all)")
+    sampler.add_argument(
+        "--out", metavar="DIR", help="where samples.png and samples.npz go (default: DIR/samples-SEED)"
+    )
+    return parser
+
+
+# Commands
+
+
+def _train(options: argparse.Namespace) -> int:
+    given = {f.name: getattr(options, f.name) for f in fields(Config) if getattr(options, f.name, None) is not None}
+    if options.resume:
+        run, experiment = _reopened(options, given)
+    else:
+        experiment = _experiment(given)
+        name = f"ddpm-{experiment.config.data}"
+        run = Run.create(options.out or Run.unused(name), {"model": "ddpm"} | asdict(experiment.config))
+    title = f"DDPM on {experiment.config.data}"
+    print(f"{title}: {experiment.size:,} parameters, {experiment.config.steps} steps, in {run.path}")
+    if experiment.warning:
+        print(f"note: {experiment.warning}")
+    if not train(experiment, run, experiment.config.steps):
+        print(f"stopped; to go on: minigen train ddpm --resume {run.path}")
+        return 130
+    _write_samples(run.path, experiment.sample(SAMPLES_OF_A_RUN, experiment.config.seed), title)
+    experiment.draw(run)
+    print(f"samples, pictures and checkpoint are in {run.path}; to measure them: minigen evaluate {run.path}")
+    return 0
+
+
+def _sample(options: argparse.Namespace) -> int:
+    run, experiment = _trained(options)
+    out = _new_folder(Path(options.out) if options.out else Run.unused("samples", run.path))
+    x = experiment.sample(options.n, options.seed, options.sampler, options.sampler_steps)
+    _write_samples(out, x, f"DDPM on {experiment.config.data}, {options.sampler}, seed {options.seed}")
+    print(f"{len(x)} samples are in {out}")
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    run, experiment = _trained(options)
+    most = experiment.most_evaluated
+    if options.n > most:
+        raise UsageError(f"-n {options.n}: {experiment.config.data} has enough test data for at most {most} samples")
+    if options.n < 5:
+        raise UsageError(f"-n {options.n}: the measures need at least 5 samples")
+    results = experiment.evaluate(options.n, options.seed, options.sampler, options.sampler_steps)
+    print(f"{options.n} samples of {run.path} against {options.n} test points; floor: training points in their place")
+    print(f"{'':20}{'samples':>10}{'floor':>10}{'ratio':>10}")
+    for name, (value, floor) in results.items():
+        print(f"{name:20}{value:10.4f}{floor:10.4f}{value / floor if floor else float('nan'):10.3f}")
+    return 0
+
+
+# What commands share
+
+
+def _experiment(settings: dict) -> DDPM:
+    """The experiment of these settings; whatever is wrong with them is a UsageError."""
+    try:
+        return DDPM(Config(**settings))
+    except (ValueError, TypeError, OSError, RuntimeError) as error:
+        raise UsageError(str(error)) from error
+
+
+def _reopened(options: argparse.Namespace, given: dict) -> tuple[Run, DDPM]:
+    """The run to go on with. Its settings stay as they were, but it may be longer, or on another device."""
+    fixed = sorted(given.keys() - {"steps", "device"}) + (["out"] if options.out else [])
+    if fixed:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in fixed)
+        raise UsageError(f"{flags} cannot change with --resume: the run keeps its own settings")
+    run = Run(options.resume)
+    if run.config["model"] != options.model:
+        raise UsageError(f"{run.path} is a run of {run.config['model']}, not of {options.model}")
+    settings = {name: value for name, value in run.config.items() if name != "model"} | given
+    experiment = _experiment(settings)
+    done = restore(experiment, run)
+    if done > experiment.config.steps:
+        raise UsageError(f"{run.path} is at step {done} already: --steps {experiment.config.steps} lies behind it")
+    run.configure({"model": options.model} | asdict(experiment.config))
+    return run, experiment
+
+
+def _trained(options: argparse.Namespace) -> tuple[Run, DDPM]:
+    """A run and its experiment, with the weights of the checkpoint."""
+    run = Run(options.run)
+    settings = {name: value for name, value in run.config.items() if name != "model"}
+    if options.device:
+        settings["device"] = options.device
+    experiment = _experiment(settings)
+    if options.sampler_steps and (options.sampler != "ddim" or options.sampler_steps > experiment.config.timesteps):
+        raise UsageError(
+            f"--sampler-steps is for --sampler ddim, and at most {experiment.config.timesteps} for this run"
+        )
+    if not restore(experiment, run):
+        raise UsageError(f"{run.path} has no checkpoint yet: minigen train ddpm --resume {run.path}")
+    return run, experiment
+
+
+def _new_folder(path: Path) -> Path:
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UsageError(f"--out {path} exists and is not empty: choose another folder")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {path}: {error.strerror}") from error
+    return path
+
+
+def _write_samples(folder: Path, x: np.ndarray, title: str) -> None:
+    """samples.npz and samples.png."""
+    from minigen import pictures
+
+    buffer = io.BytesIO()
+    np.savez(buffer, x=x)
+    write_atomically(folder / "samples.npz", buffer.getvalue())
+    pictures.samples(folder / "samples.png", x, title)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

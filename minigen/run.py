@@ -1,0 +1,114 @@
+"""A run is a folder: what was asked for, how it went, and where it stands.
+
+config.json      the model and its settings
+metrics.jsonl    one line of JSON a step
+checkpoint.npz   weights, their average, optimiser, step and random state: enough to go on bit for bit
+*.png, *.npz     pictures and samples
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minigen.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from tensor import Tensor
+
+State = dict[str, Any]
+"""A tree of dicts with tensors, arrays, numbers and strings for leaves."""
+
+
+class RunError(Exception):
+    """A folder that cannot be used as a run: the message says why, and what to do."""
+
+
+class Run:
+    """The folder of one run. `Run.create` makes a new one, `Run(path)` opens one that exists."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        try:
+            self.config = json.loads((self.path / "config.json").read_text())
+        except FileNotFoundError:
+            raise RunError(f"{self.path} is not a run: it has no config.json; minigen train makes one") from None
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.path / 'config.json'} cannot be read: {error}") from None
+        if not isinstance(self.config, dict) or "model" not in self.config:
+            raise RunError(f"{self.path / 'config.json'} names no model: it was not written by minigen train")
+
+    @classmethod
+    def create(cls, path: str | Path, config: dict[str, Any]) -> Run:
+        """A new run in an empty or new folder. What is there already is never overwritten."""
+        path = Path(path)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RunError(f"{path} exists and is not empty: choose another --out, or go on with --resume {path}")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            write_atomically(path / "config.json", _json(config))
+        except OSError as error:
+            raise RunError(f"{path} cannot be written: {error}") from None
+        return cls(path)
+
+    def configure(self, config: dict[str, Any]) -> None:
+        """Replace config.json."""
+        write_atomically(self.path / "config.json", _json(config))
+        self.config = config
+
+    @staticmethod
+    def unused(name: str, parent: str | Path = "runs") -> Path:
+        """`parent/name`, or the first of `name-2`, `name-3`, ... that does not exist."""
+        names = (name if k == 1 else f"{name}-{k}" for k in range(1, 10**6))
+        return next(path for path in (Path(parent) / n for n in names) if not path.exists())
+
+    def log(self, metrics: dict[str, float]) -> None:
+        """Add a line to metrics.jsonl."""
+        with open(self.path / "metrics.jsonl", "a") as file:
+            file.write(json.dumps(metrics) + "\n")
+
+    def metrics(self) -> list[dict[str, float]]:
+        """All lines of metrics.jsonl; a last line that was cut short is left out."""
+        path = self.path / "metrics.jsonl"
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def forget_after(self, step: int) -> None:
+        """Drop metrics beyond `step`, which a run that goes on from there will write again."""
+        kept = [line for line in self.metrics() if line["step"] <= step]
+        write_atomically(self.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept).encode())
+
+    def save(self, state: State) -> None:
+        """Replace the checkpoint, at once and whole."""
+        arrays: dict[str, np.ndarray] = {}
+        meta = _without_arrays(state, "", arrays)
+        save_checkpoint(self.path / "checkpoint.npz", arrays, meta)
+
+    def load(self) -> State:
+        """The checkpoint's state. CheckpointError if there is none or it is damaged."""
+        arrays, state = load_checkpoint(self.path / "checkpoint.npz")
+        for name, array in arrays.items():
+            *folders, leaf = name.split("/")
+            place = state
+            for folder in folders:
+                place = place.setdefault(folder, {})
+            place[leaf] = array
+        return state
+
+
+def _json(config: dict[str, Any]) -> bytes:
+    return (json.dumps(config, indent=2) + "\n").encode()
+
+
+def _without_arrays(state: State, prefix: str, arrays: dict[str, np.ndarray]) -> State:
+    """The tree without its arrays, which go to `arrays` under the names of their paths."""
+    rest: State = {}
+    for name, value in state.items():
+        if isinstance(value, dict):
+            rest[name] = _without_arrays(value, f"{prefix}{name}/", arrays)
+        elif isinstance(value, (Tensor, np.ndarray)):
+            arrays[prefix + name] = value.numpy() if isinstance(value, Tensor) else value
+        else:
+            rest[name] = value
+    return rest
