@@ -114,10 +114,8 @@ class Tensor:
     @staticmethod
     def _wrap(array: Array, node: Node | None = None) -> Tensor:
         """A tensor around an array that nobody else will write to: no copy, no check."""
-        if isinstance(array, np.generic):
-            array = np.asarray(array)
         tensor = Tensor.__new__(Tensor)
-        tensor.data = freeze(array)
+        tensor.data = freeze(array) if type(array) is np.ndarray or not isinstance(array, np.generic) else np.asarray(array)
         tensor.node = node
         return tensor
 
@@ -382,10 +380,8 @@ class Op:
             pool += [getattr(v, "shape", ()) for v in values]
         saved = []
         for edge in self.edges:
-            for k in edge.targets:
-                if parents[k] is not None:
-                    saved.append((edge, [pool[slot] for slot in edge.slots]))
-                    break
+            if parents[edge.targets[0]] is not None or edge.joint:
+                saved.append((edge, [pool[slot] for slot in edge.slots]))
         return Node(self, parents, saved, y)
 
     def _reconcile(self, args: Sequence, values: list) -> np.dtype:
@@ -498,21 +494,17 @@ class Node:
             )
         shares = []
         for edge, values in self.saved:
-            parents = [self.parents[k] for k in edge.targets]
-            if needed is not None and needed.isdisjoint(parents):
-                continue
             if create_graph:
                 values = [self._with_history(value, slot) for value, slot in zip(values, edge.slots)]
             if edge.joint:
+                parents = [self.parents[k] for k in edge.targets]
                 wanted = tuple(p is not None and (needed is None or p in needed) for p in parents)
-                result = edge.vjp(g, wanted, *values)
+                results = zip(parents, edge.vjp(g, wanted, *values)) if any(wanted) else ()
+                shares += [(parent, share) for want, (parent, share) in zip(wanted, results) if want and share is not None]
             else:
-                result = (edge.vjp(g, *values),)
-            for parent, share in zip(parents, result):
-                if parent is not None and share is not None:
-                    if share.dtype is not parent.dtype or share.shape != parent.shape:
-                        share = _settle(share, parent)
-                    shares.append((parent, share))
+                parent = self.parents[edge.targets[0]]
+                if needed is None or parent in needed:
+                    shares.append((parent, edge.vjp(g, *values)))
         return shares
 
     def _with_history(self, value, slot: int):
@@ -576,6 +568,8 @@ def _flow_back(
                 arrived[node] = g
             if node.op is not None:
                 for parent, share in node.pull_back(g, create_graph, needed):
+                    if share.dtype is not parent.dtype or share.shape != parent.shape:
+                        share = _settle(share, parent)
                     if checking:
                         _check_finite(share.data if create_graph else share, f"a gradient of {node.op.name!r}")
                     pending[parent] = pending[parent] + share if parent in pending else share

@@ -1,0 +1,186 @@
+"""Time, memory and loss curves of minigen beside PyTorch, measured in one run: `python -m tests.benchmarks`.
+
+Every measurement is a fresh process, and the contestants take turns, so that a machine that slows down slows all of them.
+Printed is the median over the rounds. Without PyTorch only minigen is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Work = Callable[[], object]
+
+OPS: dict[str, tuple[str, dict[str, Any]]] = {
+    "conv 3x3, N64 C32 14x14 O64": ("conv", {"N": 64, "C": 32, "size": 14, "O": 64}),
+    "conv 3x3, N64 C32 28x28 O32": ("conv", {"N": 64, "C": 32, "size": 28, "O": 32}),
+    "conv 3x3, N128 C64 4x4 O64": ("conv", {"N": 128, "C": 64, "size": 4, "O": 64}),
+    "conv transpose 4x4 / 2, N64 C64 14x14 O32": ("conv_transpose", {"N": 64, "C": 64, "size": 14, "O": 32}),
+    "group norm + SiLU, N64 C32 28x28": ("norm_silu", {"N": 64, "C": 32, "size": 28}),
+    "group norm + SiLU, N128 C32 8x8": ("norm_silu", {"N": 128, "C": 32, "size": 8}),
+    "1,000 scalar multiplies by a constant": ("multiplications", {"count": 1000, "both": False}),
+    "1,000 scalar multiplies by a parameter": ("multiplications", {"count": 1000, "both": True}),
+}
+STEPS = {
+    "U-Net training step 8x8, batch 128": ((128, 1, 8, 8), (32, 64)),
+    "U-Net training step 28x28, batch 64": ((64, 1, 28, 28), (32, 64, 64)),
+}
+CONTESTANTS = ("minigen", "torch", "torch channels_last")
+
+
+def draws(batch: tuple[int, ...], seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """x_0, timesteps and noise of one training step."""
+    rng = np.random.default_rng(seed)
+    x0, noise = rng.standard_normal((2, *batch), np.float32)
+    return x0, rng.integers(1, 201, batch[0]), noise
+
+
+# One measurement, in a process of its own
+
+
+def _work(case: str, contestant: str, device: str) -> Work:
+    from tests.benchmarks import ours
+
+    options: dict[str, Any] = {"device": device}
+    module: Any = ours
+    if contestant != "minigen":
+        from tests.benchmarks import theirs
+
+        module, options["channels_last"] = theirs, contestant.endswith("channels_last")
+    if case in OPS:
+        function, sizes = OPS[case]
+        return getattr(module, function)(**sizes, **options)
+    batch, channels = STEPS[case]
+    training, inputs = module.Training(batch[1], channels, **options), draws(batch, 0)
+    return lambda: training.step(*inputs)
+
+
+def _synchronize(contestant: str) -> None:
+    if contestant == "minigen":
+        import cupy
+
+        cupy.cuda.Device().synchronize()
+    else:
+        import torch
+
+        torch.cuda.synchronize()
+
+
+def measure(case: str, contestant: str, device: str, seconds: float) -> dict[str, float]:
+    """Median milliseconds of a call, and by how many MiB the process grew at most above its size before the first."""
+    work = _work(case, contestant, device)
+    before = _peak_memory(reset=True)
+    for _ in range(3):
+        work()
+    times: list[float] = []
+    while sum(times) < seconds or len(times) < 5:
+        start = time.perf_counter()
+        work()
+        if device != "cpu":
+            _synchronize(contestant)
+        times.append(time.perf_counter() - start)
+    return {"ms": 1e3 * statistics.median(times), "MiB": _peak_memory() - before}
+
+
+def _peak_memory(reset: bool = False) -> float:
+    """The largest resident size of this process in MiB, on Linux since the last reset."""
+    try:
+        if reset:
+            Path("/proc/self/clear_refs").write_text("5")
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    except (OSError, IndexError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+# All measurements, side by side
+
+
+def compare(
+    case: str, contestants: tuple[str, ...], device: str, rounds: int, seconds: float
+) -> dict[str, dict[str, float]]:
+    """The medians over the rounds, by contestant."""
+    results: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
+    for _ in range(rounds):
+        for name in contestants:
+            command = [sys.executable, "-m", "tests.benchmarks", "--worker", case, name, "--device", device]
+            output = subprocess.run([*command, "--seconds", str(seconds)], check=True, capture_output=True, text=True)
+            results[name].append(json.loads(output.stdout))
+    return {name: {key: statistics.median(r[key] for r in rows) for key in rows[0]} for name, rows in results.items()}
+
+
+def table(contestants: tuple[str, ...], device: str, rounds: int, seconds: float) -> None:
+    """Print one line a case."""
+    titles = [f"{name.removeprefix('torch ') or name:>14}" for name in contestants]
+    print(f"{'ms, forward and backward':44}{''.join(titles)}{'ratio':>8}{'best':>8}{'MiB':>16}")
+    for case in [*OPS, *STEPS]:
+        results = compare(case, contestants, device, rounds, seconds)
+        ours, *theirs = (results[name]["ms"] for name in contestants)
+        line = f"{case:44}" + "".join(f"{results[name]['ms']:14.2f}" for name in contestants)
+        if theirs:
+            line += f"{ours / theirs[0]:8.2f}{ours / min(theirs):8.2f}"
+        print(line + f"{' / '.join(format(r['MiB'], '.0f') for r in results.values()):>16}", flush=True)
+    print(
+        "ratio: to torch as it comes; best: to the faster of its two memory orders; MiB: peak growth, in the same order"
+    )
+
+
+def loss_curves(device: str, steps: int = 50) -> None:
+    """Train minigen and its twin from the same weights on the same draws and print how far their losses part."""
+    from tests.benchmarks import ours, theirs
+
+    for case, (batch, channels) in STEPS.items():
+        mine, twin = ours.Training(batch[1], channels, device), theirs.Training(batch[1], channels, device, False)
+        twin.take_weights({name: x.numpy() for name, x in mine.model.state_dict().items()})
+        pairs = [(mine.step(*d), twin.step(*d)) for d in (draws(batch, k) for k in range(steps))]
+        apart = max(abs(a - b) / b for a, b in pairs)
+        print(
+            f"{case}: over {steps} steps the losses differ by at most {apart:.1e} (relative); the last: {pairs[-1][0]:.5f}"
+        )
+
+
+def flat_memory(steps: int = 1000) -> None:
+    """Print the resident memory over many training steps."""
+    from tests.benchmarks import ours
+
+    training = ours.Training(1, (16, 32), "cpu")
+    sizes = []
+    for k in range(steps + 1):
+        training.step(*draws((32, 1, 8, 8), k))
+        if k % (steps // 5) == 0:
+            sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20)
+    print(f"resident memory over {steps} steps, MiB: {', '.join(format(size, '.1f') for size in sizes)}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--rounds", type=int, default=3, help="how often the contestants take turns (default: 3)")
+    parser.add_argument("--seconds", type=float, default=1.5, help="how long each measurement runs (default: 1.5)")
+    parser.add_argument("--worker", nargs=2, metavar=("CASE", "CONTESTANT"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        print(json.dumps(measure(*options.worker, options.device, options.seconds)))
+        return
+    has_torch = importlib.util.find_spec("torch") is not None
+    table(CONTESTANTS if has_torch else CONTESTANTS[:1], options.device, options.rounds, options.seconds)
+    flat_memory()
+    if has_torch:
+        loss_curves(options.device)
+    else:
+        print("PyTorch is not installed (pip install 'minigen[bench]'): there is nothing to compare with")
+
+
+if __name__ == "__main__":
+    main()

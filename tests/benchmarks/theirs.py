@@ -1,0 +1,92 @@
+"""The measured work, done by PyTorch in eager mode. Each function takes a device and returns what is to be timed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from minigen.ddpm import beta_schedule
+from tests.benchmarks.twin import UNet
+
+Work = Callable[[], object]
+torch.manual_seed(0)
+
+
+def memory_format(channels_last: bool) -> torch.memory_format:
+    return torch.channels_last if channels_last else torch.contiguous_format
+
+
+def _leaf(*shape: int, device: str) -> Tensor:
+    x = torch.randn(shape, device=device)
+    return x.requires_grad_()
+
+
+def _forward_and_backward(f: Callable[..., Tensor], *inputs: Tensor) -> Work:
+    g = torch.randn_like(f(*inputs))
+    return lambda: torch.autograd.grad(f(*inputs), inputs, g)
+
+
+def _image(*shape: int, device: str, channels_last: bool) -> Tensor:
+    x = torch.randn(shape, device=device)
+    return x.contiguous(memory_format=memory_format(channels_last)).requires_grad_()
+
+
+def conv(device: str, N: int, C: int, size: int, O: int, channels_last: bool) -> Work:
+    x = _image(N, C, size, size, device=device, channels_last=channels_last)
+    w = _image(O, C, 3, 3, device=device, channels_last=channels_last)
+    return _forward_and_backward(lambda x, w, b: F.conv2d(x, w, b, padding=1), x, w, _leaf(O, device=device))
+
+
+def conv_transpose(device: str, N: int, C: int, size: int, O: int, channels_last: bool) -> Work:
+    x = _image(N, C, size, size, device=device, channels_last=channels_last)
+    w = _image(C, O, 4, 4, device=device, channels_last=channels_last)
+    return _forward_and_backward(lambda x, w, b: F.conv_transpose2d(x, w, b, 2, 1), x, w, _leaf(O, device=device))
+
+
+def norm_silu(device: str, N: int, C: int, size: int, channels_last: bool) -> Work:
+    x = _image(N, C, size, size, device=device, channels_last=channels_last)
+    leaves = _leaf(C, device=device), _leaf(C, device=device)
+    return _forward_and_backward(lambda x, w, b: F.silu(F.group_norm(x, 8, w, b)), x, *leaves)
+
+
+def multiplications(device: str, count: int, both: bool, channels_last: bool) -> Work:
+    x, factor = _leaf(device=device), torch.ones((), device=device, requires_grad=both)
+
+    def work() -> None:
+        y = x
+        for _ in range(count):
+            y = y * factor
+        y.backward()
+
+    return work
+
+
+class Training:
+    """The twin of `ours.Training`."""
+
+    def __init__(self, image_channels: int, channels: tuple[int, ...], device: str, channels_last: bool):
+        self.device, self.format = device, memory_format(channels_last)
+        self.model = UNet(image_channels, channels).to(device=device, memory_format=self.format)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), 1e-3)
+        alpha_bar = np.cumprod(1 - beta_schedule("cosine", 200))
+        self.signal, self.noise = (
+            torch.tensor(a, dtype=torch.float32) for a in (alpha_bar**0.5, (1 - alpha_bar) ** 0.5)
+        )
+
+    def take_weights(self, state: Mapping[str, np.ndarray]) -> None:
+        self.model.load_state_dict({name: torch.tensor(array) for name, array in state.items()})
+
+    def step(self, x0: np.ndarray, t: np.ndarray, noise: np.ndarray) -> float:
+        index, eps = torch.tensor(t), torch.tensor(noise, device=self.device)
+        signal, spread = (a[index - 1].to(self.device)[:, None, None, None] for a in (self.signal, self.noise))
+        xt = signal * torch.tensor(x0, device=self.device) + spread * eps
+        predicted = self.model(xt.contiguous(memory_format=self.format), index.to(self.device))
+        loss = F.mse_loss(predicted, eps)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()

@@ -1,0 +1,94 @@
+"""The U-Net of minigen/unet.py written again in PyTorch: same layers, same names, so that weights carry over by key."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(math.gcd(8, channels), channels)
+
+
+class TimeMLP(nn.Module):
+    def __init__(self, dim: int, out_features: int):
+        super().__init__()
+        self.dim = dim
+        self.inner, self.outer = nn.Linear(dim, out_features), nn.Linear(out_features, out_features)
+
+    def forward(self, t: Tensor) -> Tensor:
+        frequencies = 10_000.0 ** (-torch.arange(self.dim // 2, device=t.device) / (self.dim // 2))
+        angles = t[:, None] * frequencies
+        return F.silu(self.outer(F.silu(self.inner(torch.cat([angles.sin(), angles.cos()], 1)))))
+
+
+class ResBlock(nn.Module):
+    def __init__(self, in_channels: int, out_channels: int, time_features: int):
+        super().__init__()
+        self.norm1, self.conv1 = norm(in_channels), nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.time = nn.Linear(time_features, out_channels)
+        self.norm2, self.conv2 = norm(out_channels), nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.skip = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = h + self.time(time)[:, :, None, None]
+        h = self.conv2(F.silu(self.norm2(h)))
+        return h + (x if self.skip is None else self.skip(x))
+
+
+class SelfAttention2d(nn.Module):
+    def __init__(self, channels: int, num_heads: int):
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv, self.out = nn.Linear(channels, 3 * channels), nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        N, C, H, W = x.shape
+        tokens = x.permute(0, 2, 3, 1).reshape(N, H * W, C)
+        q, k, v = self.qkv(tokens).reshape(N, H * W, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        weights = torch.softmax(q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1]), -1)
+        mixed = (weights @ v).permute(0, 2, 1, 3).reshape(N, H * W, C)
+        return self.out(mixed).reshape(N, H, W, C).permute(0, 3, 1, 2)
+
+
+class AttentionBlock(nn.Module):
+    def __init__(self, channels: int, num_heads: int):
+        super().__init__()
+        self.norm, self.attention = norm(channels), SelfAttention2d(channels, num_heads)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.attention(self.norm(x))
+
+
+class UNet(nn.Module):
+    def __init__(self, image_channels: int, channels: Sequence[int], num_heads: int = 2):
+        super().__init__()
+        first, last = channels[0], channels[-1]
+        time = 4 * first
+        self.time = TimeMLP(first, time)
+        self.stem = nn.Conv2d(image_channels, first, 3, padding=1)
+        self.down = nn.ModuleList(ResBlock(a, b, time) for a, b in zip([first, *channels], channels))
+        self.shrink = nn.ModuleList(nn.Conv2d(c, c, 3, stride=2, padding=1) for c in channels[:-1])
+        self.middle = nn.ModuleList([ResBlock(last, last, time), ResBlock(last, last, time)])
+        self.attention = AttentionBlock(last, math.gcd(num_heads, last))
+        self.up = nn.ModuleList(ResBlock(2 * c, c, time) for c in reversed(channels))
+        self.grow = nn.ModuleList(
+            nn.ConvTranspose2d(b, a, 4, stride=2, padding=1) for a, b in zip(channels[-2::-1], channels[:0:-1])
+        )
+        self.norm, self.head = norm(first), nn.Conv2d(first, image_channels, 3, padding=1)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        time, h, skips = self.time(t), self.stem(x), []
+        for level, block in enumerate(self.down):
+            skips.append(h := block(h, time))
+            h = self.shrink[level](h) if level < len(self.shrink) else h
+        h = self.middle[1](self.attention(self.middle[0](h, time)), time)
+        for level, block in enumerate(self.up):
+            h = block(torch.cat([h, skips.pop()], 1), time)
+            h = self.grow[level](h) if level < len(self.grow) else h
+        return self.head(F.silu(self.norm(h)))
