@@ -57,16 +57,12 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise CheckpointError(
-            f"{path}: cannot be read ({error.strerror}); check the path and its permissions"
-        ) from error
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
     _check_seal(path, content)
     try:
         return _unpacked(content)
     except Exception as error:  # a forged archive can fail in a dozen ways, inside zipfile, json and numpy
-        raise CheckpointError(
-            f"{path}: sealed, but not by save_checkpoint ({error}); do not trust this file"
-        ) from error
+        raise CheckpointError(f"{path}: sealed, but not by save_checkpoint ({error}); do not trust this file") from error
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes | memoryview) -> None:

@@ -61,9 +61,7 @@ def _rate(text: str) -> float:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="minigen", description="Train generative models whose every gradient you can read."
-    )
+    parser = argparse.ArgumentParser(prog="minigen", description="Train generative models whose every gradient you can read.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     default = Config()
 
@@ -78,9 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     trainer.add_argument("--seed", type=_integer(0), metavar="N", help=f"default: {default.seed}")
     trainer.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:N (default: cpu)")
     trainer.add_argument("--out", metavar="DIR", help="the run's folder (default: a new one below runs/)")
-    trainer.add_argument(
-        "--resume", metavar="DIR", help="go on with this run, with its own settings; --steps may extend it"
-    )
+    trainer.add_argument("--resume", metavar="DIR", help="go on with this run, with its own settings; --steps may extend it")
 
     sampler = commands.add_parser("sample", help="draw samples from a trained run")
     sampler.set_defaults(command=_sample)
@@ -93,9 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--device", metavar="NAME", help="default: the one the run was trained on")
         command.add_argument("--sampler", choices=["ancestral", "ddim"], default="ancestral", help="default: ancestral")
         command.add_argument("--sampler-steps", type=_integer(1), metavar="N", help="steps of ddim (default: all)")
-    sampler.add_argument(
-        "--out", metavar="DIR", help="where samples.png and samples.npz go (default: DIR/samples-SEED)"
-    )
+    sampler.add_argument("--out", metavar="DIR", help="where samples.png and samples.npz go (default: DIR/samples-SEED)")
     return parser
 
 
@@ -184,9 +178,7 @@ def _trained(options: argparse.Namespace) -> tuple[Run, DDPM]:
         settings["device"] = options.device
     experiment = _experiment(settings)
     if options.sampler_steps and (options.sampler != "ddim" or options.sampler_steps > experiment.config.timesteps):
-        raise UsageError(
-            f"--sampler-steps is for --sampler ddim, and at most {experiment.config.timesteps} for this run"
-        )
+        raise UsageError(f"--sampler-steps is for --sampler ddim, and at most {experiment.config.timesteps} for this run")
     if not restore(experiment, run):
         raise UsageError(f"{run.path} has no checkpoint yet: minigen train ddpm --resume {run.path}")
     return run, experiment

@@ -70,9 +70,7 @@ class Diffusion:
         self.alpha = 1 - self.beta
         self.alpha_bar = np.cumprod(self.alpha)
         before = np.concatenate([[1.0], self.alpha_bar[:-1]])
-        self.beta_tilde = np.concatenate(
-            [[0.0], ((1 - before) / (1 - self.alpha_bar + (self.alpha_bar == 1)) * self.beta)[1:]]
-        )
+        self.beta_tilde = np.concatenate([[0.0], ((1 - before) / (1 - self.alpha_bar + (self.alpha_bar == 1)) * self.beta)[1:]])
 
     def _at(self, table: np.ndarray, t: np.ndarray | int, x: Tensor) -> Tensor:
         """table[t] for each item of x, shaped to broadcast over it."""

@@ -71,9 +71,7 @@ def _factor(name: str, C: Array) -> Array:
     values, vectors = np.linalg.eigh(C)
     scale = np.abs(values).max()
     if values[0] < -1e-6 * scale:
-        raise ValueError(
-            f"frechet_distance_gaussians: {name} has the negative eigenvalue {values[0]:.3g}: no covariance"
-        )
+        raise ValueError(f"frechet_distance_gaussians: {name} has the negative eigenvalue {values[0]:.3g}: no covariance")
     values[values < len(C) * np.finfo(np.float64).eps * scale] = 0
     return vectors * np.sqrt(values)
 

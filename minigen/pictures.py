@@ -33,9 +33,7 @@ def _show(axes: Axes, x: np.ndarray, columns: int) -> None:
     """Images as tiles, points as a cloud."""
     if x.ndim == 4:
         sheet = tiles(x, columns)
-        axes.imshow(
-            sheet if sheet.shape[2] == 3 else sheet[:, :, 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest"
-        )
+        axes.imshow(sheet if sheet.shape[2] == 3 else sheet[:, :, 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axes.set_xticks([])
         axes.set_yticks([])
     else:

@@ -89,9 +89,7 @@ class UNet(nn.Module):
         self.middle = [ResBlock(last, last, time), ResBlock(last, last, time)]
         self.attention = AttentionBlock(last, math.gcd(num_heads, last))
         self.up = [ResBlock(2 * c, c, time) for c in reversed(channels)]
-        self.grow = [
-            nn.ConvTranspose2d(b, a, 4, stride=2, padding=1) for a, b in zip(channels[-2::-1], channels[:0:-1])
-        ]
+        self.grow = [nn.ConvTranspose2d(b, a, 4, stride=2, padding=1) for a, b in zip(channels[-2::-1], channels[:0:-1])]
         self.norm, self.head = norm(first), nn.Conv2d(first, image_channels, 3, padding=1)
         nn.init.zeros_(self.head.weight)
 

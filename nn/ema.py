@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from nn.flat import FlatView
 from nn.module import Parameter
 from tensor.arrays import to_device
-from tensor.autodiff import Tensor
+from tensor.tensor import Tensor
 
 
 class EMA:

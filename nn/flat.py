@@ -10,6 +10,11 @@ from nn.module import Parameter
 from tensor.arrays import Array, array_module, freeze
 
 
+def _memory_order(x: Array) -> list[int]:
+    """The dimensions of x from the one with the longest stride to the one with the shortest."""
+    return sorted(range(x.ndim), key=lambda k: -x.strides[k])
+
+
 class FlatView:
     """A fixed list of parameters, read and written as one vector. Each keeps its own order in memory."""
 
@@ -17,7 +22,7 @@ class FlatView:
         self.parameters = list(parameters)
         if not self.parameters:
             raise ValueError("there are no parameters")
-        self.orders = [sorted(range(p.ndim), key=lambda k, p=p: -p.data.strides[k]) for p in self.parameters]
+        self.orders = [_memory_order(p.data) for p in self.parameters]
         ends = np.cumsum([p.numel() for p in self.parameters]).tolist()
         self.spans = [slice(end - p.numel(), end) for p, end in zip(self.parameters, ends)]
 

@@ -9,8 +9,8 @@ import math
 
 import numpy as np
 
-from tensor.autodiff import Tensor
 from tensor.creation import default_generator
+from tensor.tensor import Tensor
 
 Generator = np.random.Generator
 

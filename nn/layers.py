@@ -31,9 +31,7 @@ class Linear(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[-1:] != self.weight.shape[1:]:
-            raise ValueError(
-                f"Linear: x {x.shape} has {x.shape[-1:]} features, weight {self.weight.shape} expects them last"
-            )
+            raise ValueError(f"Linear: x {x.shape} has {x.shape[-1:]} features, weight {self.weight.shape} expects them last")
         y = x.reshape(-1, x.shape[-1]) @ self.weight.transpose(0, 1)
         y = y if self.bias is None else y + self.bias
         return y.reshape(*x.shape[:-1], y.shape[-1])

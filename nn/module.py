@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tensor.arrays import freeze, to_device
-from tensor.autodiff import Tensor
+from tensor.tensor import Tensor
 
 
 class Parameter(Tensor):
@@ -105,14 +105,12 @@ class Module:
         return {name: x.detach() for name, x in self.named_tensors()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over values by name. A KeyError or ValueError lists every name or shape that does not fit; then none is taken."""
+        """Take over values by name. If any does not fit, none is taken, and a KeyError or ValueError lists all."""
         own = dict(self.named_tensors())
         missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
         if missing or unexpected:
             raise KeyError(f"{type(self).__name__}: missing {missing}, unexpected {unexpected}")
-        shapes = {
-            name: np.shape(state[name]) if not isinstance(state[name], Tensor) else state[name].shape for name in own
-        }
+        shapes = {name: np.shape(state[name]) if not isinstance(state[name], Tensor) else state[name].shape for name in own}
         wrong = [f"{name}: {shapes[name]} for {x.shape}" for name, x in own.items() if shapes[name] != x.shape]
         if wrong:
             raise ValueError(f"{type(self).__name__}: shapes differ: {'; '.join(wrong)}")
@@ -120,7 +118,7 @@ class Module:
             x.copy_(state[name])
 
     def __repr__(self) -> str:
-        children = [f"  ({name}): {repr(child)}".replace("\n", "\n  ") for name, child in self.named_children()]
+        children = [f"  ({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()]
         return f"{type(self).__name__}({self.extra_repr()}" + ("\n" + "\n".join(children) + "\n)" if children else ")")
 
     def extra_repr(self) -> str:

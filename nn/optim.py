@@ -13,8 +13,8 @@ from typing import Any
 from nn.flat import FlatView
 from nn.module import Parameter
 from tensor.arrays import Array, array_module, to_device
-from tensor.autodiff import Tensor
 from tensor.parallel import map_blocks
+from tensor.tensor import Tensor
 
 
 class Optimizer:
@@ -99,10 +99,9 @@ class SGD(Optimizer):
     """Stochastic gradient descent with (Nesterov) momentum and L2 weight decay, as in Sutskever et al. 2013."""
 
     slots = ("velocity",)
+    velocity: Array
 
-    def __init__(
-        self, parameters, lr: float = 1e-3, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False
-    ):
+    def __init__(self, parameters, lr: float = 1e-3, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False):
         if nesterov and momentum <= 0:
             raise ValueError("SGD: Nesterov needs momentum > 0")
         super().__init__(parameters, lr)
@@ -120,6 +119,8 @@ class Adam(Optimizer):
     """Adam (Kingma & Ba 2015, Algorithm 1), with L2 weight decay added to the gradient."""
 
     slots = ("m", "v")
+    m: Array
+    v: Array
 
     def __init__(self, parameters, lr: float = 1e-3, betas=(0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0):
         if not all(0 <= beta < 1 for beta in betas):
@@ -159,11 +160,11 @@ class AdamW(Adam):
 
 def clip_grad_norm_(parameters: Iterable[Parameter], max_norm: float) -> float:
     """Scale all gradients together so that their joint L2 norm is at most `max_norm`; returns the norm before."""
-    with_grad = [p for p in parameters if p.grad is not None]
-    norm = math.sqrt(sum(float((p.grad.data.astype("float64") ** 2).sum()) for p in with_grad))
+    pairs = [(p, p.grad) for p in parameters if p.grad is not None]
+    norm = math.sqrt(sum(float((g.data.astype("float64") ** 2).sum()) for _, g in pairs))
     if norm > max_norm:
-        for p in with_grad:
-            p.grad = p.grad * (max_norm / norm)
+        for p, g in pairs:
+            p.grad = g * (max_norm / norm)
     return norm
 
 

@@ -5,7 +5,7 @@ Read autodiff.py first, then elementwise.py (a table of derivatives), then convo
 
 from tensor import methods as _methods  # noqa: F401  gives Tensor its operators and methods
 from tensor import process as _process  # noqa: F401  one BLAS thread, memory kept
-from tensor.autodiff import Tensor, broadcast_to, cast, detect_anomaly, enable_grad, grad, is_grad_enabled, no_grad
+from tensor.autodiff import broadcast_to, cast, grad
 from tensor.convolution import conv2d, conv_transpose2d
 from tensor.creation import default_generator, manual_seed, ones, rand, randn, zeros
 from tensor.elementwise import (
@@ -43,12 +43,28 @@ from tensor.elementwise import (
     tanh,
     where,
 )
+from tensor.modes import detect_anomaly, enable_grad, is_grad_enabled, no_grad
 from tensor.normalization import batch_norm, group_norm, instance_norm, layer_norm
 from tensor.parallel import get_num_threads, set_num_threads
 from tensor.pooling import avg_pool2d, embedding, max_pool2d, upsample_nearest
 from tensor.products import matmul
 from tensor.reductions import argmax, log_softmax, logsumexp, max, mean, min, softmax, sum, var
-from tensor.shaping import cat, chunk, expand, flatten, flip, getitem, narrow, pad, permute, reshape, squeeze, stack
-from tensor.shaping import transpose, unsqueeze
+from tensor.shaping import (
+    cat,
+    chunk,
+    expand,
+    flatten,
+    flip,
+    getitem,
+    narrow,
+    pad,
+    permute,
+    reshape,
+    squeeze,
+    stack,
+    transpose,
+    unsqueeze,
+)
+from tensor.tensor import Tensor
 
 __all__ = [name for name in dir() if not name.startswith("_")]

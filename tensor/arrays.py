@@ -68,7 +68,7 @@ def to_device(x: Array, device: str) -> Array:
 def freeze(x: Array) -> Array:
     """Make a NumPy array read-only. CuPy has no such flag; there the rule rests on nobody writing."""
     if type(x) is np.ndarray:
-        x.setflags(False)
+        x.setflags(False)  # type: ignore[call-arg]
     return x
 
 

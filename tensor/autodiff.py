@@ -22,262 +22,20 @@ from __future__ import annotations
 
 import functools
 import inspect
-import itertools
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from tensor.arrays import Array, array_module, device_of, freeze, sum_axes, to_device
+from tensor.arrays import Array, array_module, device_of, sum_axes
+from tensor.modes import check_finite, mode, mode_with
+from tensor.tensor import FLOAT32, FLOAT64, Node, Tensor, as_tensor
 
-FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 _NUMBERS = (float, int, bool, type(None))
 
 
-# The modes: is the graph recorded, are values checked?
-
-
-class Mode(NamedTuple):
-    recording: bool = True
-    checking: bool = False
-
-
-_mode: ContextVar[Mode] = ContextVar("mode", default=Mode())
-
-
-@contextmanager
-def _mode_with(**changes: bool) -> Iterator[None]:
-    token = _mode.set(_mode.get()._replace(**changes))
-    try:
-        yield
-    finally:
-        _mode.reset(token)
-
-
-def no_grad():
-    """Context manager and decorator: inside, ops record nothing."""
-    return _mode_with(recording=False)
-
-
-def enable_grad():
-    """Context manager and decorator: inside, ops record, also within `no_grad()`."""
-    return _mode_with(recording=True)
-
-
-def detect_anomaly():
-    """Context manager: the first op, forward or gradient, to make a NaN or an Inf raises FloatingPointError with its name."""
-    return _mode_with(checking=True)
-
-
-def is_grad_enabled() -> bool:
-    """Whether ops record what they do (see `no_grad`)."""
-    return _mode.get().recording
-
-
-def _check_finite(x: Array, what: str) -> None:
-    if x.dtype.kind == "f" and not bool(array_module(x).isfinite(x).all()):
-        raise FloatingPointError(f"detect_anomaly: {what} is the first to hold a NaN or an Inf")
-
-
-# Tensors
-
-
-class Tensor:
-    """An array and, where a gradient is wanted, the node that remembers how it was made.
-
-    `data` is a number, a nested list or an array; it is copied. Python floats become float32, arrays keep float32, float64,
-    integer or boolean dtype. `requires_grad=True` makes a leaf: `backward()` accumulates into its `.grad`.
-
-    `.data` is the raw array, `numpy.ndarray` or `cupy.ndarray`. It is read-only (on a GPU by agreement), for the graph may
-    still need it; to change a parameter, bind new values with `copy_`.
-    """
-
-    __slots__ = ("data", "node", "__weakref__")
-    __array_ufunc__ = None  # array * tensor is the tensor's business
-    data: Array
-    node: Node | None
-
-    def __init__(self, data, requires_grad: bool = False, *, dtype=None, device: str | None = None):
-        if isinstance(data, Tensor):
-            data = data.data
-        array = data if hasattr(data, "dtype") else np.asarray(data)
-        if dtype is None and array.dtype == FLOAT64 and not hasattr(data, "dtype"):
-            dtype = FLOAT32
-        array = array.astype(_supported(np.dtype(dtype or array.dtype)), copy=True)
-        self.data = freeze(to_device(array, device) if device else array)
-        self.node = None
-        self.requires_grad_(requires_grad)
-
-    @staticmethod
-    def _wrap(array: Array, node: Node | None = None) -> Tensor:
-        """A tensor around an array that nobody else will write to: no copy, no check."""
-        tensor = Tensor.__new__(Tensor)
-        tensor.data = freeze(array) if type(array) is np.ndarray or not isinstance(array, np.generic) else np.asarray(array)
-        tensor.node = node
-        return tensor
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.data.shape
-
-    @property
-    def ndim(self) -> int:
-        return self.data.ndim
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self.data.dtype
-
-    @property
-    def device(self) -> str:
-        return device_of(self.data)
-
-    def numel(self) -> int:
-        """How many elements."""
-        return self.data.size
-
-    @property
-    def requires_grad(self) -> bool:
-        return self.node is not None
-
-    @requires_grad.setter
-    def requires_grad(self, value: bool) -> None:
-        self.requires_grad_(value)
-
-    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
-        """Make this tensor a leaf that wants a gradient, or one that does not."""
-        if requires_grad and self.dtype.kind != "f":
-            raise TypeError(f"only floating-point tensors have gradients, this one is {self.dtype}")
-        if requires_grad != self.requires_grad:
-            self.node = Node(None, (), (), self.data) if requires_grad else None
-        return self
-
-    @property
-    def is_leaf(self) -> bool:
-        """True for tensors that no recorded op made."""
-        return self.node is None or self.node.op is None
-
-    @property
-    def grad(self) -> Tensor | None:
-        """The gradient that `backward()` accumulated here, or None. Only leaves have one."""
-        return self.node.grad if self.node else None
-
-    @grad.setter
-    def grad(self, value: Tensor | None) -> None:
-        if self.node is None or not self.is_leaf:
-            raise RuntimeError("only leaves with requires_grad=True hold a gradient")
-        self.node.grad = value
-
-    def detach(self) -> Tensor:
-        """The same values, cut off from the graph."""
-        return Tensor._wrap(self.data)
-
-    def numpy(self) -> np.ndarray:
-        """The values as a NumPy array, outside the graph: a read-only view on the CPU, a copy from a GPU."""
-        return to_device(self.data, "cpu")
-
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        return np.array(self.numpy(), dtype=dtype, copy=copy)
-
-    def item(self) -> float:
-        """The value of a one-element tensor as a Python number."""
-        return self.data.item()
-
-    def copy_(self, values) -> Tensor:
-        """Give a leaf new values of the same shape. Graphs recorded earlier keep the old ones."""
-        array = values.data if isinstance(values, Tensor) else np.asarray(values)
-        if not self.is_leaf:
-            raise RuntimeError("copy_: only leaves can be given new values")
-        if array.shape != self.shape:
-            raise ValueError(f"copy_: values have shape {array.shape}, the tensor {self.shape}")
-        fresh = array_module(self.data).empty_like(self.data)
-        fresh[...] = to_device(array, self.device)
-        self.data = freeze(fresh)
-        return self
-
-    def backward(self, gradient=None, retain_graph: bool | None = None, create_graph: bool = False) -> None:
-        """Add d(self)/d(leaf) to the `.grad` of every leaf behind this tensor.
-
-        `gradient` is dL/d(self), needed unless this is a scalar. The graph is freed on the way unless it is retained;
-        with `create_graph=True` the gradients can themselves be differentiated.
-        """
-        seeds = _seeds([self], [gradient])
-        leaves = _flow_back(seeds, None, create_graph, create_graph if retain_graph is None else retain_graph)
-        for leaf, g in leaves.items():
-            leaf.grad = _as_tensor(g if leaf.grad is None else leaf.grad + g)
-
-    def __len__(self) -> int:
-        if not self.ndim:
-            raise TypeError("len() of a 0-d tensor")
-        return self.shape[0]
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return (self[i] for i in range(len(self)))
-
-    def __bool__(self) -> bool:
-        return bool(self.data)
-
-    def __float__(self) -> float:
-        return float(self.item())
-
-    def __int__(self) -> int:
-        return int(self.item())
-
-    def __setitem__(self, index, value) -> None:
-        raise TypeError("tensors are read-only, for a graph may need them: build a new one with where, cat or pad")
-
-    def __deepcopy__(self, memo) -> Tensor:
-        if not self.is_leaf:
-            raise RuntimeError("only leaves can be deep-copied: detach() first")
-        twin = type(self).__new__(type(self))
-        twin.data, twin.node = self.data, None
-        return twin.requires_grad_(self.requires_grad)
-
-    def __repr__(self) -> str:
-        values = np.array2string(self.numpy(), separator=", ", prefix="Tensor(")
-        notes = [f"dtype={self.dtype}"] * (self.dtype != FLOAT32)
-        notes += [f"device={self.device!r}"] * (self.device != "cpu")
-        notes += [f"op={self.node.op.name!r}" if self.node.op else "requires_grad=True"] if self.node else []
-        return f"Tensor({', '.join([values, *notes])})"
-
-    if TYPE_CHECKING:  # the ops that tensor/__init__.py makes methods of
-
-        def __getattr__(self, name: str) -> Callable[..., Tensor]: ...
-        def __getitem__(self, index) -> Tensor: ...
-        def __add__(self, other) -> Tensor: ...
-        def __radd__(self, other) -> Tensor: ...
-        def __sub__(self, other) -> Tensor: ...
-        def __rsub__(self, other) -> Tensor: ...
-        def __mul__(self, other) -> Tensor: ...
-        def __rmul__(self, other) -> Tensor: ...
-        def __truediv__(self, other) -> Tensor: ...
-        def __rtruediv__(self, other) -> Tensor: ...
-        def __pow__(self, other) -> Tensor: ...
-        def __rpow__(self, other) -> Tensor: ...
-        def __matmul__(self, other) -> Tensor: ...
-        def __rmatmul__(self, other) -> Tensor: ...
-        def __neg__(self) -> Tensor: ...
-        def __abs__(self) -> Tensor: ...
-        def __lt__(self, other) -> Tensor: ...
-        def __le__(self, other) -> Tensor: ...
-        def __gt__(self, other) -> Tensor: ...
-        def __ge__(self, other) -> Tensor: ...
-
-
-def _supported(dtype: np.dtype) -> np.dtype:
-    if dtype.kind in "biu" or dtype in (FLOAT32, FLOAT64):
-        return dtype
-    raise TypeError(f"dtype {dtype} is not supported: use float32, float64, an integer type or bool")
-
-
-def _as_tensor(x) -> Tensor:
-    return x if isinstance(x, Tensor) else Tensor._wrap(x)
-
-
-# Ops
+# Declaring ops
 
 
 class Edge(NamedTuple):
@@ -324,14 +82,12 @@ class Op:
             values[self.arguments.index(name)] = value
         missing = [name for name, value in zip(self.arguments, values) if value is inspect.Parameter.empty]
         if missing or len(values) > len(self.arguments):
-            raise TypeError(
-                f"{self.name}() takes {self.arguments}; {f'missing {missing}' if missing else 'too many given'}"
-            )
+            raise TypeError(f"{self.name}() takes {self.arguments}; {f'missing {missing}' if missing else 'too many given'}")
         return values
 
     def __call__(self, args: Sequence):
         """Compute on the arrays inside `args`; if there is a Tensor among them, return one and record a node."""
-        recording, checking = _mode.get()
+        recording, checking = mode.get()
         values, parents = [], []
         dtype = kind = None
         agree, recorded = True, False
@@ -364,7 +120,7 @@ class Op:
         if y.dtype is not dtype and y.dtype == FLOAT64 and dtype != FLOAT64:
             y = y.astype(FLOAT32)
         if checking:
-            _check_finite(y, f"the output of {self.name!r}")
+            check_finite(y, f"the output of {self.name!r}")
         return Tensor._wrap(y, self._record(values, parents, y) if recorded else None)
 
     def _explained(self, error: Exception, values: list) -> Exception:
@@ -464,60 +220,39 @@ def _vjp_by_definition(definition: Callable, places: list[int], g: Tensor, wante
     return [next(gradients) if want else None for want in wanted]
 
 
-# The graph
+# Carrying gradients back
 
 
-class Node:
-    """What a tensor remembers: the op that made it, its parents, and the values that the VJPs need.
+def _pull_back(node: Node, g, create_graph: bool, needed: set[Node] | None) -> list[tuple[Node, Any]]:
+    """Each parent (in `needed`, if given) with its share of the gradient `g` of this node."""
+    if node.saved is None:
+        raise RuntimeError(f"the graph behind {node.op.name!r} was freed by an earlier backward: retain_graph=True keeps it")
+    shares = []
+    for edge, values in node.saved:
+        if create_graph:
+            values = [_with_history(node, value, slot) for value, slot in zip(values, edge.slots)]
+        if edge.joint:
+            parents = [node.parents[k] for k in edge.targets]
+            wanted = tuple(p is not None and (needed is None or p in needed) for p in parents)
+            results = zip(parents, edge.vjp(g, wanted, *values)) if any(wanted) else ()
+            shares += [(parent, share) for want, (parent, share) in zip(wanted, results) if want and share is not None]
+        else:
+            parent = node.parents[edge.targets[0]]
+            if needed is None or parent in needed:
+                shares.append((parent, edge.vjp(g, *values)))
+    return shares
 
-    A leaf has no op and holds the accumulated gradient. `order` grows with time: sorting by it sorts topologically.
-    """
 
-    __slots__ = ("op", "parents", "saved", "shape", "dtype", "order", "grad")
-    _clock = itertools.count()
-
-    def __init__(self, op: Op | None, parents: Sequence[Node | None], saved: Sequence | None, array: Array):
-        self.op = op
-        self.parents = parents
-        self.saved = saved
-        self.shape = array.shape
-        self.dtype = array.dtype
-        self.order = next(self._clock)
-        self.grad: Tensor | None = None
-
-    def pull_back(self, g, create_graph: bool, needed: set[Node] | None) -> list[tuple[Node, Any]]:
-        """Each parent (in `needed`, if given) with its share of the gradient `g` of this node."""
-        assert self.op is not None
-        if self.saved is None:
-            raise RuntimeError(
-                f"the graph behind {self.op.name!r} was freed by an earlier backward: retain_graph=True keeps it"
-            )
-        shares = []
-        for edge, values in self.saved:
-            if create_graph:
-                values = [self._with_history(value, slot) for value, slot in zip(values, edge.slots)]
-            if edge.joint:
-                parents = [self.parents[k] for k in edge.targets]
-                wanted = tuple(p is not None and (needed is None or p in needed) for p in parents)
-                results = zip(parents, edge.vjp(g, wanted, *values)) if any(wanted) else ()
-                shares += [(parent, share) for want, (parent, share) in zip(wanted, results) if want and share is not None]
-            else:
-                parent = self.parents[edge.targets[0]]
-                if needed is None or parent in needed:
-                    shares.append((parent, edge.vjp(g, *values)))
-        return shares
-
-    def _with_history(self, value, slot: int):
-        """A saved array as the tensor it was: this node's output, or one of its inputs."""
-        assert self.op is not None
-        n = len(self.parents)
-        if slot == n:
-            return Tensor._wrap(value, self)
-        return (
-            Tensor._wrap(value, self.parents[slot])
-            if slot < n and self.op.differentiable[slot] and hasattr(value, "dtype")
-            else value
-        )
+def _with_history(node: Node, value, slot: int):
+    """A saved array as the tensor it was: this node's output, or one of its inputs."""
+    n = len(node.parents)
+    if slot == n:
+        return Tensor._wrap(value, node)
+    return (
+        Tensor._wrap(value, node.parents[slot])
+        if slot < n and node.op.differentiable[slot] and hasattr(value, "dtype")
+        else value
+    )
 
 
 def _settle(share, node: Node):
@@ -555,8 +290,8 @@ def _flow_back(
     pending: dict[Node, Any] = {}
     arrived: dict[Node, Any] = {}
 
-    checking = _mode.get().checking
-    with _mode_with(recording=create_graph):
+    checking = mode.get().checking
+    with mode_with(recording=create_graph):
         for node, g in seeds:
             g = g if create_graph else g.data[()]
             pending[node] = pending[node] + g if node in pending else g
@@ -567,11 +302,11 @@ def _flow_back(
             if node.op is None if targets is None else node in targets:
                 arrived[node] = g
             if node.op is not None:
-                for parent, share in node.pull_back(g, create_graph, needed):
+                for parent, share in _pull_back(node, g, create_graph, needed):
                     if share.dtype is not parent.dtype or share.shape != parent.shape:
                         share = _settle(share, parent)
                     if checking:
-                        _check_finite(share.data if create_graph else share, f"a gradient of {node.op.name!r}")
+                        check_finite(share.data if create_graph else share, f"a gradient of {node.op.name!r}")
                     pending[parent] = pending[parent] + share if parent in pending else share
                 if not retain_graph:
                     node.saved = None
@@ -625,7 +360,19 @@ def grad(
     unused = [k for k, node in enumerate(targets) if node not in arrived]
     if unused and not allow_unused:
         raise RuntimeError(f"grad: no output depends on input {unused[0]}; allow_unused=True returns None for it")
-    return tuple(_as_tensor(arrived[node]) if node in arrived else None for node in targets)
+    return tuple(as_tensor(arrived[node]) if node in arrived else None for node in targets)
+
+
+def backward(x: Tensor, gradient=None, retain_graph: bool | None = None, create_graph: bool = False) -> None:
+    """Add d(x)/d(leaf) to the `.grad` of every leaf behind x: the method `x.backward()`.
+
+    `gradient` is dL/d(x), needed unless x is a scalar. The graph is freed on the way unless it is retained;
+    with `create_graph=True` the gradients can themselves be differentiated.
+    """
+    seeds = _seeds([x], [gradient])
+    leaves = _flow_back(seeds, None, create_graph, create_graph if retain_graph is None else retain_graph)
+    for leaf, g in leaves.items():
+        leaf.grad = as_tensor(g if leaf.grad is None else leaf.grad + g)
 
 
 # Three ops that the engine itself stands on. Their gradients only have to be settled: cast, summed or spread back.

@@ -20,10 +20,11 @@ from operator import add
 from typing import NamedTuple
 
 from tensor.arrays import Array, array_module, in_long_rows
-from tensor.autodiff import Tensor, op
+from tensor.autodiff import op
 from tensor.parallel import map_blocks
 from tensor.reductions import sum
 from tensor.shaping import cat, chunk
+from tensor.tensor import Tensor
 
 Pair = tuple[int, int]
 COLUMN_BYTES = 4 * 2**20
@@ -217,13 +218,9 @@ def as_pair(value, name: str, minimum: int) -> Pair:
 
 def _check(name: str, x, weight, bias, groups: int, transposed: bool) -> None:
     if len(x.shape) != 4 or len(weight.shape) != 4:
-        raise ValueError(
-            f"{name}: expected x (N, C, H, W) and a 4-d weight, got {tuple(x.shape)} and {tuple(weight.shape)}"
-        )
+        raise ValueError(f"{name}: expected x (N, C, H, W) and a 4-d weight, got {tuple(x.shape)} and {tuple(weight.shape)}")
     if groups < 1 or x.shape[1] % groups or weight.shape[0] % groups:
-        raise ValueError(
-            f"{name}: groups={groups} must divide {x.shape[1]} input channels and weight {tuple(weight.shape)}"
-        )
+        raise ValueError(f"{name}: groups={groups} must divide {x.shape[1]} input channels and weight {tuple(weight.shape)}")
     expected = weight.shape[0] if transposed else weight.shape[1] * groups
     if x.shape[1] != expected:
         raise ValueError(
@@ -257,9 +254,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups: int = 
     return _grouped(lambda x, w, b: conv(x, w, b, geometry), x, weight, bias, groups)
 
 
-def conv_transpose2d(
-    x, weight, bias=None, stride=1, padding=0, output_padding=0, groups: int = 1, dilation=1
-) -> Tensor:
+def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0, groups: int = 1, dilation=1) -> Tensor:
     """The adjoint of conv2d: x (N, C, H, W), weight (C, O / groups, kh, kw) to (N, O, H', W').
 
     H' = (H - 1) stride - 2 padding + dilation (kh - 1) + 1 + output_padding, where output_padding < max(stride, dilation).

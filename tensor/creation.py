@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tensor.autodiff import Tensor
 from tensor.arrays import to_device
+from tensor.tensor import Tensor
 
 _default = np.random.default_rng()
 

@@ -7,8 +7,9 @@ import math
 import numpy as np
 
 from tensor.arrays import Array, array_module
-from tensor.autodiff import Tensor, fused, op
+from tensor.autodiff import fused, op
 from tensor.parallel import map_blocks
+from tensor.tensor import Tensor
 
 # Arithmetic
 

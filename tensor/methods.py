@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tensor import elementwise, products, reductions, shaping
-from tensor.arrays import Array, device_of, to_device
-from tensor.autodiff import Tensor, cast, op
+from tensor.arrays import Array, to_device
+from tensor.autodiff import backward, cast, op
+from tensor.tensor import Tensor
 
 
 @op(x=lambda g, device, source: _transfer(g, source, device))
@@ -43,8 +44,6 @@ for name, function in OPERATORS.items():
 
 for name in ("neg", "abs", "lt", "le", "gt", "ge", "eq", "ne"):
     setattr(Tensor, f"__{name}__", getattr(elementwise, name))
-setattr(Tensor, "__hash__", object.__hash__)
-setattr(Tensor, "__getitem__", shaping.getitem)
 
 METHODS = {
     elementwise: "exp log sqrt square sin cos tanh erf sigmoid relu abs sign clamp maximum minimum isfinite",
@@ -57,4 +56,6 @@ for module, names in METHODS.items():
         setattr(Tensor, name, getattr(module, name))
 for name in ("reshape", "permute", "expand"):
     setattr(Tensor, name, _spread(getattr(shaping, name)))
-setattr(Tensor, "to", to)
+OTHERS = {"backward": backward, "to": to, "__getitem__": shaping.getitem, "__hash__": object.__hash__}
+for name, method in OTHERS.items():
+    setattr(Tensor, name, method)

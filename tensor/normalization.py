@@ -17,11 +17,13 @@ from types import ModuleType
 
 from tensor import elementwise
 from tensor.arrays import Array, array_module, in_long_rows
-from tensor.autodiff import Tensor, fused, no_grad
+from tensor.autodiff import fused
 from tensor.elementwise import sigmoid_into, silu_slope, sqrt, square
+from tensor.modes import no_grad
 from tensor.parallel import map_blocks
 from tensor.reductions import mean, sum
 from tensor.shaping import permute, reshape
+from tensor.tensor import Tensor
 
 # On raw arrays, for a block x (b, M, C)
 
@@ -165,9 +167,9 @@ def layer_norm(x, normalized_shape: int | tuple[int, ...], weight=None, bias=Non
     if tuple(x.shape[x.ndim - len(shape) :]) != shape:
         raise ValueError(f"layer_norm: the last dimensions of {tuple(x.shape)} are not {shape}")
     features = math.prod(shape)
-    flat = [v if v is None else reshape(v, (features,)) for v in (weight, bias)]
-    y = normalize(reshape(x, (-1, 1, features)), *_affine("layer_norm", x, *flat, features), 1, eps)
-    return reshape(y, x.shape)
+    weight, bias = (v if v is None else reshape(v, (features,)) for v in (weight, bias))
+    weight, bias = _affine("layer_norm", x, weight, bias, features)
+    return reshape(normalize(reshape(x, (-1, 1, features)), weight, bias, 1, eps), x.shape)
 
 
 def batch_norm(

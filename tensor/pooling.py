@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from tensor.arrays import Array, array_module, check_indices
-from tensor.autodiff import Tensor, op
+from tensor.autodiff import op
 from tensor.convolution import Geometry, as_pair, conv2d
 from tensor.shaping import _gather, expand, permute, reshape
+from tensor.tensor import Tensor
 
 
 @op()
@@ -54,9 +55,7 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0) -> Tensor:
     """The mean of each window of x (N, C, H, W), zeros of the padding included: a convolution with a constant kernel."""
     kernel, geometry = _geometry("avg_pool2d", x, kernel_size, stride, padding)
     N, C, H, W = x.shape
-    weight = array_module(x.data if isinstance(x, Tensor) else x).full(
-        (1, 1, *kernel), 1 / (kernel[0] * kernel[1]), x.dtype
-    )
+    weight = array_module(x.data if isinstance(x, Tensor) else x).full((1, 1, *kernel), 1 / (kernel[0] * kernel[1]), x.dtype)
     y = conv2d(reshape(x, (N * C, 1, H, W)), weight, None, geometry.stride, geometry.padding)
     return reshape(y, (N, C, *y.shape[2:]))
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tensor.arrays import Array
-from tensor.autodiff import Tensor, op
+from tensor.autodiff import op
 from tensor.shaping import reshape, transpose
+from tensor.tensor import Tensor
 
 
 @op(a=lambda g, b: _matmul(g, transpose(b, -1, -2)), b=lambda g, a: _matmul(transpose(a, -1, -2), g))

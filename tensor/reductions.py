@@ -6,9 +6,10 @@ import builtins
 import math
 
 from tensor.arrays import Array, array_module, sum_axes
-from tensor.autodiff import Tensor, op
-from tensor.elementwise import exp, eq, square
+from tensor.autodiff import op
+from tensor.elementwise import eq, exp, square
 from tensor.shaping import reshape
+from tensor.tensor import Tensor
 
 Dim = int | tuple[int, ...] | None
 """Dimensions to reduce: one, several, or None for all."""

@@ -9,7 +9,8 @@ from itertools import accumulate
 import numpy as np
 
 from tensor.arrays import Array, array_module, check_indices, to_device
-from tensor.autodiff import Tensor, broadcast_to, op
+from tensor.autodiff import broadcast_to, op
+from tensor.tensor import Tensor
 
 Shape = tuple[int, ...]
 
@@ -115,9 +116,13 @@ def _index_part(part, array: Array):
     return array_module(array).asarray(part) if array_module(array) is not np else to_device(part, "cpu")
 
 
+def _is_mask(part) -> bool:
+    return getattr(part, "dtype", None) == np.dtype(bool)
+
+
 def _check_parts(parts: tuple, shape: Shape) -> None:
     """IndexError for integers out of range and for masks of the wrong shape."""
-    taken = [0 if part is None else part.ndim if getattr(part, "dtype", None) == bool else 1 for part in parts]
+    taken = [0 if part is None else part.ndim if _is_mask(part) else 1 for part in parts]
     spread = [k for k, part in enumerate(parts) if part is Ellipsis]
     if spread:
         taken[spread[0]] = len(shape) - (sum(taken) - 1)
@@ -126,7 +131,7 @@ def _check_parts(parts: tuple, shape: Shape) -> None:
     for part, end, n in zip(parts, accumulate(taken), taken):
         if isinstance(part, (slice, type(None), type(Ellipsis))):
             continue
-        if getattr(part, "dtype", None) == bool:
+        if _is_mask(part):
             if part.shape != shape[end - n : end]:
                 raise IndexError(
                     f"getitem: a mask of shape {part.shape} cannot index dimensions {shape[end - n : end]} of {shape}"
@@ -185,9 +190,7 @@ def chunk(x, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 def pad(x, pad: Sequence[int], value: float = 0.0) -> Tensor:
     """Frame x with a constant. `pad` counts from the last dimension, two numbers each: (left, right, top, bottom, ...)."""
     if len(pad) % 2 or len(pad) > 2 * x.ndim or any(n < 0 for n in pad):
-        raise ValueError(
-            f"pad: expected (before, after) pairs >= 0, from the last dimension on, for {x.shape}; got {pad}"
-        )
+        raise ValueError(f"pad: expected (before, after) pairs >= 0, from the last dimension on, for {x.shape}; got {pad}")
     widths = [(0, 0)] * (x.ndim - len(pad) // 2) + [(pad[k], pad[k + 1]) for k in range(len(pad) - 2, -1, -2)]
     return _pad(x, tuple(widths), value)
 

@@ -59,9 +59,7 @@ def load_mnist(split: str, data_dir: str | os.PathLike[str]) -> tuple[NDArray[np
     labels = read_idx(Path(data_dir, f"{_PREFIXES[split]}-labels-idx1-ubyte"))
     if images.shape[1:] != (28, 28) or labels.shape != images.shape[:1]:
         expected = "expected (N, 28, 28) and (N,)"
-        raise ValueError(
-            f"load_mnist: {split} images {images.shape} and labels {labels.shape} in {data_dir}, {expected}"
-        )
+        raise ValueError(f"load_mnist: {split} images {images.shape} and labels {labels.shape} in {data_dir}, {expected}")
     if np.any(labels > 9):
         raise ValueError(f"load_mnist: {split} labels in {data_dir} go up to {labels.max()}, expected 0..9")
     return images[:, None].astype(np.float32) / 127.5 - 1, labels.astype(np.int64)
@@ -121,9 +119,7 @@ def _fetched(url: str, expected_md5: str) -> bytes:
         advice = "without a network, copy the files from another machine and pass their folder"
         raise ConnectionError(f"{url}: cannot be fetched ({error}); {advice}") from error
     if _md5(data) != expected_md5:
-        raise ValueError(
-            f"{url}: got {len(data)} bytes with MD5 {_md5(data)}, expected {expected_md5}; not written, try again"
-        )
+        raise ValueError(f"{url}: got {len(data)} bytes with MD5 {_md5(data)}, expected {expected_md5}; not written, try again")
     return data
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -76,9 +77,7 @@ class DDPM:
         loss = self.diffusion.loss(self.model, Tensor(x0, device=self.config.device), t, noise)
         self.optimizer.zero_grad()
         loss.backward()
-        self.optimizer.lr = (
-            self.config.lr * nn.schedules.warmup(k, WARMUP_STEPS) * nn.schedules.cosine(k, self.config.steps)
-        )
+        self.optimizer.lr = self.config.lr * nn.schedules.warmup(k, WARMUP_STEPS) * nn.schedules.cosine(k, self.config.steps)
         self.optimizer.step()
         self.ema.update()
         return {"loss": loss.item()}
@@ -113,15 +112,14 @@ class DDPM:
     def sample(self, n: int, seed: int, sampler: str = "ancestral", sampler_steps: int | None = None) -> np.ndarray:
         """n samples from the averaged weights, float32 (n, ...)."""
         rng = np.random.default_rng(seed)
+        total = (sampler_steps or self.diffusion.T) + 1
         batches = []
         with self.ema.applied():
             for start in range(0, n, BATCH_OF_SAMPLES):
                 size = min(BATCH_OF_SAMPLES, n - start)
                 states = self.states(size, rng, sampler, sampler_steps)
-                total = (sampler_steps or self.diffusion.T) + 1
-                for state in tqdm(states, desc=f"sampling {start + size}/{n}", total=total, unit="step"):
-                    pass
-                batches.append(state.x.numpy())
+                bar = tqdm(states, desc=f"sampling {start + size} of {n}", total=total, unit="step")
+                batches.append(deque(bar, maxlen=1).pop().x.numpy())
         return np.concatenate(batches)
 
     def draw(self, run: Run) -> None:
@@ -139,9 +137,7 @@ class DDPM:
             kept = [state for state in self.states(n, rng) if state.t in times]
         path = [state.x.numpy() for state in kept]
         labels = [f"t = {state.t}" for state in kept]
-        pictures.sequence(
-            run.path / "trajectory.png", path, labels, "Denoising: x_t on its way from noise, DDPM Algorithm 2"
-        )
+        pictures.sequence(run.path / "trajectory.png", path, labels, "Denoising: x_t on its way from noise, DDPM Algorithm 2")
 
     def evaluate(
         self, n: int, seed: int, sampler: str = "ancestral", sampler_steps: int | None = None

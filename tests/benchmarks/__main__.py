@@ -107,9 +107,7 @@ def _peak_memory(reset: bool = False) -> float:
 # All measurements, side by side
 
 
-def compare(
-    case: str, contestants: tuple[str, ...], device: str, rounds: int, seconds: float
-) -> dict[str, dict[str, float]]:
+def compare(case: str, contestants: tuple[str, ...], device: str, rounds: int, seconds: float) -> dict[str, dict[str, float]]:
     """The medians over the rounds, by contestant."""
     results: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
     for _ in range(rounds):
@@ -131,9 +129,7 @@ def table(contestants: tuple[str, ...], device: str, rounds: int, seconds: float
         if theirs:
             line += f"{ours / theirs[0]:8.2f}{ours / min(theirs):8.2f}"
         print(line + f"{' / '.join(format(r['MiB'], '.0f') for r in results.values()):>16}", flush=True)
-    print(
-        "ratio: to torch as it comes; best: to the faster of its two memory orders; MiB: peak growth, in the same order"
-    )
+    print("ratio: to torch as it comes; best: to the faster of its two memory orders; MiB: peak growth, in the same order")
 
 
 def loss_curves(device: str, steps: int = 50) -> None:
@@ -145,9 +141,7 @@ def loss_curves(device: str, steps: int = 50) -> None:
         twin.take_weights({name: x.numpy() for name, x in mine.model.state_dict().items()})
         pairs = [(mine.step(*d), twin.step(*d)) for d in (draws(batch, k) for k in range(steps))]
         apart = max(abs(a - b) / b for a, b in pairs)
-        print(
-            f"{case}: over {steps} steps the losses differ by at most {apart:.1e} (relative); the last: {pairs[-1][0]:.5f}"
-        )
+        print(f"{case}: over {steps} steps the losses differ by at most {apart:.1e} (relative); the last: {pairs[-1][0]:.5f}")
 
 
 def flat_memory(steps: int = 1000) -> None:

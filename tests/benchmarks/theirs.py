@@ -73,9 +73,7 @@ class Training:
         self.model = UNet(image_channels, channels).to(device=device, memory_format=self.format)
         self.optimizer = torch.optim.Adam(self.model.parameters(), 1e-3)
         alpha_bar = np.cumprod(1 - beta_schedule("cosine", 200))
-        self.signal, self.noise = (
-            torch.tensor(a, dtype=torch.float32) for a in (alpha_bar**0.5, (1 - alpha_bar) ** 0.5)
-        )
+        self.signal, self.noise = (torch.tensor(a, dtype=torch.float32) for a in (alpha_bar**0.5, (1 - alpha_bar) ** 0.5))
 
     def take_weights(self, state: Mapping[str, np.ndarray]) -> None:
         self.model.load_state_dict({name: torch.tensor(array) for name, array in state.items()})

@@ -1,0 +1,215 @@
+"""Tensor, an array with a memory of how it was made, and Node, that memory."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tensor.arrays import Array, array_module, device_of, freeze, to_device
+
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+
+
+class Tensor:
+    """An array and, where a gradient is wanted, the node that remembers how it was made.
+
+    `data` is a number, a nested list or an array; it is copied. Python floats become float32, arrays keep float32, float64,
+    integer or boolean dtype. `requires_grad=True` makes a leaf: `backward()` accumulates into its `.grad`.
+
+    `.data` is the raw array, `numpy.ndarray` or `cupy.ndarray`. It is read-only (on a GPU by agreement), for the graph may
+    still need it; to change a parameter, bind new values with `copy_`.
+    """
+
+    __slots__ = ("__weakref__", "data", "node")
+    __array_ufunc__ = None  # array * tensor is the tensor's business
+    data: Array
+    node: Node | None
+
+    def __init__(self, data, requires_grad: bool = False, *, dtype=None, device: str | None = None):
+        if isinstance(data, Tensor):
+            data = data.data
+        array = data if hasattr(data, "dtype") else np.asarray(data)
+        if dtype is None and array.dtype == FLOAT64 and not hasattr(data, "dtype"):
+            dtype = FLOAT32
+        array = array.astype(_supported(np.dtype(dtype or array.dtype)), copy=True)
+        self.data = freeze(to_device(array, device) if device else array)
+        self.node = None
+        self.requires_grad_(requires_grad)
+
+    @staticmethod
+    def _wrap(array: Array, node: Node | None = None) -> Tensor:
+        """A tensor around an array that nobody else will write to: no copy, no check."""
+        tensor = Tensor.__new__(Tensor)
+        tensor.data = freeze(array) if type(array) is np.ndarray or not isinstance(array, np.generic) else np.asarray(array)
+        tensor.node = node
+        return tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def ndim(self) -> int:
+        return self.data.ndim
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.data.dtype
+
+    @property
+    def device(self) -> str:
+        return device_of(self.data)
+
+    def numel(self) -> int:
+        """How many elements."""
+        return self.data.size
+
+    @property
+    def requires_grad(self) -> bool:
+        return self.node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Make this tensor a leaf that wants a gradient, or one that does not."""
+        if requires_grad and self.dtype.kind != "f":
+            raise TypeError(f"only floating-point tensors have gradients, this one is {self.dtype}")
+        if requires_grad != self.requires_grad:
+            self.node = Node(None, (), (), self.data) if requires_grad else None
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        """True for tensors that no recorded op made."""
+        return self.node is None or self.node.op is None
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that `backward()` accumulated here, or None. Only leaves have one."""
+        return self.node.grad if self.node else None
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if self.node is None or not self.is_leaf:
+            raise RuntimeError("only leaves with requires_grad=True hold a gradient")
+        self.node.grad = value
+
+    def detach(self) -> Tensor:
+        """The same values, cut off from the graph."""
+        return Tensor._wrap(self.data)
+
+    def numpy(self) -> np.ndarray:
+        """The values as a NumPy array, outside the graph: a read-only view on the CPU, a copy from a GPU."""
+        return to_device(self.data, "cpu")
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def item(self) -> float:
+        """The value of a one-element tensor as a Python number."""
+        return self.data.item()
+
+    def copy_(self, values) -> Tensor:
+        """Give a leaf new values of the same shape. Graphs recorded earlier keep the old ones."""
+        array = values.data if isinstance(values, Tensor) else np.asarray(values)
+        if not self.is_leaf:
+            raise RuntimeError("copy_: only leaves can be given new values")
+        if array.shape != self.shape:
+            raise ValueError(f"copy_: values have shape {array.shape}, the tensor {self.shape}")
+        fresh = array_module(self.data).empty_like(self.data)
+        fresh[...] = to_device(array, self.device)
+        self.data = freeze(fresh)
+        return self
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("len() of a 0-d tensor")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self) -> bool:
+        return bool(self.data)
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __setitem__(self, index, value) -> None:
+        raise TypeError("tensors are read-only, for a graph may need them: build a new one with where, cat or pad")
+
+    def __deepcopy__(self, memo) -> Tensor:
+        if not self.is_leaf:
+            raise RuntimeError("only leaves can be deep-copied: detach() first")
+        twin = type(self).__new__(type(self))
+        twin.data, twin.node = self.data, None
+        return twin.requires_grad_(self.requires_grad)
+
+    def __repr__(self) -> str:
+        values = np.array2string(self.numpy(), separator=", ", prefix="Tensor(")
+        notes = [f"dtype={self.dtype}"] * (self.dtype != FLOAT32)
+        notes += [f"device={self.device!r}"] * (self.device != "cpu")
+        notes += [f"op={self.node.op.name!r}" if self.node.op else "requires_grad=True"] if self.node else []
+        return f"Tensor({', '.join([values, *notes])})"
+
+    if TYPE_CHECKING:  # what tensor/methods.py adds
+
+        def __getattr__(self, name: str) -> Callable[..., Tensor]: ...
+        def backward(self, gradient=None, retain_graph: bool | None = None, create_graph: bool = False) -> None: ...
+        def __getitem__(self, index) -> Tensor: ...
+        def __add__(self, other) -> Tensor: ...
+        def __radd__(self, other) -> Tensor: ...
+        def __sub__(self, other) -> Tensor: ...
+        def __rsub__(self, other) -> Tensor: ...
+        def __mul__(self, other) -> Tensor: ...
+        def __rmul__(self, other) -> Tensor: ...
+        def __truediv__(self, other) -> Tensor: ...
+        def __rtruediv__(self, other) -> Tensor: ...
+        def __pow__(self, other) -> Tensor: ...
+        def __rpow__(self, other) -> Tensor: ...
+        def __matmul__(self, other) -> Tensor: ...
+        def __rmatmul__(self, other) -> Tensor: ...
+        def __neg__(self) -> Tensor: ...
+        def __abs__(self) -> Tensor: ...
+        def __lt__(self, other) -> Tensor: ...
+        def __le__(self, other) -> Tensor: ...
+        def __gt__(self, other) -> Tensor: ...
+        def __ge__(self, other) -> Tensor: ...
+
+
+def _supported(dtype: np.dtype) -> np.dtype:
+    if dtype.kind in "biu" or dtype in (FLOAT32, FLOAT64):
+        return dtype
+    raise TypeError(f"dtype {dtype} is not supported: use float32, float64, an integer type or bool")
+
+
+def as_tensor(x) -> Tensor:
+    """x itself if it is a tensor, or else a tensor around the array x."""
+    return x if isinstance(x, Tensor) else Tensor._wrap(x)
+
+
+class Node:
+    """What a tensor remembers: the op that made it, its parents, and the values that the VJPs need.
+
+    A leaf has no op and holds the accumulated gradient. `order` grows with time: sorting by it sorts topologically.
+    """
+
+    __slots__ = ("dtype", "grad", "op", "order", "parents", "saved", "shape")
+    _clock = itertools.count()
+
+    def __init__(self, op: Any, parents: Sequence[Node | None], saved: Sequence | None, array: Array):
+        self.op = op
+        self.parents = parents
+        self.saved = saved
+        self.shape = array.shape
+        self.dtype = array.dtype
+        self.order = next(self._clock)
+        self.grad: Tensor | None = None

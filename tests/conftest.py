@@ -1,0 +1,40 @@
+"""What all tests share: Hypothesis profiles and the devices.
+
+MINIGEN_PROFILE chooses how many examples a property sees: `dev` while you write; `ci`, the default, with the same
+examples on every machine; or `thorough`.
+"""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+
+from tensor.arrays import import_cupy
+
+PROFILE = os.environ.get("MINIGEN_PROFILE", "ci")
+
+settings.register_profile(
+    "unhurried",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=set(Phase) - {Phase.explain},  # after a failure, no search for what else it depends on
+)
+settings.register_profile("dev", settings.get_profile("unhurried"), max_examples=4)
+settings.register_profile("ci", settings.get_profile("unhurried"), max_examples=15, derandomize=True)
+settings.register_profile("thorough", settings.get_profile("unhurried"), max_examples=500, print_blob=True)
+settings.load_profile(PROFILE)
+
+
+def pytest_report_header() -> str:
+    return f"Hypothesis profile: {PROFILE} (set MINIGEN_PROFILE to dev, ci or thorough)"
+
+
+@pytest.fixture(scope="session", params=["cpu", "cuda"])
+def device(request: pytest.FixtureRequest) -> str:
+    """Each device in turn; without CuPy or a GPU, "cuda" is skipped and says why."""
+    if request.param == "cuda":
+        try:
+            import_cupy()
+        except RuntimeError as error:
+            pytest.skip(str(error))
+    return request.param
