@@ -101,10 +101,18 @@ def sum_axes(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
         return x.sum(axes, keepdims=keepdims)
     stored = x.transpose(order)
     before, after = stored.shape[: places[0]], stored.shape[places[-1] + 1 :]
-    rows = stored.reshape(math.prod(before), -1, math.prod(after))
+    between = stored.shape[places[0] : places[-1] + 1]
+    rows = stored.reshape(math.prod(before), math.prod(between), math.prod(after))
     sums = (array_module(x).ones((1, rows.shape[1]), x.dtype) @ rows).reshape(before + (1,) * len(places) + after)
     sums = sums.transpose([order.index(axis) for axis in range(x.ndim)])
     return sums if keepdims else sums.reshape([n for k, n in enumerate(x.shape) if k not in axes])
+
+
+def axis(dim: int, ndim: int, op: str) -> int:
+    """`dim` counted from the front; IndexError if there is no such dimension."""
+    if not -ndim <= dim < ndim:
+        raise IndexError(f"{op}: dim {dim} is out of range for a tensor with {ndim} dimensions")
+    return dim % ndim
 
 
 def check_indices(index: Array, size: int, op: str, what: str = "index") -> None:

@@ -103,8 +103,10 @@ class Op:
                     agree = False
                 if not a.shape:
                     a = a[()]  # NumPy computes ten times faster with scalars than with 0-d arrays
-            elif differentiable and type(a) not in _NUMBERS:
-                agree = False
+            elif type(a) not in _NUMBERS:
+                agree = agree and not differentiable
+                if recording and hasattr(a, "dtype"):
+                    a = a.copy()  # its owner may write into it before the gradients flow
             values.append(a)
             parents.append(parent)
         if kind is None:
@@ -117,7 +119,7 @@ class Op:
             raise self._explained(error, values) from error
         if type(y) is not kind:
             y = np.asarray(y)
-        if y.dtype is not dtype and y.dtype == FLOAT64 and dtype != FLOAT64:
+        if y.dtype == FLOAT64 and dtype.kind != "f":
             y = y.astype(FLOAT32)
         if checking:
             check_finite(y, f"the output of {self.name!r}")
@@ -291,7 +293,7 @@ def _flow_back(
     arrived: dict[Node, Any] = {}
 
     checking = mode.get().checking
-    with mode_with(recording=create_graph):
+    with mode_with(recording=create_graph, checking=False):
         for node, g in seeds:
             g = g if create_graph else g.data[()]
             pending[node] = pending[node] + g if node in pending else g
@@ -301,7 +303,7 @@ def _flow_back(
             g = pending.pop(node)
             if node.op is None if targets is None else node in targets:
                 arrived[node] = g
-            if node.op is not None:
+            if node.op is not None and (needed is None or not needed.isdisjoint(node.parents)):
                 for parent, share in _pull_back(node, g, create_graph, needed):
                     if share.dtype is not parent.dtype or share.shape != parent.shape:
                         share = _settle(share, parent)

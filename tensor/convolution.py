@@ -41,6 +41,10 @@ class Geometry(NamedTuple):
         """How many pixels a dilated kernel covers."""
         return tuple(d * (k - 1) + 1 for d, k in zip(self.dilation, kernel))  # type: ignore[return-value]
 
+    def is_turnable(self, size: Pair, out_size: Pair, kernel: Pair) -> bool:
+        """Whether the turned kernel leads back from all of the output to just the input."""
+        return self.stride == (1, 1) and self.output_size(size, kernel) == out_size
+
     def turned(self, kernel: Pair) -> Geometry:
         """At stride 1, the steps of the turned kernel over the output that lead back to the input."""
         (a, b), (ph, pw) = self.span(kernel), self.padding
@@ -75,10 +79,9 @@ def _framed(x: Array, padding: Pair) -> Array:
     return framed
 
 
-def _columns(x: Array, kernel: Pair, geometry: Geometry) -> Array:
-    """What each output pixel of x (n, H, W, C) sees, as rows of a matrix (n H' W', kh kw C)."""
-    (kh, kw), (sh, sw), (dh, dw) = kernel, geometry.stride, geometry.dilation
-    h, w = geometry.output_size(x.shape[1:3], kernel)
+def _columns(x: Array, kernel: Pair, size: Pair, geometry: Geometry) -> Array:
+    """What each of (h, w) = `size` output pixels of x (n, H, W, C) sees, as rows of a matrix (n h w, kh kw C)."""
+    (kh, kw), (h, w), (sh, sw), (dh, dw) = kernel, size, geometry.stride, geometry.dilation
     x = _framed(x, geometry.padding)
     n, _, _, C = x.shape
     a, b, c, d = x.strides
@@ -106,16 +109,17 @@ def _load(image: Array, columns: int) -> float:
 def _add_bias(y: Array, bias: Array | None) -> None:
     """y (n, H, W, O) += bias (O,)"""
     if bias is not None:
-        pixels, rows = in_long_rows(y.reshape(len(y), -1, len(bias)), bias[None])
+        pixels, rows = in_long_rows(y.reshape(len(y), y.shape[1] * y.shape[2], len(bias)), bias[None])
         pixels += rows
 
 
 def _conv_vjp(g, wanted, x, weight, bias, geometry):
-    if not isinstance(g, Tensor) and wanted[:2] == (True, True) and geometry.stride == (1, 1):
+    size, kernel = x.shape[2:], weight.shape[2:]
+    if not isinstance(g, Tensor) and all(wanted[:2]) and geometry.is_turnable(size, g.shape[2:], kernel):
         g_x, g_weight = _both_gradients(g, x, weight, geometry)
     else:
-        g_x = conv_input(g, weight, None, x.shape[2:], geometry) if wanted[0] else None
-        g_weight = conv_weight(x, g, weight.shape[2:], geometry) if wanted[1] else None
+        g_x = conv_input(g, weight, None, size, geometry) if wanted[0] else None
+        g_weight = conv_weight(x, g, kernel, geometry) if wanted[1] else None
     return g_x, g_weight, sum(g, (0, 2, 3)) if wanted[2] else None
 
 
@@ -128,7 +132,7 @@ def _both_gradients(g: Array, x: Array, weight: Array, geometry: Geometry) -> tu
     seen, source, g_x = _channels_last(g), _channels_last(x), xp.empty((N, H, W, C), x.dtype)
 
     def kernel(rows) -> Array:
-        columns = _columns(seen[rows], (kh, kw), turned)
+        columns = _columns(seen[rows], (kh, kw), (H, W), turned)
         xp.matmul(columns, matrix, out=g_x[rows].reshape(-1, C))
         return source[rows].reshape(-1, C).T @ columns
 
@@ -138,17 +142,16 @@ def _both_gradients(g: Array, x: Array, weight: Array, geometry: Geometry) -> tu
 
 
 @op(joint=("x weight bias", _conv_vjp))
-def conv(x: Array, weight: Array, bias: Array | None, geometry: Geometry) -> Tensor:
-    """y[n, o, p] = bias[o] + sum over c, k of weight[o, c, k] x[n, c, stride p + dilation k - padding]."""
+def conv(x: Array, weight: Array, bias: Array | None, size: Pair, geometry: Geometry) -> Tensor:
+    """y[n, o, p] = bias[o] + sum over c, k of weight[o, c, k] x[n, c, stride p + dilation k - padding], for p in `size`."""
     xp = array_module(x)
     O, C, kh, kw = weight.shape
-    size = geometry.output_size(x.shape[2:], (kh, kw))
     matrix = _matrix(weight)
     source, y = _channels_last(x), xp.empty((len(x), *size, O), x.dtype)
 
     def kernel(rows) -> None:
         out = y[rows]
-        xp.matmul(_columns(source[rows], (kh, kw), geometry), matrix, out=out.reshape(-1, O))
+        xp.matmul(_columns(source[rows], (kh, kw), size, geometry), matrix, out=out.reshape(-1, O))
         _add_bias(out, bias)
 
     map_blocks(kernel, x, _load(x, math.prod(size) * len(matrix)), COLUMN_BYTES)
@@ -156,7 +159,7 @@ def conv(x: Array, weight: Array, bias: Array | None, geometry: Geometry) -> Ten
 
 
 @op(
-    z=lambda g, weight, geometry: conv(g, weight, None, geometry),
+    z=lambda g, z_shape, weight, geometry: conv(g, weight, None, z_shape[2:], geometry),
     weight=lambda g, z, weight_shape, geometry: conv_weight(g, z, weight_shape[2:], geometry),
     bias=lambda g: sum(g, (0, 2, 3)),
 )
@@ -171,8 +174,8 @@ def conv_input(z: Array, weight: Array, bias: Array | None, size: Pair, geometry
     (sh, sw), (ph, pw), (dh, dw) = geometry
     span = geometry.span((kh, kw))
     h, w = z.shape[2:]
-    if (sh, sw) == (1, 1) and size == (h - 1 + span[0] - 2 * ph, w - 1 + span[1] - 2 * pw):
-        return conv(z, _turned(weight), bias, geometry.turned((kh, kw)))
+    if geometry.is_turnable(size, (h, w), (kh, kw)):
+        return conv(z, _turned(weight), bias, size, geometry.turned((kh, kw)))
     matrix = weight.transpose(0, 2, 3, 1).reshape(O, kh * kw * C)
     H, W = max(size[0] + 2 * ph, sh * (h - 1) + span[0]), max(size[1] + 2 * pw, sw * (w - 1) + span[1])
     source, x = _channels_last(z), xp.zeros((len(z), H, W, C), z.dtype)
@@ -191,7 +194,7 @@ def conv_input(z: Array, weight: Array, bias: Array | None, size: Pair, geometry
 
 @op(
     x=lambda g, x_shape, z, geometry: conv_input(z, g, None, x_shape[2:], geometry),
-    z=lambda g, x, geometry: conv(x, g, None, geometry),
+    z=lambda g, x, z_shape, geometry: conv(x, g, None, z_shape[2:], geometry),
 )
 def conv_weight(x: Array, z: Array, kernel: Pair, geometry: Geometry) -> Tensor:
     """The w of `kernel` size for which <conv(x, v), z> = <v, w> for all v."""
@@ -199,7 +202,7 @@ def conv_weight(x: Array, z: Array, kernel: Pair, geometry: Geometry) -> Tensor:
     C, O = x.shape[1], z.shape[1]
 
     def product(rows) -> Array:
-        return _columns(source[rows], kernel, geometry).T @ target[rows].reshape(-1, O)
+        return _columns(source[rows], kernel, z.shape[2:], geometry).T @ target[rows].reshape(-1, O)
 
     parts = map_blocks(product, x, _load(x, math.prod(z.shape[2:]) * math.prod(kernel) * C), COLUMN_BYTES)
     return reduce(add, parts).reshape(*kernel, C, O).transpose(3, 2, 0, 1)
@@ -246,12 +249,13 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups: int = 
     """
     geometry = Geometry(as_pair(stride, "stride", 1), as_pair(padding, "padding", 0), as_pair(dilation, "dilation", 1))
     _check("conv2d", x, weight, bias, groups, transposed=False)
-    if min(geometry.output_size(x.shape[2:], weight.shape[2:])) < 1:
+    size = geometry.output_size(x.shape[2:], weight.shape[2:])
+    if min(size) < 1:
         raise ValueError(
             f"conv2d: the kernel covers {geometry.span(weight.shape[2:])} pixels, "
             f"more than the image {tuple(x.shape[2:])} with padding {geometry.padding}"
         )
-    return _grouped(lambda x, w, b: conv(x, w, b, geometry), x, weight, bias, groups)
+    return _grouped(lambda x, w, b: conv(x, w, b, size, geometry), x, weight, bias, groups)
 
 
 def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0, groups: int = 1, dilation=1) -> Tensor:

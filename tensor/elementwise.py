@@ -47,7 +47,7 @@ def neg(x: Array) -> Tensor:
 def _pow_base(g, a, b):
     if isinstance(b, (int, float)):
         return g * (b * a ** (b - 1)) if b else g * 0.0
-    return g * where(b == 0, 0.0, b * a ** where(b == 0, 1.0, b - 1.0))
+    return g * b * where((a == 0) * (b == 0), 1.0, a) ** (b - 1.0)
 
 
 @op(a=_pow_base, b=lambda g, y, a: g * y * log(where(a > 0, a, 1.0)))
@@ -171,8 +171,9 @@ def _silu_forward(x: Array) -> Array:
 def silu_slope(x: Array) -> Array:
     """The derivative of SiLU, s (1 + x (1 - s)) with s = sigmoid(x), written over x."""
     xp = array_module(x)
+    rest = xp.empty_like(x)
     with np.errstate(over="ignore"):
-        rest = xp.exp(x)
+        xp.exp(x, out=rest)
     rest += 1.0
     xp.reciprocal(rest, out=rest)  # 1 - s
     x *= rest
@@ -253,7 +254,7 @@ def clamp(x: Array, min: float | None = None, max: float | None = None) -> Tenso
     """x limited to [min, max]; the gradient passes where x lies inside, bounds included."""
     if min is None and max is None:
         raise ValueError("clamp: give min, max or both")
-    return array_module(x).clip(x, min, max)
+    return array_module(x).clip(x, min if min is None else float(min), max if max is None else float(max))
 
 
 @op(a=lambda g, condition: where(condition, g, 0.0), b=lambda g, condition: where(condition, 0.0, g))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from tensor import elementwise, products, reductions, shaping
 from tensor.arrays import Array, to_device
 from tensor.autodiff import backward, cast, op
@@ -15,10 +17,16 @@ def _transfer(x: Array, device: str, source: str) -> Tensor:
 
 def to(x: Tensor, device_or_dtype) -> Tensor:
     """x on a device ("cpu", "cuda", "cuda:1") or in a dtype; x itself if nothing changes. Gradients travel back."""
-    if isinstance(device_or_dtype, str) and not device_or_dtype.startswith("float"):
+    if isinstance(device_or_dtype, str) and device_or_dtype.startswith(("cpu", "cuda")):
         moved = to_device(x.data, device_or_dtype)
         return x if moved is x.data else _transfer(x, device_or_dtype, x.device)
-    return x if x.dtype == device_or_dtype else cast(x, device_or_dtype)
+    try:
+        dtype = np.dtype(device_or_dtype)
+    except TypeError:
+        raise ValueError(f"to: {device_or_dtype!r} is neither a device ('cpu', 'cuda', 'cuda:N') nor a dtype") from None
+    if x.dtype.kind != "f" or dtype.kind != "f":
+        return x if x.dtype == dtype else Tensor(x, dtype=dtype)
+    return x if x.dtype == dtype else cast(x, dtype)
 
 
 def _reflected(function):

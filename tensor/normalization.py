@@ -56,22 +56,23 @@ def _combine(ufunc, x: Array, vectors: Array, out: Array) -> None:
     ufunc(rows, vectors, out=out.reshape(rows.shape))
 
 
-def _centre(x: Array, groups: int, eps: float, out: Array, scratch: Array) -> Array:
-    """Write x less its group means to `out` and return 1 / sqrt(variance + eps), (b, C).
+def _centre(x: Array, groups: int, eps: float, out: Array, scratch: Array) -> tuple[Array, Array]:
+    """Write x less its group means to `out`; return what rounding left of the means in it, and 1 / sqrt(variance + eps).
 
-    The variance is the mean square of the centred values: E[x^2] - E[x]^2 would cancel.
+    Both are (b, C). The variance is the mean square of the centred values: E[x^2] - E[x]^2 would cancel.
     """
+    xp, M = array_module(x), x.shape[1]
+    _combine(xp.subtract, x, _group_means(_over_rows(x), M, groups), out)
+    rest = _group_means(_over_rows(out), M, groups)
+    variance = _group_means(_over_rows(xp.multiply(out, out, out=scratch)), M, groups) - rest * rest
+    return rest, 1.0 / xp.sqrt(variance + eps)
+
+
+def _scale_and_shift(x: Array, scale: Array, shift: Array, out: Array) -> None:
+    """out = x * scale + shift, for x (b, M, C) and vectors (b, C)."""
     xp = array_module(x)
-    _combine(xp.subtract, x, _group_means(_over_rows(x), x.shape[1], groups), out)
-    variance = _group_means(_over_rows(xp.multiply(out, out, out=scratch)), x.shape[1], groups)
-    return 1.0 / xp.sqrt(variance + eps)
-
-
-def _scale_and_shift(centred: Array, scale: Array, bias: Array, out: Array) -> None:
-    """out = centred * scale + bias for scale (b, C) and bias (C,)."""
-    xp = array_module(centred)
-    _combine(xp.multiply, centred, scale, out)
-    _combine(xp.add, out, xp.broadcast_to(bias, scale.shape), out)
+    _combine(xp.multiply, x, scale, out)
+    _combine(xp.add, out, shift, out)
 
 
 def _normalize_forward(x: Array, weight: Array, bias: Array, groups: int, eps: float, silu: bool) -> Array:
@@ -81,8 +82,9 @@ def _normalize_forward(x: Array, weight: Array, bias: Array, groups: int, eps: f
     def kernel(rows) -> None:
         block, out = xp.ascontiguousarray(x[rows]), y[rows]
         scratch = xp.empty_like(block)
-        rstd = _centre(block, groups, eps, out, scratch)
-        _scale_and_shift(out, rstd * weight, bias, out)
+        rest, rstd = _centre(block, groups, eps, out, scratch)
+        scale = rstd * weight
+        _scale_and_shift(out, scale, bias - rest * scale, out)
         if silu:
             out *= sigmoid_into(scratch, out)
 
@@ -98,14 +100,16 @@ def _normalize_vjp(g: Array, x: Array, weight: Array, bias: Array, groups: int, 
     def kernel(rows) -> tuple[Array, Array]:
         block, gy, out = xp.ascontiguousarray(x[rows]), xp.ascontiguousarray(g[rows]), gx[rows]
         scratch = xp.empty_like(block)
-        rstd = _centre(block, groups, eps, out, scratch)
+        rest, rstd = _centre(block, groups, eps, out, scratch)
+        scale = rstd * weight
         if silu:
-            _scale_and_shift(out, rstd * weight, bias, scratch)
+            _scale_and_shift(out, scale, bias - rest * scale, scratch)
             gy = gy * silu_slope(scratch)
-        g_sum, gx_sum = _over_rows(gy), _over_rows(xp.multiply(gy, out, out=scratch))
-        _combine(xp.multiply, out, -(rstd**3) * _group_means(gx_sum * weight, M, groups), out)
-        _combine(xp.subtract, out, rstd * _group_means(g_sum * weight, M, groups), out)
-        _combine(xp.multiply, gy, rstd * weight, scratch)
+        g_sum = _over_rows(gy)
+        gx_sum = _over_rows(xp.multiply(gy, out, out=scratch)) - rest * g_sum
+        slope = -(rstd**3) * _group_means(gx_sum * weight, M, groups)
+        _scale_and_shift(out, slope, -rest * slope - rstd * _group_means(g_sum * weight, M, groups), out)
+        _combine(xp.multiply, gy, scale, scratch)
         out += scratch
         return (gx_sum * rstd).sum(0), g_sum.sum(0)
 

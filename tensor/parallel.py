@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 import math
 import os
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -66,8 +67,12 @@ def map_blocks(kernel: Callable[[Any], Any], x: Array, arrays: float, block_byte
             results[k] = kernel(rows)
 
     helpers = [_pool().submit(work) for _ in range(min(_threads, len(blocks)) - 1)]
-    work()
-    for helper in helpers:
-        if not helper.cancel():  # one that has not begun by now is not waited for
-            helper.result()
+    try:
+        work()
+    finally:
+        deque(queue, maxlen=0)  # after an error, what is left is left
+        begun = [helper for helper in helpers if not helper.cancel()]
+        wait(begun)
+    for helper in begun:
+        helper.result()
     return results

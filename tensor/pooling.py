@@ -26,7 +26,7 @@ def _argmax_in_windows(x: Array, kernel: tuple[int, int], geometry: Geometry) ->
 
 def _geometry(name: str, x, kernel_size, stride, padding) -> tuple[tuple[int, int], Geometry]:
     kernel = as_pair(kernel_size, "kernel_size", 1)
-    geometry = Geometry(as_pair(stride or kernel, "stride", 1), as_pair(padding, "padding", 0), (1, 1))
+    geometry = Geometry(as_pair(kernel if stride is None else stride, "stride", 1), as_pair(padding, "padding", 0), (1, 1))
     if len(x.shape) != 4:
         raise ValueError(f"{name}: expected x (N, C, H, W), got {tuple(x.shape)}")
     if any(2 * p > k for p, k in zip(geometry.padding, kernel)):
@@ -70,7 +70,7 @@ def upsample_nearest(x, scale_factor) -> Tensor:
 
 def embedding(indices, weight) -> Tensor:
     """Row indices[...] of the table weight (rows, features). An index out of range raises IndexError on every device."""
-    indices = indices.data if isinstance(indices, Tensor) else array_module(weight.data).asarray(indices)
+    indices = indices.data if isinstance(indices, Tensor) else array_module(weight.data).array(indices)
     if indices.dtype.kind not in "iu":
         raise TypeError(f"embedding: indices must be integers, got {indices.dtype}")
     if indices.size and int(indices.min()) < 0:

@@ -18,6 +18,8 @@ def matmul(a, b) -> Tensor:
 
     A 1-d argument is a row on the left and a column on the right, and its dimension disappears, as in PyTorch.
     """
+    if not hasattr(a, "shape") or not hasattr(b, "shape"):
+        raise TypeError(f"matmul: expected tensors or arrays, got {type(a).__name__} and {type(b).__name__}")
     a_shape, b_shape = a.shape, b.shape
     if not a_shape or not b_shape or a_shape[-1] != b_shape[-2 if len(b_shape) > 1 else 0]:
         raise ValueError(f"matmul: the last dimension of {a_shape} must equal the last but one of {b_shape}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import builtins
 import math
 
-from tensor.arrays import Array, array_module, sum_axes
+import numpy as np
+
+from tensor.arrays import Array, array_module, axis, sum_axes
 from tensor.autodiff import op
 from tensor.elementwise import eq, exp, square
 from tensor.shaping import reshape
@@ -18,10 +19,7 @@ Dim = int | tuple[int, ...] | None
 def _axes(dim: Dim, ndim: int, op: str) -> tuple[int, ...]:
     """`dim` as a tuple of distinct axes in 0..ndim-1."""
     dims = range(ndim) if dim is None else (dim,) if isinstance(dim, int) else dim
-    wrong = [d for d in dims if not -ndim <= d < builtins.max(ndim, 1)]
-    if wrong:
-        raise IndexError(f"{op}: dim {wrong[0]} is out of range for a tensor with {ndim} dimensions")
-    axes = tuple(d % ndim for d in dims) if ndim else ()
+    axes = tuple(axis(d, ndim, op) for d in dims) if ndim else ()
     if len(set(axes)) < len(axes):
         raise ValueError(f"{op}: dim {dim} names a dimension twice")
     return axes
@@ -51,7 +49,7 @@ def mean(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
 
 def var(x, dim: Dim = None, correction: int = 1, keepdim: bool = False) -> Tensor:
     """The variance over `dim`: sum((x - mean)^2) / (n - correction). The default is the unbiased estimate."""
-    n = _count(x.shape, dim) - correction
+    n = math.prod(x.shape[k] for k in _axes(dim, x.ndim, "var")) - correction
     if n <= 0:
         raise ValueError(f"var: {n + correction} values with correction {correction} leave nothing to divide by")
     return sum(square(x - mean(x, dim, True)), dim, keepdim) / n
@@ -87,7 +85,8 @@ def logsumexp(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
     xp = array_module(x)
     top = x.max(axes, keepdims=True)
     top = xp.where(xp.isfinite(top), top, top.dtype.type(0))
-    y = xp.log(xp.exp(x - top).sum(axes, keepdims=True)) + top
+    with np.errstate(divide="ignore"):  # the logarithm of 0 is -inf, as it should be
+        y = xp.log(xp.exp(x - top).sum(axes, keepdims=True)) + top
     return y if keepdim else y.reshape([n for k, n in enumerate(x.shape) if k not in axes])
 
 

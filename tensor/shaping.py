@@ -8,7 +8,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from tensor.arrays import Array, array_module, check_indices, to_device
+from tensor.arrays import Array, array_module, axis, check_indices, to_device
 from tensor.autodiff import broadcast_to, op
 from tensor.tensor import Tensor
 
@@ -31,26 +31,33 @@ def permute(x: Array, dims: Shape) -> Tensor:
 
 def transpose(x, dim0: int, dim1: int) -> Tensor:
     """Swap two dimensions."""
+    dim0, dim1 = axis(dim0, x.ndim, "transpose"), axis(dim1, x.ndim, "transpose")
     dims = list(range(x.ndim))
-    dims[dim0], dims[dim1] = dims[dim1], dims[dim0]
+    dims[dim0], dims[dim1] = dim1, dim0
     return permute(x, tuple(dims))
 
 
 def expand(x, shape: Shape) -> Tensor:
     """Repeat length-1 dimensions of x, and new ones in front, up to `shape`; -1 keeps a length. Nothing is copied."""
     lead = len(shape) - x.ndim
-    return broadcast_to(x, tuple(x.shape[k - lead] if n == -1 else n for k, n in enumerate(shape)))
+    if lead < 0:
+        raise ValueError(f"expand: shape {shape} has fewer dimensions than {x.shape}")
+    return broadcast_to(x, tuple(x.shape[k - lead] if n == -1 and k >= lead else n for k, n in enumerate(shape)))
 
 
 def flatten(x, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Join the dimensions start_dim..end_dim into one."""
-    start, end = start_dim % x.ndim, end_dim % x.ndim
+    if not x.ndim:
+        return reshape(x, (1,))
+    start, end = axis(start_dim, x.ndim, "flatten"), axis(end_dim, x.ndim, "flatten")
+    if start > end:
+        raise ValueError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim}")
     return reshape(x, (*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :]))
 
 
 def squeeze(x, dim: int) -> Tensor:
     """Drop dimension `dim`, which must have length 1."""
-    dim %= x.ndim
+    dim = axis(dim, x.ndim, "squeeze")
     if x.shape[dim] != 1:
         raise ValueError(f"squeeze: dimension {dim} of {x.shape} has length {x.shape[dim]}, not 1")
     return reshape(x, x.shape[:dim] + x.shape[dim + 1 :])
@@ -58,8 +65,8 @@ def squeeze(x, dim: int) -> Tensor:
 
 def unsqueeze(x, dim: int) -> Tensor:
     """A new dimension of length 1 at position `dim`."""
-    dim %= x.ndim + 1
-    return reshape(x, x.shape[:dim] + (1,) + x.shape[dim:])
+    dim = axis(dim, x.ndim + 1, "unsqueeze")
+    return reshape(x, (*x.shape[:dim], 1, *x.shape[dim:]))
 
 
 # Indexing. Reading x[index] and adding into zeros at [index] are each other's adjoint.
@@ -108,9 +115,11 @@ def getitem(x, index) -> Tensor:
 
 def _index_part(part, array: Array):
     """One entry of an index, with tensors, lists and arrays brought to the device of `array`."""
+    if isinstance(part, bool):
+        part = np.asarray(part)
     if part is None or part is Ellipsis or isinstance(part, (slice, int, np.integer)):
         return part
-    part = part.data if isinstance(part, Tensor) else np.asarray(part) if isinstance(part, (list, range)) else part
+    part = part.data if isinstance(part, Tensor) else np.array(part) if isinstance(part, (list, range, np.ndarray)) else part
     if not hasattr(part, "dtype") or part.dtype.kind not in "iub":
         raise IndexError(f"getitem: an index is made of integers, slices, masks, None and ..., not {part!r}")
     return array_module(array).asarray(part) if array_module(array) is not np else to_device(part, "cpu")
@@ -153,7 +162,10 @@ def _join(a: Array, b: Array, dim: int) -> Tensor:
 
 def narrow(x, dim: int, start: int, length: int) -> Tensor:
     """The `length` entries of dimension `dim` that begin at `start`."""
-    return _gather(x, (slice(None),) * (dim % x.ndim) + (slice(start, start + length),))
+    dim = axis(dim, x.ndim, "narrow")
+    if start < 0 or length < 0 or start + length > x.shape[dim]:
+        raise IndexError(f"narrow: {start}..{start + length} does not lie in 0..{x.shape[dim]}, dimension {dim} of {x.shape}")
+    return _gather(x, (slice(None),) * dim + (slice(start, start + length),))
 
 
 def cat(tensors: Sequence, dim: int = 0) -> Tensor:
@@ -162,10 +174,9 @@ def cat(tensors: Sequence, dim: int = 0) -> Tensor:
     if not tensors:
         raise ValueError("cat: nothing to join")
     shapes = [x.shape for x in tensors]
-    rank = len(shapes[0])
-    if not -rank <= dim < rank:
+    if not -len(shapes[0]) <= dim < len(shapes[0]):
         raise IndexError(f"cat: dim {dim} is out of range for shape {shapes[0]}")
-    dim %= rank
+    dim %= len(shapes[0])
     if any(s[:dim] + s[dim + 1 :] != shapes[0][:dim] + shapes[0][dim + 1 :] for s in shapes):
         raise ValueError(f"cat: shapes {shapes} differ outside dim {dim}")
     while len(tensors) > 1:
@@ -181,7 +192,7 @@ def stack(tensors: Sequence, dim: int = 0) -> Tensor:
 
 def chunk(x, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """Split dimension `dim` into `chunks` equal parts."""
-    size, rest = divmod(x.shape[dim], chunks)
+    size, rest = divmod(x.shape[axis(dim, x.ndim, "chunk")], chunks)
     if rest:
         raise ValueError(f"chunk: length {x.shape[dim]} of dim {dim} is not divisible by {chunks}")
     return tuple(narrow(x, dim, k * size, size) for k in range(chunks))

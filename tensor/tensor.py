@@ -31,7 +31,7 @@ class Tensor:
     def __init__(self, data, requires_grad: bool = False, *, dtype=None, device: str | None = None):
         if isinstance(data, Tensor):
             data = data.data
-        array = data if hasattr(data, "dtype") else np.asarray(data)
+        array = data if hasattr(data, "dtype") and not isinstance(data, np.generic) else np.asarray(data)
         if dtype is None and array.dtype == FLOAT64 and not hasattr(data, "dtype"):
             dtype = FLOAT32
         array = array.astype(_supported(np.dtype(dtype or array.dtype)), copy=True)
@@ -43,7 +43,7 @@ class Tensor:
     def _wrap(array: Array, node: Node | None = None) -> Tensor:
         """A tensor around an array that nobody else will write to: no copy, no check."""
         tensor = Tensor.__new__(Tensor)
-        tensor.data = freeze(array) if type(array) is np.ndarray or not isinstance(array, np.generic) else np.asarray(array)
+        tensor.data = freeze(np.asarray(array) if isinstance(array, np.generic) else array)
         tensor.node = node
         return tensor
 

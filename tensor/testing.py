@@ -44,7 +44,8 @@ def gradcheck(f: Callable, inputs, *, eps: float = 1e-4, rtol: float = 1e-6, ato
 def gradgradcheck(f: Callable, inputs, *, eps: float = 1e-4, rtol: float = 1e-6, atol: float = 1e-8) -> bool:
     """True if `gradcheck` holds for the gradient of f: the function that maps (inputs, g) to g . df/dinputs.
 
-    g stands for the incoming gradients, one per output: normal random numbers, the same at every call.
+    g stands for the incoming gradients, one per output: normal random numbers, the same at every call. The gradient is
+    taken as the engine computes it; that it is the right one is what `gradcheck` of f itself says.
     """
     xs = _leaves("gradgradcheck", inputs)
     ys = _outputs(f, xs)

@@ -1,0 +1,468 @@
+"""The command line: what it leaves behind when all goes well, and one clear line and nothing else when it cannot."""
+
+import errno
+import io
+import json
+import math
+import os
+import pickle
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from minigen import cli, pictures
+from minigen.checkpoint import save_checkpoint
+from minigen.experiments.ddpm import DDPM, Config
+from minigen.run import Run
+from minigen.training import train
+
+FILES = {"config.json", "metrics.jsonl", "checkpoint.npz", "samples.npz"}
+PICTURES = {"samples.png", "loss.png", "forward.png", "trajectory.png"}
+
+
+@dataclass(frozen=True)
+class Small(Config):
+    """The default settings, but of runs that take a moment."""
+
+    data: str = "ring"
+    steps: int = 3
+    batch_size: int = 2
+    timesteps: int = 4
+
+
+class Outcome(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+def minigen(*arguments: object) -> Outcome:
+    """`minigen ARGUMENTS` in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            status = cli.main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else 1
+    return Outcome(status, out.getvalue(), err.getvalue())
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    """Everything below a folder: files with their bytes, folders with None."""
+    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}
+
+
+save_picture = pictures._save
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_runs() -> Iterator[None]:
+    """Runs that take a moment, and pictures that nobody looks at."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "_save", lambda figure, path: path.touch())
+        patch.setattr(cli, "Config", Small)
+        patch.setattr(cli, "SAMPLES_OF_A_RUN", 5)
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(small_runs: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on the ring."""
+    run = tmp_path_factory.mktemp("finished") / "run"
+    assert minigen("train", "ddpm", "--out", run).status == 0
+    return run
+
+
+@pytest.fixture
+def place(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder of a test; a finished run on the ring lies in it."""
+    shutil.copytree(finished, tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def idx(*shape: int) -> bytes:
+    return struct.pack(f">HBB{len(shape)}I", 0, 8, len(shape), *shape) + bytes(int(np.prod(shape)))
+
+
+def write_mnist(folder: Path, images: int = 12) -> Path:
+    """A folder of IDX files with so many black images in each split."""
+    folder.mkdir()
+    for split in ("train", "t10k"):
+        (folder / f"{split}-images-idx3-ubyte").write_bytes(idx(images, 28, 28))
+        (folder / f"{split}-labels-idx1-ubyte").write_bytes(idx(images))
+    return folder
+
+
+# When all goes well
+
+
+@pytest.mark.parametrize(("data", "shape"), [("ring", (5, 2)), ("digits", (5, 1, 8, 8)), ("mnist", (5, 1, 28, 28))])
+def test_from_training_to_measures(place: Path, monkeypatch: pytest.MonkeyPatch, data: str, shape: tuple[int, ...]) -> None:
+    monkeypatch.setattr(pictures, "_save", save_picture)
+    options = ["--data-dir", write_mnist(place / "mnist")] if data == "mnist" else []
+    training = minigen("train", "ddpm", "--data", data, "--seed", 3, *options)
+    run = Path(f"runs/ddpm-{data}")
+    assert training.status == 0 and f"3 steps, in {run}" in training.out
+    assert {path.name for path in run.iterdir()} == FILES | PICTURES
+    assert len(Run(run).metrics()) == 3 and Run(run).config["seed"] == 3
+    check_samples(run, shape)
+    for name in PICTURES:
+        assert matplotlib.image.imread(run / name).std() > 0
+
+    sampling = minigen("sample", run, "-n", 7, "--sampler", "ddim", "--sampler-steps", 2, "--out", "more/samples")
+    assert sampling.status == 0 and "more/samples" in sampling.out
+    check_samples(Path("more/samples"), (7, *shape[1:]))
+
+    measuring = minigen("evaluate", run, "-n", 6)
+    assert measuring.status == 0
+    lines = measuring.out.splitlines()
+    assert lines[1].split() == ["samples", "floor", "ratio"]
+    for line, name in zip(lines[2:], ["Fréchet distance", "precision (k = 3)", "recall (k = 3)"], strict=True):
+        value, floor, ratio = (float(number) for number in line.removeprefix(name).split())
+        assert math.isnan(ratio) if floor == 0 else ratio == pytest.approx(value / floor, rel=0.1, abs=0.01)
+
+
+def check_samples(folder: Path, shape: tuple[int, ...]) -> None:
+    """samples.npz and samples.png are there and whole."""
+    with np.load(folder / "samples.npz") as file:
+        x = file["x"]
+    assert x.shape == shape and x.dtype == np.float32 and np.isfinite(x).all()
+    assert len(shape) == 2 or abs(x).max() <= 1
+    assert matplotlib.image.imread(folder / "samples.png").ndim == 3
+
+
+def test_a_longer_run_goes_on_from_a_finished_one(place: Path) -> None:
+    before = (place / "run" / "metrics.jsonl").read_bytes()
+    assert minigen("train", "ddpm", "--resume", "run", "--steps", 5).status == 0
+    run = Run("run")
+    assert run.config["steps"] == 5 and run.load()["step"] == 5
+    assert (place / "run" / "metrics.jsonl").read_bytes().startswith(before) and len(run.metrics()) == 5
+
+
+def test_runs_and_samples_never_take_the_place_of_earlier_ones(place: Path) -> None:
+    for arguments in (["train", "ddpm"], ["sample", "run"]):
+        assert minigen(*arguments).status == 0
+        before = contents(place)
+        assert minigen(*arguments).status == 0
+        after = contents(place)
+        assert before.items() < after.items()
+
+
+def test_the_seed_decides_the_samples(place: Path) -> None:
+    for name, seed in [("a", 1), ("same", 1), ("other", 2)]:
+        assert minigen("sample", "run", "--seed", seed, "--out", name).status == 0
+    a, same, other = ((place / name / "samples.npz").read_bytes() for name in ("a", "same", "other"))
+    assert a == same and a != other
+
+
+def test_a_schedule_that_leaves_signal_is_told_of(place: Path) -> None:
+    settings = asdict(Small(schedule="linear", timesteps=50))
+    Run.create("linear", {"model": "ddpm"} | settings)
+    assert "note: linear over 50 steps leaves alpha_bar_T = 0.6" in minigen("train", "ddpm", "--resume", "linear").out
+
+
+def test_ctrl_c_leaves_a_run_that_another_process_takes_up_exactly(place: Path) -> None:
+    command = [sys.executable, "-m", "minigen", "train", "ddpm", "--data", "ring", "--batch-size", "4", "--out", "stopped"]
+    metrics = place / "stopped" / "metrics.jsonl"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "to go on: minigen train ddpm --resume stopped" in out and "Traceback" not in err
+
+    stopped = Run("stopped")
+    whole, end = Run.create("whole", stopped.config), stopped.load()["step"] + 2
+    settings = {name: value for name, value in stopped.config.items() if name != "model"}
+    for run in (stopped, whole):
+        assert train(DDPM(Config(**settings)), run, end)
+    assert contents(stopped.path) == contents(whole.path)
+
+
+def test_a_loss_that_explodes_is_a_failure_and_keeps_the_checkpoint(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (place / "run" / "checkpoint.npz").read_bytes()
+    monkeypatch.setattr(DDPM, "step", lambda self, k: {"loss": float("nan")})
+    status, _, err = minigen("train", "ddpm", "--resume", "run", "--steps", 5)
+    assert status == 1 and "loss is nan at step 4" in err and "--lr" in err
+    assert (place / "run" / "checkpoint.npz").read_bytes() == before
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["sample", "--help"], ["evaluate", "--help"]])
+def test_help_comes_with_every_command(arguments: list[str]) -> None:
+    status, out, _ = minigen(*arguments)
+    assert status == 0
+    expected = ["train", "sample", "evaluate"] if len(arguments) == 1 else ["--seed", "--device", "default: "]
+    assert all(word in out for word in expected)
+
+
+def test_python_m_minigen_is_minigen() -> None:
+    command = [sys.executable, "-m", "minigen", "--help"]
+    help_text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert help_text.startswith("usage: minigen ") and all(c in help_text for c in ("train", "sample", "evaluate"))
+
+
+# When something is wrong
+
+
+def refused(place: Path, arguments: list[Any], *words: str, statuses: tuple[int, ...] = (2,)) -> None:
+    """Asserts that a call ends with the status for wrong usage and one line that has the words, and changes nothing."""
+    before = contents(place)
+    status, _, err = minigen(*arguments)
+    assert status in statuses and "Traceback" not in err
+    *usage, last = err.splitlines()
+    assert re.match(r"minigen( \w+)?: error: ", last) and all(word in last for word in words), err
+    assert not usage or usage[0].startswith("usage: ")
+    assert contents(place) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--data", "cats"], ["cats", "digits", "mnist", "ring"]),
+        (["--data", "mnist"], ["mnist", "--data-dir"]),
+        (["--data", "mnist", "--data-dir", "nowhere"], ["nowhere", "train-images-idx3-ubyte"]),
+        (["--data", "mnist", "--data-dir", "run"], ["run", "train-images-idx3-ubyte"]),
+        (["--data", "mnist", "--data-dir", "run/config.json"], ["config.json"]),
+        (["--device", "nonsense"], ["device", "nonsense"]),
+        (["--device", "float64"], ["device", "float64"]),
+        (["--device", "cuda:x"], ["device", "cuda:x"]),
+        (["--out", "run"], ["run", "--resume"]),
+        (["--out", "run/config.json"], ["config.json"]),
+        (["--out", "run/config.json/below"], ["run/config.json/below"]),
+        (["--out", "x" * 300], ["xxx"]),
+        (["--resume", "run", "--seed", "1", "--lr", "1"], ["--lr", "--seed", "--resume"]),
+        (["--resume", "run", "--out", "new"], ["--out", "--resume"]),
+        (["--resume", "run", "--steps", "2"], ["--steps 2", "step 3"]),
+        (["--resume", "run", "--device", "nonsense"], ["device", "nonsense"]),
+        (["--resume", "nowhere"], ["nowhere", "config.json"]),
+        (["--resume", "."], ["config.json"]),
+        (["--resume", ""], ["config.json"]),
+        (["--resume", "run/config.json"], ["config.json"]),
+        (["--batch-size", 10**18], ["batch"]),
+        (["--batch-size", 10**30], ["batch"]),
+        (["gan"], ["gan"]),
+        *(
+            ([option, value], [option, value])
+            for option in ("--steps", "--batch-size", "--lr")
+            for value in ("-1", "0", "many", "nan", "")
+        ),
+        (["--seed", "-1"], ["--seed", "-1"]),
+        (["--seed", "1.5"], ["--seed", "1.5"]),
+        (["--steps", "9" * 5000], ["--steps"]),
+        (["--lr", "inf"], ["--lr", "inf"]),
+    ],
+)
+def test_training_that_cannot_be(place: Path, options: list[Any], words: list[str]) -> None:
+    refused(place, ["train", "ddpm", *options], *words)
+
+
+@pytest.mark.parametrize("command", ["sample", "evaluate"])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["nowhere"], ["nowhere", "config.json"]),
+        (["."], ["config.json"]),
+        ([], ["DIR"]),
+        (["run", "-n", "0"], ["-n", "0"]),
+        (["run", "-n", "few"], ["-n", "few"]),
+        (["run", "--seed", "-1"], ["--seed", "-1"]),
+        (["run", "--device", "nonsense"], ["device", "nonsense"]),
+        (["run", "--device", "float64"], ["device", "float64"]),
+        (["run", "--sampler", "euler"], ["euler", "ancestral", "ddim"]),
+        (["run", "--sampler-steps", "2"], ["--sampler-steps", "ddim"]),
+        (["run", "--sampler", "ddim", "--sampler-steps", "5"], ["--sampler-steps", "4"]),
+        (["run", "--sampler", "ddim", "--sampler-steps", "0"], ["--sampler-steps", "0"]),
+    ],
+)
+def test_using_a_run_in_ways_that_cannot_be(place: Path, command: str, options: list[str], words: list[str]) -> None:
+    refused(place, [command, *options], *words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["COMMAND"]),
+        (["learn"], ["learn"]),
+        (["train"], ["model"]),
+        (["sample", "run", "--out", "run"], ["--out run"]),
+        (["sample", "run", "--out", "run/config.json"], ["--out run/config.json"]),
+        (["sample", "run", "--out", "run/config.json/below"], ["--out run/config.json/below"]),
+        (["sample", "run", "--out", "x" * 300], ["--out"]),
+        (["evaluate", "run", "-n", "2501"], ["-n 2501", "ring", "2500"]),
+        (["evaluate", "run", "-n", "4"], ["-n 4", "5"]),
+    ],
+)
+def test_other_calls_that_cannot_be(place: Path, arguments: list[str], words: list[str]) -> None:
+    refused(place, arguments, *words)
+
+
+def test_a_gpu_without_cupy_names_the_extra(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    for arguments in (["train", "ddpm"], ["sample", "run"], ["evaluate", "run"]):
+        refused(place, [*arguments, "--device", "cuda"], "cuda", "CuPy", "minigen[cuda12]")
+
+
+# Damage: to the data, to the configuration, to the checkpoint
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\x00\x00\x09\x03" + idx(12, 28, 28)[4:], ["t10k-images-idx3-ubyte", "00 00 08"]),
+        (idx(12, 28, 28)[:-1], ["t10k-images-idx3-ubyte", "cut short"]),
+        (idx(12, 28, 28)[:7], ["t10k-images-idx3-ubyte", "cut short"]),
+        (idx(12, 8, 8), ["mnist", "(12, 8, 8)"]),
+        (idx(11, 28, 28), ["mnist", "(11, 28, 28)"]),
+        (b"", ["t10k-images-idx3-ubyte"]),
+    ],
+    ids=["magic", "truncated", "header", "size", "count", "empty"],
+)
+def test_damaged_idx_files_are_named(place: Path, content: bytes, words: list[str]) -> None:
+    (write_mnist(place / "mnist") / "t10k-images-idx3-ubyte").write_bytes(content)
+    refused(place, ["train", "ddpm", "--data", "mnist", "--data-dir", "mnist"], *words)
+
+
+def test_no_images_is_no_data(place: Path) -> None:
+    write_mnist(place / "mnist", images=0)
+    refused(place, ["train", "ddpm", "--data", "mnist", "--data-dir", "mnist"], "mnist")
+
+
+def test_few_images_are_enough(place: Path) -> None:
+    write_mnist(place / "mnist", images=3)
+    assert minigen("train", "ddpm", "--data", "mnist", "--data-dir", "mnist", "--steps", 1).status == 0
+
+
+def with_setting(**changes: Any) -> Callable[[bytes], bytes]:
+    return lambda content: json.dumps(json.loads(content) | changes).encode()
+
+
+COMMANDS = [["train", "ddpm", "--resume"], ["sample"], ["evaluate"]]
+
+
+DAMAGED_CONFIGURATIONS: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda content: b"",
+    "cut short": lambda content: content[:-3],
+    "another encoding": lambda content: b"\xff\xfe" + content,
+    "a list": lambda content: b"[]",
+    "nested too deeply": lambda content: b"[" * 100_000,
+    "no model": lambda content: b"{}",
+    "data": with_setting(data="cats"),
+    "data that is no name": with_setting(data=["ring"]),
+    "an unknown setting": with_setting(shape="round"),
+    "steps": with_setting(steps="many"),
+    "batch size": with_setting(batch_size=-2),
+    "rate": with_setting(lr="fast"),
+    "seed": with_setting(seed=-1),
+    "device": with_setting(device=3),
+    "no timesteps": with_setting(timesteps=0),
+    "timesteps that are no number": with_setting(timesteps="all"),
+    "too many timesteps": with_setting(timesteps=10**18),
+    "schedule": with_setting(schedule="square"),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+@pytest.mark.parametrize("damage", DAMAGED_CONFIGURATIONS)
+def test_a_damaged_configuration_is_refused(place: Path, command: list[str], damage: str) -> None:
+    config = place / "run" / "config.json"
+    config.write_bytes(DAMAGED_CONFIGURATIONS[damage](config.read_bytes()))
+    refused(place, [*command, "run"], "config.json")
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_a_run_of_another_model_is_refused(place: Path, command: list[str]) -> None:
+    config = place / "run" / "config.json"
+    config.write_bytes(with_setting(model="vae")(config.read_bytes()))
+    refused(place, [*command, "run"], "run", "vae", "ddpm")
+
+
+def sealed(arrays: dict[str, np.ndarray], meta: Any) -> Callable[[bytes], bytes]:
+    """A checkpoint that is whole, but of something else."""
+
+    def damage(_: bytes) -> bytes:
+        save_checkpoint("other.npz", arrays, meta)
+        content = Path("other.npz").read_bytes()
+        Path("other.npz").unlink()
+        return content
+
+    return damage
+
+
+def with_shape_changed(content: bytes) -> bytes:
+    """The same checkpoint, but for one weight of another shape."""
+    Path("other").mkdir()
+    Path("other/config.json").write_text('{"model": "ddpm"}')
+    Path("other/checkpoint.npz").write_bytes(content)
+    run = Run("other")
+    state = run.load()
+    state["model"]["stem.weight"] = state["model"]["stem.weight"][:, :1]
+    run.save(state)
+    content = Path("other/checkpoint.npz").read_bytes()
+    shutil.rmtree("other")
+    return content
+
+
+DAMAGED_CHECKPOINTS: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda content: b"",
+    "cut short": lambda content: content[: len(content) // 2],
+    "a flipped bit": lambda content: content[:9000] + bytes([content[9000] ^ 1]) + content[9001:],
+    "a pickle": lambda content: pickle.dumps({"model": {}}),
+    "another shape": with_shape_changed,
+    "of nothing": sealed({}, {"step": 3}),
+    "numbers for weights": sealed({}, {"step": 3, "model": 5, "ema": {}, "optimizer": {}, "rng": {}}),
+    "a step in words": sealed({"a": np.ones(1)}, {"step": "three"}),
+    "a name inside a number": sealed({"step/a": np.ones(1)}, {"step": 3}),
+    "a list": sealed({"a": np.ones(1)}, ["step"]),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+@pytest.mark.parametrize("damage", DAMAGED_CHECKPOINTS)
+def test_a_damaged_checkpoint_is_refused(place: Path, command: list[str], damage: str) -> None:
+    checkpoint = place / "run" / "checkpoint.npz"
+    checkpoint.write_bytes(DAMAGED_CHECKPOINTS[damage](checkpoint.read_bytes()))
+    refused(place, [*command, "run"], "checkpoint.npz")
+
+
+def test_a_run_without_a_checkpoint_is_trained_first(place: Path) -> None:
+    (place / "run" / "checkpoint.npz").unlink()
+    for command in ("sample", "evaluate"):
+        refused(place, [command, "run"], "checkpoint", "--resume run")
+
+
+@pytest.mark.parametrize("line", [b"noise\n", b'{"loss": 1.0}\n', b"\xff\n", b"3\n"])
+def test_damaged_metrics_are_named(place: Path, line: bytes) -> None:
+    with open(place / "run" / "metrics.jsonl", "ab") as file:
+        file.write(line)
+    refused(place, ["train", "ddpm", "--resume", "run"], "metrics.jsonl")
+
+
+def test_a_run_can_go_on_without_its_metrics(place: Path) -> None:
+    (place / "run" / "metrics.jsonl").unlink()
+    assert minigen("train", "ddpm", "--resume", "run").status == 0
+
+
+@pytest.mark.parametrize("arguments", [["train", "ddpm", "--out", "new"], ["sample", "run", "--out", "new"]])
+def test_a_full_disk_is_told_in_one_line(place: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    status, _, err = minigen(*arguments)
+    assert status in (1, 2) and re.fullmatch(r"minigen: error: .*No space left on device.*", err.splitlines()[-1])
+    assert not [path for path in place.rglob("new/*") if path.is_file()]

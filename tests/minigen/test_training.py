@@ -1,0 +1,314 @@
+"""Training runs: the same bits however often they are interrupted, and folders that never lose what they hold."""
+
+import json
+import math
+import signal
+import threading
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import tensor as T
+from minigen.checkpoint import CheckpointError
+from minigen.experiments import ddpm
+from minigen.experiments.ddpm import DDPM, Config
+from minigen.run import Run, RunError, State
+from minigen.training import Diverged, restore, train
+from tensor import Tensor
+
+RING = Config(data="ring", steps=6, batch_size=8, timesteps=4)
+DIGITS = Config(data="digits", steps=4, batch_size=2, timesteps=3)
+
+
+def new_run(path: Path, config: Config = RING) -> Run:
+    return Run.create(path, {"model": "ddpm"} | asdict(config))
+
+
+def contents(run: Run) -> dict[str, bytes]:
+    """Every file of the run: its settings, metrics, weights, average, optimiser and random state, to the last bit."""
+    return {path.name: path.read_bytes() for path in run.path.iterdir()}
+
+
+def trained(path: Path, config: Config = RING) -> Run:
+    run = new_run(path, config)
+    assert train(DDPM(config), run, config.steps)
+    return run
+
+
+class Counter:
+    """An experiment that only counts; `at_step` runs at the end of a step and may change what it logs."""
+
+    def __init__(self, at_step: Any = lambda k: k):
+        self.count = np.zeros(1)
+        self.at_step = at_step
+
+    def step(self, k: int) -> dict[str, float]:
+        self.count = self.count + 1
+        return {"loss": self.at_step(k)}
+
+    def state_dict(self) -> State:
+        return {"count": self.count}
+
+    def load_state_dict(self, state: State) -> None:
+        self.count = state["count"]
+
+
+# Exact resume
+
+
+@pytest.mark.parametrize(("config", "stops"), [(RING, [1]), (RING, [2, 2, 5]), (RING, [6]), (DIGITS, [2])])
+def test_a_run_in_parts_is_the_run_in_one_go(tmp_path: Path, config: Config, stops: list[int]) -> None:
+    whole, parts = trained(tmp_path / "whole", config), new_run(tmp_path / "parts", config)
+    for stop in [*stops, config.steps]:
+        experiment = DDPM(config)
+        T.manual_seed(stop)
+        assert train(experiment, Run(parts.path), stop)
+    assert contents(parts) == contents(whole)
+    restored = DDPM(config)
+    assert restore(restored, whole) == config.steps
+    assert np.array_equal(restored.sample(3, seed=0), experiment.sample(3, seed=0))
+
+
+def test_a_crash_loses_nothing_but_the_steps_since_the_checkpoint(tmp_path: Path) -> None:
+    def crash(k: int) -> float:
+        if k == 6:
+            raise MemoryError
+        return k
+
+    whole, crashed = new_run(tmp_path / "whole"), new_run(tmp_path / "crashed")
+    assert train(Counter(), whole, 7, save_every=4)
+    with pytest.raises(MemoryError):
+        train(Counter(crash), crashed, 7, save_every=4)
+    assert [line["step"] for line in crashed.metrics()] == [1, 2, 3, 4, 5] and crashed.load()["step"] == 4
+    assert train(Counter(), crashed, 7, save_every=4)
+    assert contents(crashed) == contents(whole)
+
+
+def test_the_seed_decides_every_bit(tmp_path: Path) -> None:
+    one, same, other = (trained(tmp_path / str(k), replace(RING, seed=seed)) for k, seed in enumerate((0, 0, 1)))
+    assert contents(one) == contents(same)
+    assert not any(np.array_equal(a, b) for a, b in zip(weights(one), weights(other), strict=True))
+    assert one.load()["rng"] != other.load()["rng"]
+
+
+def weights(run: Run) -> list[np.ndarray]:
+    return list(run.load()["model"].values())
+
+
+def test_looking_at_an_experiment_does_not_change_it(tmp_path: Path) -> None:
+    run, experiment = new_run(tmp_path / "run"), DDPM(RING)
+    train(experiment, run, 3)
+    before = contents(run)["checkpoint.npz"]
+    experiment.sample(5, seed=0)
+    experiment.evaluate(5, seed=0, sampler="ddim", sampler_steps=2)
+    experiment.draw(run)
+    run.save(experiment.state_dict() | {"step": 3})
+    assert contents(run)["checkpoint.npz"] == before
+
+
+def test_checkpoints_come_at_intervals_and_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[int] = []
+    monkeypatch.setattr(Run, "save", lambda run, state: saved.append(state["step"]))
+    train(Counter(), new_run(tmp_path / "run"), 5, save_every=2)
+    assert saved == [2, 4, 5]
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+    run = trained(tmp_path / "ring")
+    with pytest.raises(CheckpointError, match=rf"{run.path}.* of another model"):
+        restore(DDPM(DIGITS), run)
+
+
+# Interruptions
+
+
+def test_ctrl_c_ends_a_run_after_the_step_with_a_checkpoint(tmp_path: Path) -> None:
+    def press_at_3(k: int) -> float:
+        if k == 3:
+            signal.raise_signal(signal.SIGINT)
+        return k
+
+    whole, stopped, before = new_run(tmp_path / "whole"), new_run(tmp_path / "stopped"), signal.getsignal(signal.SIGINT)
+    assert train(Counter(), whole, 5)
+    assert not train(Counter(press_at_3), stopped, 5)
+    assert stopped.load()["step"] == 3 and signal.getsignal(signal.SIGINT) is before
+    assert train(Counter(), stopped, 5)
+    assert contents(stopped) == contents(whole)
+
+
+def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
+    def press_twice_at_3(k: int) -> float:
+        if k == 3:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+        return k
+
+    run, before = new_run(tmp_path / "run"), signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        train(Counter(press_twice_at_3), run, 5, save_every=2)
+    assert run.load()["step"] == 2 and signal.getsignal(signal.SIGINT) is before
+
+
+def test_training_works_outside_the_main_thread(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run")
+    thread = threading.Thread(target=train, args=(Counter(), run, 2))
+    thread.start()
+    thread.join()
+    assert run.load()["step"] == 2
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path: Path, bad: float) -> None:
+    run = new_run(tmp_path / "run")
+    with pytest.raises(Diverged, match=f"loss is {bad} at step 5.*--lr"):
+        train(Counter(lambda k: bad if k == 5 else k), run, 9, save_every=2)
+    assert run.load() == {"count": np.array([4.0]), "step": 4}
+    assert [line["loss"] for line in run.metrics()] == [1, 2, 3, 4]
+
+
+# The folder
+
+
+def test_a_line_that_was_cut_short_is_left_out_and_then_dropped(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run")
+    assert run.metrics() == []
+    for step in (1, 2, 3):
+        run.log({"step": step, "loss": 1 / step})
+    whole = (run.path / "metrics.jsonl").read_bytes()
+    for length in range(len(whole)):
+        (run.path / "metrics.jsonl").write_bytes(whole[:length])
+        assert run.metrics() == [{"step": s, "loss": 1 / s} for s in range(1, whole[:length].count(b"\n") + 1)]
+    run.forget_after(2)
+    assert (run.path / "metrics.jsonl").read_bytes() == b"".join(whole.splitlines(keepends=True)[:2])
+
+
+def test_metrics_beyond_a_step_are_forgotten(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run")
+    for step in (1, 2, 3):
+        run.log({"step": step})
+    for kept in (3, 1, 0):
+        run.forget_after(kept)
+        assert run.metrics() == [{"step": s} for s in range(1, kept + 1)]
+
+
+def test_a_new_run_never_overwrites(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a")
+    old = new_run(tmp_path / "folders" / "run")
+    before = contents(old)
+    for path in (tmp_path / "file", old.path):
+        with pytest.raises(RunError, match=rf"{path} exists .*--resume {path}"):
+            new_run(path, DIGITS)
+    assert contents(old) == before and (tmp_path / "file").read_text() == "a"
+    (tmp_path / "empty").mkdir()
+    assert new_run(tmp_path / "empty").config == Run(tmp_path / "empty").config == old.config
+
+
+def test_an_unused_name_is_a_new_one(tmp_path: Path) -> None:
+    for expected in ("run", "run-2", "run-3"):
+        path = Run.unused("run", tmp_path)
+        assert path == tmp_path / expected
+        path.mkdir()
+
+
+numbers = hnp.arrays(st.sampled_from([np.float32, np.int64]), hnp.array_shapes(min_dims=0, max_dims=2, max_side=3))
+leaves = numbers | numbers.map(Tensor) | st.integers() | st.text() | st.lists(st.booleans(), max_size=2) | st.none()
+names = st.text(st.characters(exclude_characters="/", exclude_categories=["Cs"]), max_size=3)
+trees = st.dictionaries(
+    names, st.recursive(leaves, lambda tree: st.dictionaries(names, tree, max_size=3)), max_size=3
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return new_run(tmp_path_factory.mktemp("state") / "run")
+
+
+@given(tree=trees)
+def test_states_come_back_as_they_were_saved(run: Run, tree: State) -> None:
+    run.save(tree)
+    assert plain(run.load()) == plain(tree)
+
+
+def plain(tree: Any) -> Any:
+    """The tree with arrays and tensors as their type, shape and bytes."""
+    if isinstance(tree, dict):
+        return {name: plain(value) for name, value in tree.items()}
+    if isinstance(tree, (Tensor, np.ndarray)):
+        array = np.asarray(tree)
+        return "array", array.dtype, array.shape, array.tobytes()
+    return tree
+
+
+def test_configurations_are_what_was_asked_for(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run")
+    assert json.loads((run.path / "config.json").read_text()) == {"model": "ddpm"} | asdict(RING)
+    run.configure({"model": "ddpm", "steps": 7})
+    assert Run(run.path).config == run.config == {"model": "ddpm", "steps": 7}
+
+
+# DDPM
+
+
+def test_training_lowers_the_loss(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", replace(RING, steps=100, batch_size=32, lr=5e-3))
+    losses = [line["loss"] for line in run.metrics()]
+    assert len(losses) == 100 and np.mean(losses[-10:]) < 0.7 * np.mean(losses[:10])
+
+
+def test_every_step_moves_the_weights_the_last_one_too() -> None:
+    experiment = DDPM(RING)
+    for k in range(1, RING.steps + 1):
+        before = experiment.model.state_dict()
+        experiment.step(k)
+        after = experiment.model.state_dict()
+        assert not any(np.array_equal(before[name].numpy(), after[name].numpy()) for name in before)
+
+
+def test_training_sees_every_timestep_from_1_to_T() -> None:
+    experiment, seen = DDPM(RING), set()
+    loss = experiment.diffusion.loss
+    experiment.diffusion.loss = lambda model, x0, t, noise: seen.update(t.tolist()) or loss(model, x0, t, noise)  # type: ignore
+    for k in range(1, 7):
+        experiment.step(k)
+    assert seen == {1, 2, 3, 4}
+
+
+def test_samples_come_from_the_averaged_weights_and_points_are_not_clipped() -> None:
+    """An average of zero sees no noise anywhere, while the weights themselves do."""
+    experiment, rng = DDPM(RING), np.random.default_rng(7)
+    experiment.ema.average[...] = 0
+    *_, last = experiment.diffusion.ancestral(lambda x, t: 0 * x, T.randn(5, 2, generator=rng), rng, clip_x0=False)
+    assert np.array_equal(experiment.sample(5, seed=7), last.x.numpy()) and abs(last.x.numpy()).max() > 1
+
+
+@pytest.mark.parametrize("n", [1, 3, 7])
+def test_many_samples_are_drawn_in_batches(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ddpm, "BATCH_OF_SAMPLES", 3)
+    x = DDPM(RING).sample(n, seed=0)
+    assert x.shape == (n, 2) and x.dtype == np.float32 and len(np.unique(x, axis=0)) == n
+
+
+def test_samplers_take_the_steps_that_were_asked_for() -> None:
+    experiment, rng = DDPM(RING), np.random.default_rng(0)
+    times = {
+        asked: [state.t for state in experiment.states(1, rng, *asked)]
+        for asked in [("ancestral", None), ("ddim", None), ("ddim", 2)]
+    }
+    assert list(times.values()) == [[4, 3, 2, 1, 0], [4, 3, 2, 1, 0], [4, 2, 0]]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "timesteps", "left"), [("linear", 50, "0.6"), ("linear", 1000, None), ("cosine", 50, None)]
+)
+def test_a_schedule_that_leaves_signal_is_reported(schedule: str, timesteps: int, left: str | None) -> None:
+    warning = DDPM(replace(RING, schedule=schedule, timesteps=timesteps)).warning
+    if left is None:
+        assert warning is None
+    else:
+        assert warning is not None and f"{schedule} over {timesteps} steps leaves alpha_bar_T = {left}" in warning

@@ -1,0 +1,367 @@
+"""Modules: what belongs to one and what it is called; training, moving, saving, loading, copying and printing it."""
+
+from copy import deepcopy
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import nn
+import tensor as T
+from nn import Module, Parameter, Sequential
+from tensor import Tensor
+from tensor.strategies import dtypes, shapes, tensors
+
+
+class Net(Module):
+    """A parameter, a buffer, modules, a list of modules, and attributes that are no part of the network."""
+
+    def __init__(self) -> None:
+        self.stem = nn.Conv2d(1, 2, 3)
+        self.blocks = [nn.BatchNorm2d(2), Sequential(nn.Dropout(0.5), nn.Conv2d(2, 2, 1, bias=False))]
+        self.scale = Parameter(np.full((2, 1, 1), 0.5, np.float32))
+        self.labels = Tensor([3, 1])
+        self.name, self.sizes, self.extra = "net", (1, 2), None
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = T.tanh(self.stem(x))
+        for block in self.blocks:
+            x = block(x)
+        return self.scale * x
+
+
+NAMES = [
+    "scale",
+    "labels",
+    "stem.weight",
+    "stem.bias",
+    "blocks.0.weight",
+    "blocks.0.bias",
+    "blocks.0.running_mean",
+    "blocks.0.running_var",
+    "blocks.1.1.weight",
+]
+BUFFERS = {"labels", "blocks.0.running_mean", "blocks.0.running_var"}
+
+images = Tensor(np.random.default_rng(0).standard_normal((4, 1, 5, 5)), dtype=np.float32)
+
+
+def module_of(parts: dict[str, Any]) -> Module:
+    module = Module()
+    vars(module).update(parts)
+    return module
+
+
+attributes = st.sampled_from("abcdef")
+values = tensors(shapes(max_dims=2), dtypes())
+leaves = values.map(Parameter) | values.map(Tensor.detach) | st.just(7).map(Tensor) | st.sampled_from(["text", None])
+modules = st.recursive(
+    st.dictionaries(attributes, leaves, max_size=4).map(module_of),
+    lambda inner: st.dictionaries(attributes, leaves | inner | st.lists(inner, max_size=2), max_size=4).map(module_of),
+    max_leaves=5,
+)
+
+
+def at(part: Any, path: str) -> Any:
+    """What a path like "blocks.1.weight" leads to."""
+    return reduce(lambda part, key: part[int(key)] if isinstance(part, list) else getattr(part, key), path.split("."), part)
+
+
+def planted(part: Any) -> list[Tensor]:
+    """All tensors in a tree of modules and lists."""
+    if isinstance(part, Tensor):
+        return [part]
+    below = part if isinstance(part, list) else vars(part).values() if isinstance(part, Module) else []
+    return [x for p in below for x in planted(p)]
+
+
+def snapshot(module: Module) -> dict[str, np.ndarray]:
+    return {name: x.numpy().copy() for name, x in module.named_tensors()}
+
+
+def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
+    return list(a) == list(b) and all(np.array_equal(a[name], b[name]) for name in a)
+
+
+def backward(module: Module, x: Tensor = images) -> None:
+    module(x).square().mean().backward()
+
+
+def train(module: Module) -> None:
+    backward(module)
+    nn.SGD(module.parameters(), lr=0.1).step()
+
+
+# Names
+
+
+@given(module=modules)
+def test_names_are_the_paths_of_attributes(module: Module) -> None:
+    found = dict(module.named_tensors())
+    assert all(at(module, name) is x for name, x in found.items())
+    assert sorted(map(id, found.values())) == sorted(map(id, planted(module)))
+
+
+def test_the_names_of_a_network() -> None:
+    assert [name for name, _ in Net().named_tensors()] == NAMES
+
+
+@given(module=modules)
+def test_parameters_are_the_tensors_of_that_class(module: Module) -> None:
+    named = dict(module.named_parameters())
+    assert {name for name, x in module.named_tensors() if isinstance(x, Parameter)} == set(named)
+    assert [id(x) for x in module.parameters()] == [id(x) for x in named.values()]
+
+
+def test_a_shared_parameter_is_one_parameter() -> None:
+    class Tied(Module):
+        def __init__(self) -> None:
+            self.encoder, self.decoder = nn.Linear(2, 2), nn.Linear(2, 2, bias=False)
+            self.decoder.weight = self.encoder.weight
+
+    net = Tied()
+    assert list(net.state_dict()) == ["encoder.weight", "encoder.bias", "decoder.weight"]
+    assert [name for name, _ in net.named_parameters()] == ["encoder.weight", "encoder.bias"]
+
+
+def test_an_attribute_that_is_replaced_leaves_the_module() -> None:
+    net = Net()
+    net.stem = nn.ReLU()  # type: ignore[assignment]
+    assert [name for name, _ in net.named_tensors()] == [name for name in NAMES if not name.startswith("stem")]
+
+
+def test_a_parameter_is_a_leaf_and_what_it_makes_is_a_tensor() -> None:
+    p = Parameter(np.ones(3))
+    assert p.requires_grad and p.is_leaf and not Parameter(np.ones(3), requires_grad=False).requires_grad
+    assert type(p + 1) is type(p.detach()) is Tensor
+
+
+def test_a_module_without_forward_says_so() -> None:
+    with pytest.raises(NotImplementedError, match=r"Module has no forward\(\)"):
+        Module()(1)
+
+
+# Training
+
+
+@given(module=modules, mode=st.booleans())
+def test_train_and_eval_reach_every_module(module: Module, mode: bool) -> None:
+    assert all(part.training for part in module.modules())
+    assert (module.train(mode) if mode else module.eval()) is module
+    assert all(part.training is mode for part in module.modules())
+
+
+def test_evaluation_changes_what_dropout_and_batch_norm_do() -> None:
+    net = Net().eval()
+    before = snapshot(net)
+    assert np.array_equal(net(images).numpy(), net(images).numpy()) and same(snapshot(net), before)
+    net.train()
+    assert not np.array_equal(net(images).numpy(), net(images).numpy()) and not same(snapshot(net), before)
+
+
+def test_zero_grad_forgets_all_gradients() -> None:
+    net = Net()
+    backward(net)
+    assert all(p.grad is not None for p in net.parameters())
+    net.zero_grad()
+    assert all(p.grad is None for p in net.parameters())
+
+
+def test_requires_grad_freezes_and_thaws() -> None:
+    net = Net()
+    assert net.requires_grad_(False) is net and not any(p.requires_grad for p in net.parameters())
+    assert not net(images).requires_grad
+    net.zero_grad()
+    net.requires_grad_()
+    assert {name for name, x in net.named_tensors() if x.requires_grad} == {*NAMES} - BUFFERS
+
+
+# To another dtype or device
+
+
+@given(module=modules, dtype=dtypes())
+def test_to_casts_what_is_floating_point(module: Module, dtype: np.dtype) -> None:
+    before, wanted = snapshot(module), [x.requires_grad for _, x in module.named_tensors()]
+    tensors = planted(module)
+    assert module.to(dtype) is module and all(x is y for x, y in zip(planted(module), tensors, strict=True))
+    for name, x in module.named_tensors():
+        assert x.dtype == (dtype if before[name].dtype.kind == "f" else before[name].dtype)
+        assert np.array_equal(x.numpy(), before[name].astype(x.dtype))
+    assert [x.requires_grad for _, x in module.named_tensors()] == wanted
+
+
+def test_gradients_have_the_dtype_after_to() -> None:
+    net = Net()
+    backward(net)
+    net.to("float64")
+    assert all(p.grad is None for p in net.parameters())
+    backward(net, images.to("float64"))
+    assert all(np.asarray(p.grad).dtype == np.float64 for p in net.parameters())
+
+
+def test_to_moves_everything_to_a_device(device: str) -> None:
+    net = Net().eval()
+    before, y = snapshot(net), net(images)
+    net.to(device)
+    assert all(x.device.startswith(device) for _, x in net.named_tensors()) and same(snapshot(net), before)
+    np.testing.assert_allclose(net(images.to(device)).numpy(), y.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_an_optimizer_goes_on_after_to() -> None:
+    net = Net()
+    optimizer = nn.SGD(net.parameters(), lr=0.1)
+    before = snapshot(net.to("float64"))
+    backward(net, images.to("float64"))
+    optimizer.step()
+    assert all(p.dtype == np.float64 and not np.array_equal(p.numpy(), before[n]) for n, p in net.named_parameters())
+
+
+@pytest.mark.parametrize("dtype", ["float16", "complex64", np.int64])
+def test_to_refuses_dtypes_that_cannot_be_trained_and_changes_nothing(dtype) -> None:
+    net = Net()
+    before = snapshot(net)
+    with pytest.raises(TypeError, match=f"{np.dtype(dtype)}.* float32"):
+        net.to(dtype)
+    assert same(snapshot(net), before) and all(p.requires_grad and p.dtype == np.float32 for p in net.parameters())
+
+
+def test_to_refuses_unknown_devices_as_tensors_do() -> None:
+    with pytest.raises(ValueError, match="unknown device 'gpu': expected 'cpu'"):
+        Net().to("gpu")
+
+
+# State
+
+
+def test_a_state_dict_is_a_snapshot_that_training_does_not_touch() -> None:
+    net = Net()
+    state, before = net.state_dict(), snapshot(net)
+    train(net)
+    assert list(state) == NAMES and not any(x.requires_grad for x in state.values())
+    assert same({name: x.numpy() for name, x in state.items()}, before)
+    changed = {name for name, x in snapshot(net).items() if not np.array_equal(x, before[name])}
+    assert changed == {*NAMES} - {"labels"}
+
+
+@given(module=modules, as_arrays=st.booleans())
+def test_a_state_dict_carries_all_values_over(module: Module, as_arrays: bool) -> None:
+    state, before = module.state_dict(), snapshot(module)
+    for x in planted(module):
+        x.copy_(x.numpy() + 1)
+    module.load_state_dict({name: x.numpy() for name, x in state.items()} if as_arrays else state)
+    assert same(snapshot(module), before)
+
+
+def test_loading_keeps_dtype_and_copies() -> None:
+    net = nn.Linear(1, 2, bias=False)
+    values = np.array([[1.5], [2.5]])
+    net.load_state_dict({"weight": values})
+    values[:] = 0
+    assert net.weight.dtype == np.float32 and net.weight.numpy().tolist() == [[1.5], [2.5]]
+    assert net.weight.requires_grad
+
+
+@given(missing=st.sets(st.sampled_from(NAMES)), unexpected=st.sets(st.sampled_from(["w", "blocks.2.bias", ""])))
+def test_loading_lists_all_names_that_do_not_fit_and_takes_nothing(missing: set[str], unexpected: set[str]) -> None:
+    net, state = Net(), Net().state_dict() | dict.fromkeys(unexpected, T.ones(1))
+    before = snapshot(net)
+    for name in missing:
+        del state[name]
+    if missing or unexpected:
+        with pytest.raises(KeyError) as caught:
+            net.load_state_dict(state)
+        assert caught.value.args[0] == f"Net: missing {sorted(missing)}, unexpected {sorted(unexpected)}"
+        assert same(snapshot(net), before)
+    else:
+        net.load_state_dict(state)
+        assert not same(snapshot(net), before)
+
+
+@given(wrong=st.sets(st.sampled_from(NAMES), min_size=1))
+def test_loading_lists_all_shapes_that_differ_and_takes_nothing(wrong: set[str]) -> None:
+    net, state = Net(), Net().state_dict()
+    before = snapshot(net)
+    with pytest.raises(ValueError, match="Net: shapes differ") as caught:
+        net.load_state_dict(state | {name: state[name].unsqueeze(0) for name in wrong})
+    for name in NAMES:
+        told = f"{name}: {(1, *state[name].shape)} for {state[name].shape}"
+        assert (told in str(caught.value)) == (name in wrong)
+    assert same(snapshot(net), before)
+
+
+# Copies
+
+
+def test_a_copy_trains_by_itself() -> None:
+    net = Net()
+    twin = deepcopy(net)
+    before = snapshot(net)
+    train(twin)
+    assert same(snapshot(net), before) and not same(snapshot(twin), before)
+    assert all(p.grad is None for p in net.parameters())
+    after = snapshot(twin)
+    train(net)
+    assert same(snapshot(twin), after)
+
+
+@given(module=modules)
+def test_a_copy_has_the_same_values_in_other_tensors(module: Module) -> None:
+    twin = deepcopy(module)
+    assert same(snapshot(twin), snapshot(module))
+    for x, y in zip(planted(module), planted(twin), strict=True):
+        assert x is not y and type(x) is type(y) and x.requires_grad == y.requires_grad
+
+
+# Sequential
+
+
+def test_sequential_applies_its_modules_in_order() -> None:
+    first, second = nn.Linear(2, 3), nn.Linear(3, 4)
+    net = Sequential(first, nn.Tanh(), second)
+    x = T.randn(5, 2)
+    assert np.array_equal(net(x).numpy(), second(T.tanh(first(x))).numpy())
+    assert [name for name, _ in net.named_parameters()] == ["0.weight", "0.bias", "2.weight", "2.bias"]
+
+
+def test_an_empty_sequential_is_the_identity() -> None:
+    assert Sequential()(images) is images
+
+
+@given(n=st.integers(0, 12))
+def test_a_sequential_is_a_sequence(n: int) -> None:
+    parts = [nn.ReLU() for _ in range(n)]
+    net = Sequential(*parts)
+    assert len(net) == n and list(net) == parts
+    assert all(net[k] is part and net[k - n] is part for k, part in enumerate(parts))
+    with pytest.raises(IndexError):
+        net[n]
+
+
+def test_sequential_refuses_what_is_no_module() -> None:
+    """A function would be no child, so forward() would leave it out without a word."""
+    with pytest.raises(TypeError, match=r"Sequential: .*function"):
+        Sequential(nn.Linear(2, 3), T.tanh)  # type: ignore[arg-type]
+
+
+# repr
+
+
+def test_repr_shows_the_tree_and_the_settings() -> None:
+    class Pair(Module):
+        def __init__(self) -> None:
+            self.kind, self.pads = "small", (1, 2)
+            self.parts = [nn.ReLU(), Sequential(nn.Dropout(0.25))]
+
+    assert repr(Pair().eval()) == "\n".join(
+        [
+            "Pair(kind='small', pads=(1, 2)",
+            "  (parts.0): ReLU()",
+            "  (parts.1): Sequential(",
+            "    (0): Dropout(p=0.25)",
+            "  )",
+            ")",
+        ]
+    )

@@ -1,0 +1,37 @@
+"""Learning-rate schedules: where they begin and end, and their shape in between."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nn.schedules import cosine, warmup
+
+steps = st.integers(1, 1000)
+
+
+@given(n=steps)
+def test_warmup_climbs_in_equal_steps_to_1_and_stays(n: int) -> None:
+    assert warmup(0, n) == pytest.approx(1 / n)
+    assert [warmup(k, n) for k in range(n)] == pytest.approx([(k + 1) / n for k in range(n)])
+    assert warmup(n - 1, n) == warmup(n, n) == warmup(10 * n, n) == 1
+
+
+def test_no_warmup_is_1_from_the_start() -> None:
+    assert warmup(0, 0) == warmup(7, 0) == 1
+
+
+@given(n=steps, floor=st.floats(0, 1))
+def test_cosine_falls_from_1_to_the_floor_and_stays(n: int, floor: float) -> None:
+    rates = [cosine(k, n, floor) for k in range(n + 1)]
+    assert rates[0] == 1 and rates[-1] == cosine(n + 1, n, floor) == pytest.approx(floor)
+    assert rates == sorted(rates, reverse=True)
+
+
+@given(n=steps, k=steps, floor=st.floats(0, 1))
+def test_cosine_is_symmetric_about_its_middle(n: int, k: int, floor: float) -> None:
+    assert cosine(k % n, n, floor) + cosine(n - k % n, n, floor) == pytest.approx(1 + floor)
+
+
+def test_cosine_is_a_cosine() -> None:
+    """cos(pi/3) = 1/2, so a third of the way 3/4 are left."""
+    assert cosine(1, 3) == pytest.approx(0.75) and cosine(1, 3, floor=0.2) == pytest.approx(0.8)

@@ -1,0 +1,369 @@
+"""Every differentiable op: how to call it, the same in plain NumPy, and examples at which it is smooth."""
+
+from collections.abc import Callable
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import tensor
+from tensor import Tensor
+from tensor.strategies import (
+    SPACING,
+    Shape,
+    broadcastable_shapes,
+    conv_geometries,
+    conv_transpose_geometries,
+    indices,
+    norm_geometries,
+    pool_geometries,
+    shapes,
+    tensors,
+)
+from tests.tensor import references as ref
+
+
+class Call(NamedTuple):
+    """An example: the arguments by which an op is differentiated, and the others by name."""
+
+    inputs: tuple[Tensor, ...]
+    options: dict[str, Any]
+
+
+class Entry(NamedTuple):
+    """An op as a function f(*inputs, **options), its twin on NumPy arrays, and where to draw calls from."""
+
+    f: Callable
+    reference: Callable
+    calls: st.SearchStrategy[Call]
+
+
+# Ops with a list of tensors, or with another argument in front, as functions f(*inputs, **options)
+
+
+def cat(*xs, dim) -> Tensor:
+    return tensor.cat(xs, dim)
+
+
+def stack(*xs, dim) -> Tensor:
+    return tensor.stack(xs, dim)
+
+
+def where(a, b, condition) -> Tensor:
+    return tensor.where(Tensor(condition, device=a.device) if isinstance(a, Tensor) else condition, a, b)
+
+
+def embedding(weight, indices) -> Tensor:
+    return tensor.embedding(indices, weight)
+
+
+def power_of(b, a) -> Tensor:
+    return tensor.pow(a, b)
+
+
+def cast(x) -> Tensor:
+    return tensor.cast(x, x.dtype)
+
+
+def group_norm(x, weight=None, bias=None, num_groups=1, eps=1e-5, silu=False) -> Tensor:
+    return tensor.group_norm(x, num_groups, weight, bias, eps, silu)
+
+
+def layer_norm(x, weight, bias, eps) -> Tensor:
+    return tensor.layer_norm(x, weight.shape, weight, bias, eps)
+
+
+def batch_norm(x, weight=None, bias=None, eps=1e-5) -> Tensor:
+    return tensor.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
+
+
+def batch_norm_evaluating(x, weight=None, bias=None, eps=1e-5) -> Tensor:
+    statistics = ref.running_statistics(x.shape[1])
+    if isinstance(x, Tensor):
+        statistics = [Tensor(array, dtype=x.dtype, device=x.device) for array in statistics]
+    return tensor.batch_norm(x, *statistics, weight, bias, training=False, eps=eps)
+
+
+# How calls are drawn
+
+Options = st.SearchStrategy[dict[str, Any]]
+
+
+def named(**options: st.SearchStrategy) -> Options:
+    return st.fixed_dictionaries(options)
+
+
+@st.composite
+def elementwise(draw: st.DrawFn, *domains: dict[str, Any], **options: st.SearchStrategy) -> Call:
+    """One tensor per domain; their shapes broadcast."""
+    drawn = draw(broadcastable_shapes(len(domains)))
+    inputs = tuple(draw(tensors(shape, **domain)) for shape, domain in zip(drawn, domains, strict=True))
+    return Call(inputs, draw(named(**options)))
+
+
+@st.composite
+def one(draw: st.DrawFn, options: Callable[[Shape], Options], shape=None, distinct: bool = False) -> Call:
+    """One tensor, and options that suit its shape."""
+    x = draw(tensors(shape, distinct=distinct))
+    return Call((x,), draw(options(x.shape)))
+
+
+@st.composite
+def joined(draw: st.DrawFn) -> Call:
+    """Up to four tensors that agree in all lengths but the one along `dim`."""
+    shape = draw(shapes(min_dims=1, max_dims=2))
+    dim = draw(axis(shape))
+    lengths = draw(st.lists(st.integers(1, 2), min_size=1, max_size=4))
+    sizes = [tuple(n if k == dim % len(shape) else m for k, m in enumerate(shape)) for n in lengths]
+    return Call(tuple(draw(tensors(size)) for size in sizes), {"dim": dim})
+
+
+@st.composite
+def stacked(draw: st.DrawFn) -> Call:
+    """Up to three tensors of one shape, and the place of a new dimension."""
+    shape = draw(shapes(max_dims=2))
+    inputs = draw(st.lists(tensors(shape), min_size=1, max_size=3))
+    return Call(tuple(inputs), draw(new_axis(shape)))
+
+
+@st.composite
+def factors(draw: st.DrawFn) -> Call:
+    """Vectors, matrices, or batches of matrices that broadcast."""
+    drawn = draw(hnp.mutually_broadcastable_shapes(signature=np.matmul.signature, max_dims=1, max_side=3))
+    return Call(tuple(draw(tensors(shape)) for shape in drawn.input_shapes), {})
+
+
+@st.composite
+def chosen(draw: st.DrawFn) -> Call:
+    """Two tensors, and a condition to choose between them."""
+    a, b, condition = draw(broadcastable_shapes(3))
+    return Call((draw(tensors(a)), draw(tensors(b))), {"condition": draw(hnp.arrays(bool, condition))})
+
+
+@st.composite
+def looked_up(draw: st.DrawFn) -> Call:
+    """A table, and indices of its rows."""
+    rows = draw(st.integers(1, 3))
+    indices = hnp.arrays(np.int64, shapes(max_dims=2), elements=st.integers(0, rows - 1), fill=st.nothing())
+    return Call((draw(tensors((rows, 2))),), {"indices": draw(indices)})
+
+
+@st.composite
+def convolved(draw: st.DrawFn, geometries: st.SearchStrategy) -> Call:
+    """Images, a kernel and perhaps a bias: few numbers, for all second derivatives will be checked."""
+    geometry = draw(geometries.filter(lambda g: prod(g.x_shape) + prod(g.weight_shape) <= 25))
+    sizes = [geometry.x_shape, geometry.weight_shape, geometry.bias_shape][: draw(st.integers(2, 3))]
+    return Call(tuple(draw(tensors(size)) for size in sizes), geometry.options)
+
+
+@st.composite
+def pooled(draw: st.DrawFn) -> Call:
+    geometry = draw(pool_geometries())
+    return Call((draw(tensors(geometry.x_shape, distinct=True)),), geometry.options)
+
+
+@st.composite
+def normalized(draw: st.DrawFn, *names: str) -> Call:
+    """Images, with or without weight and bias, and the options called `names`."""
+    geometry = draw(norm_geometries().filter(lambda g: prod(g.x_shape) <= 20))
+    sizes = [geometry.x_shape] + draw(st.sampled_from([0, 2])) * [geometry.x_shape[1:2]]
+    options = geometry.options | draw(SMOOTH) | {"silu": draw(st.booleans())}
+    return Call(tuple(draw(tensors(size)) for size in sizes), {name: options[name] for name in names})
+
+
+@st.composite
+def layers(draw: st.DrawFn) -> Call:
+    shape = draw(WITH_DIMENSIONS)
+    features = shape[draw(axis(shape)) :]
+    return Call(tuple(draw(tensors(size)) for size in (shape, features, features)), draw(SMOOTH))
+
+
+WITH_DIMENSIONS = shapes(min_dims=1)
+SMOOTH = named(eps=st.sampled_from([0.1, 1.0]))
+"""An eps at which normalisation is smooth even where all values of a group happen to be equal."""
+
+
+# Options that suit a shape
+
+
+def axis(shape: Shape) -> st.SearchStrategy[int]:
+    return st.integers(-len(shape), len(shape) - 1)
+
+
+def some_axes(shape: Shape) -> st.SearchStrategy:
+    """One, or a tuple of different ones."""
+    several = st.lists(axis(shape), unique_by=lambda k: k % len(shape)).map(tuple)
+    return axis(shape) | several if shape else st.just(())
+
+
+def axes(shape: Shape) -> st.SearchStrategy:
+    """All (None), one, or several."""
+    return st.none() | some_axes(shape)
+
+
+def flipped_axes(shape: Shape) -> Options:
+    return named(dims=some_axes(shape))
+
+
+def over_axes(shape: Shape) -> Options:
+    return named(dim=axes(shape))
+
+
+def reduction(shape: Shape) -> Options:
+    return named(dim=axes(shape), keepdim=st.booleans())
+
+
+def variance(shape: Shape) -> Options:
+    options = named(dim=axes(shape), keepdim=st.booleans(), correction=st.integers(0, 1))
+    return options.filter(lambda o: np.ones(shape).sum(o["dim"]).max() > o["correction"])
+
+
+def new_axis(shape: Shape) -> Options:
+    return named(dim=st.integers(-len(shape) - 1, len(shape)))
+
+
+def axis_of_length_1(shape: Shape) -> Options:
+    return named(dim=axis(shape).filter(lambda k: shape[k] == 1))
+
+
+def two_axes(shape: Shape) -> Options:
+    return named(dim0=axis(shape), dim1=axis(shape))
+
+
+def order(shape: Shape) -> Options:
+    return named(dims=st.permutations(range(len(shape))).map(tuple))
+
+
+def order_from_the_end(shape: Shape) -> Options:
+    return named(dims=st.permutations(range(-len(shape), 0)).map(tuple))
+
+
+def neighbours(shape: Shape) -> Options:
+    """The first and the last of a run of dimensions."""
+    ends = st.tuples(axis(shape), axis(shape)).map(lambda ends: sorted(ends, key=lambda k: k % len(shape)))
+    return ends.map(lambda ends: {"start_dim": ends[0], "end_dim": ends[1]})
+
+
+def part(shape: Shape) -> Options:
+    """A dimension, and where a part of it begins and how long it is."""
+    bounds = axis(shape).flatmap(lambda k: st.tuples(st.just(k), *[st.integers(0, shape[k])] * 2))
+    return bounds.map(lambda b: {"dim": b[0], "start": min(b[1:]), "length": abs(b[1] - b[2])})
+
+
+def parts(shape: Shape) -> Options:
+    """A dimension, and a number that divides its length."""
+    return st.sampled_from([{"dim": k, "chunks": n} for k, m in enumerate(shape) for n in (1, m)])
+
+
+def frame(shape: Shape) -> Options:
+    widths = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), max_size=len(shape))
+    return named(pad=widths.map(lambda pairs: sum(pairs, ())), value=st.sampled_from([0.0, -1.5]))
+
+
+def same_size(shape: Shape) -> Options:
+    return named(shape=st.sampled_from([(-1,), shape[::-1], (1, *shape), (prod(shape), 1)]))
+
+
+def larger(shape: Shape) -> Options:
+    """A shape to which `shape` broadcasts."""
+    others = hnp.broadcastable_shapes(shape, max_dims=len(shape) + 1, max_side=3)
+    return named(shape=others.map(lambda other: np.broadcast_shapes(shape, other)))
+
+
+def scale(shape: Shape) -> Options:
+    sides = st.integers(1, 3)
+    return named(scale_factor=sides | st.tuples(sides, sides))
+
+
+# The table
+
+POSITIVE = {"min_value": 0.1}
+ZERO = {"min_value": 0.0, "max_value": 0.0}
+AWAY_FROM_0 = {"kinks": (0,)}
+BETWEEN = {"min_value": -2 + SPACING / 2}
+"""Values half-way between those of other tensors, so that nothing ties."""
+
+ELEMENTWISE = {
+    "add": Entry(tensor.add, np.add, elementwise({}, {})),
+    "sub": Entry(tensor.sub, np.subtract, elementwise({}, {})),
+    "mul": Entry(tensor.mul, np.multiply, elementwise({}, {})),
+    "div": Entry(tensor.div, np.divide, elementwise({}, AWAY_FROM_0)),
+    "neg": Entry(tensor.neg, np.negative, elementwise({})),
+    "pow": Entry(tensor.pow, np.power, elementwise(POSITIVE, AWAY_FROM_0)),
+    "pow to the 0": Entry(tensor.pow, np.power, elementwise(POSITIVE, ZERO)),
+    "pow to an integer": Entry(tensor.pow, ref.power, elementwise(AWAY_FROM_0, b=st.integers(-2, 3))),
+    "pow to a fraction": Entry(tensor.pow, ref.power, elementwise(POSITIVE, b=st.sampled_from([0.5, -1.5]))),
+    "pow of a number": Entry(power_of, power_of, elementwise({}, a=st.sampled_from([1, 2.5]))),
+    "exp": Entry(tensor.exp, np.exp, elementwise({})),
+    "log": Entry(tensor.log, np.log, elementwise(POSITIVE)),
+    "sqrt": Entry(tensor.sqrt, np.sqrt, elementwise(POSITIVE)),
+    "square": Entry(tensor.square, np.square, elementwise({})),
+    "sin": Entry(tensor.sin, np.sin, elementwise({})),
+    "cos": Entry(tensor.cos, np.cos, elementwise({})),
+    "tanh": Entry(tensor.tanh, np.tanh, elementwise({})),
+    "erf": Entry(tensor.erf, ref.erf, elementwise({})),
+    "sigmoid": Entry(tensor.sigmoid, ref.sigmoid, elementwise({})),
+    "softplus": Entry(tensor.softplus, ref.softplus, elementwise({})),
+    "relu": Entry(tensor.relu, ref.leaky_relu, elementwise(AWAY_FROM_0)),
+    "leaky_relu": Entry(tensor.leaky_relu, ref.leaky_relu, elementwise(AWAY_FROM_0, negative_slope=st.floats(0, 2))),
+    "silu": Entry(tensor.silu, ref.silu, elementwise({})),
+    "gelu": Entry(tensor.gelu, ref.gelu, elementwise({}, approximate=st.sampled_from(["none", "tanh"]))),
+    "abs": Entry(tensor.abs, np.abs, elementwise(AWAY_FROM_0)),
+    "maximum": Entry(tensor.maximum, np.maximum, elementwise({}, BETWEEN)),
+    "minimum": Entry(tensor.minimum, np.minimum, elementwise({}, BETWEEN)),
+    "clamp": Entry(tensor.clamp, ref.clamp, elementwise({"kinks": (-1, 0.5)}, min=st.just(-1), max=st.just(0.5))),
+    "clamp from below": Entry(tensor.clamp, ref.clamp, elementwise({"kinks": (-1,)}, min=st.just(-1))),
+    "clamp from above": Entry(tensor.clamp, ref.clamp, elementwise({"kinks": (0.5,)}, max=st.just(0.5))),
+    "where": Entry(where, ref.where, chosen()),
+    "cast": Entry(cast, np.copy, elementwise({})),
+}
+
+REDUCTIONS = {
+    "sum": Entry(tensor.sum, ref.total, one(reduction)),
+    "mean": Entry(tensor.mean, ref.mean, one(reduction)),
+    "var": Entry(tensor.var, ref.var, one(variance)),
+    "max": Entry(tensor.max, ref.largest, one(reduction, distinct=True)),
+    "min": Entry(tensor.min, ref.smallest, one(reduction, distinct=True)),
+    "logsumexp": Entry(tensor.logsumexp, ref.logsumexp, one(reduction)),
+    "softmax": Entry(tensor.softmax, ref.softmax, one(over_axes)),
+    "log_softmax": Entry(tensor.log_softmax, ref.log_softmax, one(over_axes)),
+}
+
+SHAPING = {
+    "broadcast_to": Entry(tensor.broadcast_to, np.broadcast_to, one(larger)),
+    "cat": Entry(cat, ref.cat, joined()),
+    "chunk": Entry(tensor.chunk, ref.chunk, one(parts, WITH_DIMENSIONS)),
+    "expand": Entry(tensor.expand, np.broadcast_to, one(larger)),
+    "flatten": Entry(tensor.flatten, ref.flatten, one(neighbours, WITH_DIMENSIONS)),
+    "flip": Entry(tensor.flip, ref.flip, one(flipped_axes)),
+    "getitem": Entry(tensor.getitem, ref.getitem, one(lambda shape: named(index=indices(shape)))),
+    "narrow": Entry(tensor.narrow, ref.narrow, one(part, WITH_DIMENSIONS)),
+    "pad": Entry(tensor.pad, ref.pad, one(frame, WITH_DIMENSIONS)),
+    "permute": Entry(tensor.permute, ref.permute, one(order)),
+    "permute from the end": Entry(tensor.permute, ref.permute, one(order_from_the_end)),
+    "reshape": Entry(tensor.reshape, np.reshape, one(same_size)),
+    "squeeze": Entry(tensor.squeeze, ref.squeeze, one(axis_of_length_1, WITH_DIMENSIONS.filter(lambda s: 1 in s))),
+    "stack": Entry(stack, ref.stack, stacked()),
+    "transpose": Entry(tensor.transpose, ref.transpose, one(two_axes, WITH_DIMENSIONS)),
+    "unsqueeze": Entry(tensor.unsqueeze, ref.unsqueeze, one(new_axis)),
+}
+
+NETWORKS = {
+    "matmul": Entry(tensor.matmul, np.matmul, factors()),
+    "conv2d": Entry(tensor.conv2d, ref.conv2d, convolved(conv_geometries())),
+    "conv_transpose2d": Entry(tensor.conv_transpose2d, ref.conv_transpose2d, convolved(conv_transpose_geometries())),
+    "avg_pool2d": Entry(tensor.avg_pool2d, ref.avg_pool2d, pooled()),
+    "max_pool2d": Entry(tensor.max_pool2d, ref.max_pool2d, pooled()),
+    "upsample_nearest": Entry(tensor.upsample_nearest, ref.upsample_nearest, one(scale, shapes(4, 4, max_side=2))),
+    "embedding": Entry(embedding, ref.embedding, looked_up()),
+    "group_norm": Entry(group_norm, ref.group_norm, normalized("num_groups", "eps", "silu")),
+    "instance_norm": Entry(tensor.instance_norm, ref.instance_norm, normalized("eps")),
+    "layer_norm": Entry(layer_norm, ref.layer_norm, layers()),
+    "batch_norm": Entry(batch_norm, ref.batch_norm, normalized("eps")),
+    "batch_norm evaluating": Entry(batch_norm_evaluating, ref.batch_norm_evaluating, normalized("eps")),
+}
+
+TABLE: dict[str, Entry] = ELEMENTWISE | REDUCTIONS | SHAPING | NETWORKS
+"""By the op's name; where an op has several entries, more words follow."""

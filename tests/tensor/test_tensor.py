@@ -1,0 +1,317 @@
+"""Tensors as objects: what they are made of, how they meet Python and NumPy, and what they say when called wrongly."""
+
+import copy
+import operator
+import sys
+from collections.abc import Callable
+from types import ModuleType
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+import tensor
+from tensor import Tensor, exp, grad
+from tensor.strategies import Shape, dtypes, shapes
+
+
+def t(*shape: int) -> Tensor:
+    return Tensor(np.ones(shape), requires_grad=True)
+
+
+# Made of what, and of which dtype
+
+
+@pytest.mark.parametrize(
+    ("data", "dtype"),
+    [
+        (1.5, np.float32),
+        ([[1.5, 2], [3, 4]], np.float32),
+        (3, np.int64),
+        ([1, 2], np.int64),
+        ([True, False], np.bool_),
+        (np.ones(2), np.float64),
+        (np.ones(2, np.float32), np.float32),
+        (np.float64(1.5), np.float64),
+        (np.float32(1.5), np.float32),
+        (np.array(1.5), np.float64),
+        (np.ones(2, np.uint8), np.uint8),
+        (Tensor(np.ones(2)), np.float64),
+    ],
+)
+def test_python_floats_become_float32_and_arrays_keep_their_dtype(data, dtype: type) -> None:
+    x = Tensor(data)
+    assert x.dtype == dtype and isinstance(x.data, np.ndarray) and isinstance(x.numpy(), np.ndarray)
+    assert np.array_equal(x.numpy(), data.numpy() if isinstance(data, Tensor) else np.array(data))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.complex64, "U3", object])
+def test_other_dtypes_are_refused(dtype) -> None:
+    with pytest.raises(TypeError, match="is not supported: use float32, float64, an integer type or bool"):
+        Tensor(np.zeros(2), dtype=dtype)
+
+
+def test_only_floats_have_gradients() -> None:
+    with pytest.raises(TypeError, match="only floating-point tensors have gradients, this one is int64"):
+        Tensor([1, 2], requires_grad=True)
+
+
+@given(shape=shapes(), dtype=dtypes())
+def test_constants(shape: Shape, dtype: np.dtype) -> None:
+    for make, value in ((tensor.zeros, 0), (tensor.ones, 1)):
+        for x in (make(shape, dtype=dtype, requires_grad=True), make(*shape, dtype=dtype, requires_grad=True)):
+            assert x.shape == shape and x.dtype == dtype and (x.numpy() == value).all() and x.requires_grad
+
+
+@pytest.mark.parametrize("make", [tensor.rand, tensor.randn])
+def test_random_numbers_follow_the_seed(make: Callable, device: str) -> None:
+    tensor.manual_seed(3)
+    first, second = make(4, device=device), make(4, device=device)
+    tensor.manual_seed(3)
+    assert np.array_equal(make(4).numpy(), first.numpy()) and not np.array_equal(first.numpy(), second.numpy())
+    own = make((4,), generator=np.random.default_rng(3), device=device)
+    assert np.array_equal(own.numpy(), first.numpy()) and own.dtype == np.float32
+
+
+def test_random_numbers_have_the_right_moments() -> None:
+    rng = np.random.default_rng(0)
+    normal, uniform = tensor.randn(10**5, generator=rng).numpy(), tensor.rand(10**5, generator=rng).numpy()
+    assert abs(normal.mean()) < 0.02 and abs(normal.std() - 1) < 0.02
+    assert abs(uniform.mean() - 0.5) < 0.01 and uniform.min() >= 0 and uniform.max() < 1
+
+
+# Beside Python and NumPy
+
+OPERATORS = [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow, operator.matmul]
+
+
+@pytest.mark.parametrize("operate", OPERATORS)
+@pytest.mark.parametrize("other", [np.array([0.5, 2.0]), np.array([[0.5, 2.0], [1.5, 1.0]])])
+def test_operators_take_arrays_on_either_side(operate: Callable, other: np.ndarray) -> None:
+    x = Tensor(np.array([[1.5, 0.25], [2.0, 3.0]]), requires_grad=True)
+    for args in ((x, other), (other, x)):
+        y = operate(*args)
+        assert isinstance(y, Tensor) and y.requires_grad
+        np.testing.assert_allclose(y.numpy(), operate(*[a.numpy() if a is x else a for a in args]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("operate", OPERATORS[:-1])
+@pytest.mark.parametrize("other", [3, 0.5, np.float64(0.5), np.float32(0.5), np.int64(3), [0.5, 2.0], True])
+def test_operators_take_numbers_on_either_side(operate: Callable, other) -> None:
+    x = Tensor(np.array([1.5, 0.25]), requires_grad=True)
+    for args in ((x, other), (other, x)):
+        y = operate(*args)
+        assert isinstance(y, Tensor) and y.requires_grad
+        np.testing.assert_allclose(y.numpy(), operate(*[a.numpy() if a is x else np.array(a) for a in args]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("compare", [operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne])
+@pytest.mark.parametrize("other", [2, 2.0, np.array([1.0, 2.0, 2.5]), np.float64(2)])
+def test_comparisons_are_elementwise(compare: Callable, other) -> None:
+    x = Tensor(np.array([1.0, 2.0, 3.0]))
+    for args in ((x, other), (other, x)):
+        y = compare(*args)
+        assert y.dtype == np.bool_ and np.array_equal(y.numpy(), compare(*[a.numpy() if a is x else a for a in args]))
+
+
+def test_tensors_are_hashed_by_identity() -> None:
+    x, same = t(2), t(2)
+    assert {x: 1, same: 2}[x] == 1
+
+
+def test_methods_are_the_functions() -> None:
+    others = {"grad", "reshape", "permute", "expand"}  # a property; and three that take sizes without brackets, too
+    shared = {name for name in tensor.__all__ if callable(getattr(tensor, name)) and hasattr(Tensor, name)} - others
+    assert {"exp", "sum", "max", "softmax", "transpose", "matmul", "flip"} < shared
+    assert all(getattr(Tensor, name) is getattr(tensor, name) for name in shared)
+
+
+def test_a_star_brings_no_modules() -> None:
+    """`from tensor import *` must leave a `tensor` imported before it alone."""
+    assert not [name for name in tensor.__all__ if isinstance(getattr(tensor, name), ModuleType)]
+
+
+def test_numpy_reads_tensors() -> None:
+    x = t(2, 3)
+    assert np.asarray(x).shape == (2, 3) and np.asarray(x, np.float32).dtype == np.float32
+    writable = np.array(x)
+    writable[:] = 5
+    assert (x.numpy() == 1).all()
+
+
+def test_integers_are_counted_with_and_promoted() -> None:
+    x = Tensor([1, 2, 3])
+    assert (x + 1).dtype == (x * x).dtype == np.int64
+    assert (x * 0.5).dtype == (x / 2).dtype == exp(x).dtype == np.float32
+    assert (x * Tensor(np.ones(3))).dtype == np.float64
+
+
+def test_a_tensor_is_a_sequence_of_its_rows() -> None:
+    x = Tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert len(x) == 2 and [row.numpy().tolist() for row in x] == [[1, 2], [3, 4]]
+    for unsized in (len, iter):
+        with pytest.raises(TypeError, match="0-d"):
+            unsized(Tensor(1.0))
+
+
+def test_a_tensor_of_one_element_is_a_number() -> None:
+    x = Tensor([[2.5]])
+    assert x.item() == float(x) == 2.5 and int(x) == 2 and bool(x) and x.numel() == 1
+    with pytest.raises(ValueError):
+        bool(t(2))
+
+
+# Leaves, copies and print-outs
+
+
+def test_leaves() -> None:
+    x = Tensor([1.0])
+    assert x.is_leaf and not x.requires_grad and x.requires_grad_() is x and x.requires_grad and x.is_leaf
+    y = exp(x)
+    assert not y.is_leaf and y.detach().is_leaf and not y.detach().requires_grad
+    assert np.shares_memory(y.detach().numpy(), y.numpy())
+
+
+def test_a_deep_copy_is_a_leaf_of_its_own() -> None:
+    x = t(2)
+    (x * x).sum().backward()
+    twin, same = copy.deepcopy([x, x])
+    assert twin is same and twin is not x
+    assert np.array_equal(twin.numpy(), x.numpy()) and twin.requires_grad and twin.grad is None
+    twin.copy_([5, 5])
+    assert x.numpy().tolist() == [1, 1]
+    with pytest.raises(RuntimeError, match="only leaves can be deep-copied: detach"):
+        copy.deepcopy(exp(x))
+
+
+@pytest.mark.parametrize(
+    ("x", "text"),
+    [
+        (Tensor([1.0, 2.5]), "Tensor([1. , 2.5])"),
+        (Tensor(1.5, requires_grad=True), "Tensor(1.5, requires_grad=True)"),
+        (Tensor([1, 2]), "Tensor([1, 2], dtype=int64)"),
+        (exp(t(1)), "Tensor([2.71828183], dtype=float64, op='exp')"),
+        (Tensor([[1.0], [2.0]]), "Tensor([[1.],\n        [2.]])"),
+    ],
+)
+def test_repr(x: Tensor, text: str) -> None:
+    assert repr(x) == text
+
+
+def test_to_returns_the_tensor_itself_where_nothing_changes(device: str) -> None:
+    x = t(2).to(device)
+    assert x.to(device) is x and x.to(np.float64) is x and x.to("float64") is x
+
+
+def test_gradients_travel_back_from_a_device(device: str) -> None:
+    x = t(2)
+    (g,) = grad((x.to(device) * 3).sum(), x)
+    assert g.device == x.device == "cpu" and g.numpy().tolist() == [3, 3]
+
+
+# What is said when something is wrong: the op, the shapes, and what was expected
+
+WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
+    (lambda: t(2, 3) + t(4), ValueError, r"^add: .*\(2, ?3\).*\(4,\)"),
+    (lambda: tensor.where(t(2) > 0, t(3), t(3)), ValueError, r"^where: .*\(2,\).*\(3,\)"),
+    (lambda: t(2) + "a", TypeError, "^add: expected a tensor, an array or a number, got str"),
+    (lambda: t(2) * None, TypeError, "^mul: "),
+    (lambda: tensor.tanh(*[]), TypeError, r"^tanh\(\) takes \['x'\]; missing \['x'\]"),
+    (lambda: tensor.tanh(*[t(2)] * 2), TypeError, r"^tanh\(\) takes \['x'\]; too many given"),
+    (lambda: tensor.softmax(t(2), **{"axis": 0}), TypeError, r"^softmax\(\) does not take 'axis'.*\['x', 'dim'\]"),
+    (lambda: tensor.softmax(t(2), 0, **{"dim": 0}), TypeError, r"^softmax\(\) does not take 'dim' here"),
+    (lambda: t(2, 3) @ t(2, 3), ValueError, r"^matmul: .*\(2, 3\).*\(2, 3\)"),
+    (lambda: t(2, 3) @ 2.0, (TypeError, ValueError), "^matmul: "),
+    (lambda: tensor.clamp(t(2)), ValueError, "^clamp: give min, max or both"),
+    (lambda: tensor.gelu(t(2), "fast"), ValueError, "^gelu: approximate must be 'none' or 'tanh', got 'fast'"),
+    # shapes
+    (lambda: t(2, 3).reshape(4), ValueError, r"^reshape: .*\(4,\).*\(2, 3\)"),
+    (lambda: t(2, 3).permute(0, 0), ValueError, r"^permute: dims \(0, 0\) .* \(2, 3\)"),
+    (lambda: t(2, 3).expand(2, 4), ValueError, r"\(2, ?3\).*\(2, ?4\)"),
+    (lambda: t(2, 3).squeeze(0), ValueError, r"^squeeze: dimension 0 of \(2, 3\) has length 2"),
+    (lambda: t(2, 1).squeeze(3), IndexError, "^squeeze: dim 3 is out of range"),
+    (lambda: t(2, 3).unsqueeze(7), IndexError, "^unsqueeze: dim 7 is out of range"),
+    (lambda: t(2, 3).transpose(0, 5), IndexError, "^transpose: dim 5 is out of range"),
+    (lambda: t(2, 3).flatten(7), IndexError, "^flatten: dim 7 is out of range"),
+    (lambda: t(2, 3).flatten(0, -4), IndexError, "^flatten: dim -4 is out of range"),
+    (lambda: t(2, 3).flip(2), IndexError, "^flip: "),
+    (lambda: t(2, 3).argmax(2), IndexError, "^argmax: "),
+    (lambda: t(2, 3).narrow(2, 0, 1), IndexError, "^narrow: dim 2 is out of range"),
+    (lambda: t(2, 3).narrow(1, 1, 3), (IndexError, ValueError), "^narrow: "),
+    (lambda: t(2, 3).narrow(1, -1, 1), (IndexError, ValueError), "^narrow: "),
+    (lambda: t(2, 3).chunk(2, 1), ValueError, "^chunk: length 3 of dim 1 is not divisible by 2"),
+    (lambda: t(2, 3).chunk(2, 2), IndexError, "^chunk: dim 2 is out of range"),
+    (lambda: tensor.cat([]), ValueError, "^cat: nothing to join"),
+    (lambda: tensor.cat([t(2, 3), t(2, 4)]), ValueError, r"^cat: shapes .*\(2, 3\).*\(2, 4\).* differ outside dim 0"),
+    (lambda: tensor.cat([t(2, 3)], 2), IndexError, r"^cat: dim 2 is out of range for shape \(2, 3\)"),
+    (lambda: tensor.stack([t(2), t(3)]), ValueError, "^(stack|cat): shapes .* differ"),
+    (lambda: tensor.pad(t(2), (1,)), ValueError, r"^pad: expected \(before, after\) pairs"),
+    (lambda: tensor.pad(t(2), (1, -1)), ValueError, "^pad: expected .* >= 0"),
+    # convolution and pooling
+    (
+        lambda: tensor.conv2d(t(2, 3, 8, 8), t(5, 4, 3, 3)),
+        ValueError,
+        r"^conv2d: x \(2, 3, 8, 8\) has 3 channels.*expects 4",
+    ),
+    (lambda: tensor.conv2d(t(3, 8, 8), t(5, 3, 3, 3)), ValueError, r"^conv2d: expected x \(N, C, H, W\).*\(3, 8, 8\)"),
+    (lambda: tensor.conv2d(t(2, 4, 8, 8), t(5, 2, 3, 3), groups=2), ValueError, "^conv2d: groups=2 must divide"),
+    (lambda: tensor.conv2d(t(2, 3, 2, 8), t(5, 3, 3, 3)), ValueError, r"^conv2d: the kernel covers \(3, 3\) pixels"),
+    (
+        lambda: tensor.conv2d(t(1, 1, 8, 8), t(5, 1, 3, 3), t(4)),
+        ValueError,
+        r"^conv2d: bias has shape \(4,\), expected \(5,\)",
+    ),
+    (lambda: tensor.conv2d(t(1, 1, 8, 8), t(5, 1, 3, 3), stride=0), ValueError, "stride must be an integer >= 1"),
+    (lambda: tensor.conv2d(t(1, 1, 8, 8), t(5, 1, 3, 3), padding=(1, 2, 3)), ValueError, "padding must be .* pair"),
+    (
+        lambda: tensor.conv_transpose2d(t(1, 3, 4, 4), t(4, 5, 3, 3)),
+        ValueError,
+        r"^conv_transpose2d: x \(1, 3, 4, 4\) has 3 channels, weight \(4, 5, 3, 3\) expects 4",
+    ),
+    (
+        lambda: tensor.conv_transpose2d(t(1, 1, 4, 4), t(1, 1, 3, 3), output_padding=1),
+        ValueError,
+        r"^conv_transpose2d: output_padding \(1, 1\) must be smaller than stride \(1, 1\)",
+    ),
+    (
+        lambda: tensor.conv_transpose2d(t(1, 1, 1, 1), t(1, 1, 1, 1), padding=1),
+        ValueError,
+        "^conv_transpose2d: padding",
+    ),
+    (lambda: tensor.max_pool2d(t(1, 1, 4, 4), 2, padding=2), ValueError, "^max_pool2d: padding .* more than half"),
+    (lambda: tensor.max_pool2d(t(1, 1, 4, 4), 5), ValueError, r"^max_pool2d: the kernel \(5, 5\) is larger"),
+    (lambda: tensor.max_pool2d(t(1, 1, 4, 4), 2, stride=0), ValueError, "stride must be an integer >= 1"),
+    (lambda: tensor.avg_pool2d(t(4, 4), 2), ValueError, r"^avg_pool2d: expected x \(N, C, H, W\), got \(4, 4\)"),
+    # normalisation
+    (lambda: tensor.group_norm(t(2, 6), 4), ValueError, "^group_norm: 6 channels cannot be split into 4 groups"),
+    (lambda: tensor.group_norm(t(2, 6), 3, t(5)), ValueError, r"^group_norm: weight has shape \(5,\), expected \(6,\)"),
+    (lambda: tensor.instance_norm(t(2, 6, 1)), ValueError, r"^instance_norm: \(2, 6, 1\) has one pixel per channel"),
+    (lambda: tensor.layer_norm(t(2, 6), 5), ValueError, r"^layer_norm: .*\(2, 6\) are not \(5,\)"),
+    (lambda: tensor.batch_norm(t(2, 6)), ValueError, "^batch_norm: .* needs running_mean and running_var"),
+    (
+        lambda: tensor.batch_norm(t(1, 6), training=True),
+        ValueError,
+        r"^batch_norm: training needs more than one .*\(1, 6\)",
+    ),
+    # gradients
+    (lambda: t(2).backward(), RuntimeError, r"starts from a scalar, but this tensor has shape \(2,\): sum it"),
+    (lambda: t(2).sum().backward(t(3)), ValueError, r"the gradient has shape \(3,\), its tensor \(\)"),
+    (lambda: Tensor(1.0).backward(), RuntimeError, "does not depend on any tensor with requires_grad=True"),
+    (lambda: grad(t(2).sum(), Tensor(1.0)), RuntimeError, "^grad: input 0 does not require a gradient"),
+    (lambda: grad([t(2), t(2)], t(2), [t(2)]), ValueError, "^grad: 2 outputs, but 1 grad_outputs"),
+    # devices
+    (lambda: t(2).to("gpu"), ValueError, "^to: 'gpu' is neither a device .* nor a dtype"),
+    (lambda: t(2).to("cpu:1"), ValueError, "unknown device 'cpu:1'"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "message"), WRONG_CALLS, ids=[message for *_, message in WRONG_CALLS])
+def test_errors_teach(call: Callable, error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_without_cupy_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(RuntimeError, match=r"device 'cuda' needs CuPy: pip install 'minigen\[cuda12\]'"):
+        t(2).to("cuda")
