@@ -30,9 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)
-    except (UsageError, RunError, CheckpointError, Diverged) as error:
+    except (UsageError, RunError, CheckpointError) as error:
         print(f"minigen: error: {error}", file=sys.stderr)
-        return 1 if isinstance(error, Diverged) else 2
+        return 2
+    except (Diverged, OSError) as error:
+        print(f"minigen: error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("minigen: interrupted", file=sys.stderr)
         return 130
@@ -41,11 +44,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 # Arguments
 
 
-def _integer(minimum: int):
+def _integer(minimum: int, maximum: int = 10**6):
     def parse(text: str) -> int:
-        if not text.lstrip("-").isdigit() or int(text) < minimum:
-            raise argparse.ArgumentTypeError(f"expected an integer of at least {minimum}, got {text!r}")
-        return int(text)
+        try:
+            value = int(text)
+        except ValueError:
+            value = minimum - 1
+        if not minimum <= value <= maximum:
+            raise argparse.ArgumentTypeError(f"expected an integer from {minimum} to {maximum}, got {text[:40]!r}")
+        return value
 
     return parse
 
@@ -135,9 +142,9 @@ def _evaluate(options: argparse.Namespace) -> int:
         raise UsageError(f"-n {options.n}: the measures need at least 5 samples")
     results = experiment.evaluate(options.n, options.seed, options.sampler, options.sampler_steps)
     print(f"{options.n} samples of {run.path} against {options.n} test points; floor: training points in their place")
-    print(f"{'':20}{'samples':>10}{'floor':>10}{'ratio':>10}")
+    print(f"{'':20}{'samples':>12}{'floor':>12}{'ratio':>12}")
     for name, (value, floor) in results.items():
-        print(f"{name:20}{value:10.4f}{floor:10.4f}{value / floor if floor else float('nan'):10.3f}")
+        print(f"{name:20}{value:12.4g}{floor:12.4g}{value / floor if floor else float('nan'):12.4g}")
     return 0
 
 
@@ -152,6 +159,17 @@ def _experiment(settings: dict) -> DDPM:
         raise UsageError(str(error)) from error
 
 
+def _described(run: Run, changes: dict) -> DDPM:
+    """The experiment that a run's config.json describes, with some settings changed."""
+    settings = {name: value for name, value in run.config.items() if name != "model"}
+    if run.config["model"] != "ddpm":
+        raise UsageError(f"{run.path} is a run of {run.config['model']!r}: this version knows ddpm")
+    try:
+        return _experiment(settings | changes)
+    except UsageError as error:
+        raise UsageError(f"{run.path / 'config.json'}: {error}") from error
+
+
 def _reopened(options: argparse.Namespace, given: dict) -> tuple[Run, DDPM]:
     """The run to go on with. Its settings stay as they were, but it may be longer, or on another device."""
     fixed = sorted(given.keys() - {"steps", "device"}) + (["out"] if options.out else [])
@@ -161,8 +179,7 @@ def _reopened(options: argparse.Namespace, given: dict) -> tuple[Run, DDPM]:
     run = Run(options.resume)
     if run.config["model"] != options.model:
         raise UsageError(f"{run.path} is a run of {run.config['model']}, not of {options.model}")
-    settings = {name: value for name, value in run.config.items() if name != "model"} | given
-    experiment = _experiment(settings)
+    experiment = _described(run, given)
     done = restore(experiment, run)
     if done > experiment.config.steps:
         raise UsageError(f"{run.path} is at step {done} already: --steps {experiment.config.steps} lies behind it")
@@ -173,10 +190,7 @@ def _reopened(options: argparse.Namespace, given: dict) -> tuple[Run, DDPM]:
 def _trained(options: argparse.Namespace) -> tuple[Run, DDPM]:
     """A run and its experiment, with the weights of the checkpoint."""
     run = Run(options.run)
-    settings = {name: value for name, value in run.config.items() if name != "model"}
-    if options.device:
-        settings["device"] = options.device
-    experiment = _experiment(settings)
+    experiment = _described(run, {"device": options.device} if options.device else {})
     if options.sampler_steps and (options.sampler != "ddim" or options.sampler_steps > experiment.config.timesteps):
         raise UsageError(f"--sampler-steps is for --sampler ddim, and at most {experiment.config.timesteps} for this run")
     if not restore(experiment, run):
@@ -185,9 +199,9 @@ def _trained(options: argparse.Namespace) -> tuple[Run, DDPM]:
 
 
 def _new_folder(path: Path) -> Path:
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UsageError(f"--out {path} exists and is not empty: choose another folder")
     try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UsageError(f"--out {path} exists and is not empty: choose another folder")
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--out {path}: {error.strerror}") from error

@@ -72,11 +72,11 @@ class Diffusion:
         before = np.concatenate([[1.0], self.alpha_bar[:-1]])
         self.beta_tilde = np.concatenate([[0.0], ((1 - before) / (1 - self.alpha_bar + (self.alpha_bar == 1)) * self.beta)[1:]])
 
-    def _at(self, table: np.ndarray, t: np.ndarray | int, x: Tensor) -> Tensor:
-        """table[t] for each item of x, shaped to broadcast over it."""
+    def _at(self, table: np.ndarray, t: np.ndarray | int, x: Tensor, first: int = 0) -> Tensor:
+        """table[t] for each item of x, shaped to broadcast over it. IndexError unless all t lie in first..T."""
         t = np.broadcast_to(np.asarray(t), len(x))
-        if t.dtype.kind not in "iu" or (t < 0).any() or (t > self.T).any():
-            raise IndexError(f"timesteps must be integers in 0..{self.T}, got {t.dtype} from {t.min()} to {t.max()}")
+        if t.dtype.kind not in "iu" or (t < first).any() or (t > self.T).any():
+            raise IndexError(f"timesteps must be integers in {first}..{self.T}, got {t.dtype} from {t.min()} to {t.max()}")
         return Tensor(table[t].reshape(-1, *[1] * (x.ndim - 1)), dtype=x.dtype, device=x.device)
 
     # The forward process and the loss
@@ -90,12 +90,13 @@ class Diffusion:
         before = np.concatenate([[1.0], self.alpha_bar[:-1]])
         left = 1 - self.alpha_bar
         left[0] = 1.0
-        of_x0 = self._at(np.sqrt(before) * self.beta / left, t, x0)
+        of_x0 = self._at(np.sqrt(before) * self.beta / left, t, x0, 1)
         of_xt = self._at(np.sqrt(self.alpha) * (1 - before) / left, t, x0)
         return of_x0 * x0 + of_xt * xt, self._at(self.beta_tilde, t, x0)
 
     def loss(self, denoiser: Denoiser, x0: Tensor, t: np.ndarray, noise: Tensor) -> Tensor:
         """The simple loss, |eps - eps(x_t, t)|^2 averaged over elements and batch: DDPM eq. 14, Algorithm 1."""
+        self._at(self.beta, t, x0, 1)
         return nn.mse_loss(denoiser(self.q_sample(x0, t, noise), t), noise)
 
     def predict_x0(self, xt: Tensor, t: np.ndarray | int, noise: Tensor) -> Tensor:

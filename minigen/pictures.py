@@ -53,8 +53,8 @@ def samples(path: Path, x: np.ndarray, title: str) -> None:
 def sequence(path: Path, states: Sequence[np.ndarray], labels: Sequence[str], title: str) -> None:
     """The same images or points at several moments, one column each."""
     figure = Figure(figsize=(1.3 * len(states), 5.2 if states[0].ndim == 4 else 2.2), layout="constrained")
-    panels = figure.subplots(1, len(states), sharex=True, sharey=True)
-    for axes, x, label in zip(panels, states, labels):
+    panels = figure.subplots(1, len(states), sharex=True, sharey=True, squeeze=False)
+    for axes, x, label in zip(panels[0], states, labels):
         _show(axes, x, columns=1)
         axes.set_title(label, fontsize=9)
     figure.suptitle(title)

@@ -34,7 +34,7 @@ class Run:
             self.config = json.loads((self.path / "config.json").read_text())
         except FileNotFoundError:
             raise RunError(f"{self.path} is not a run: it has no config.json; minigen train makes one") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{self.path / 'config.json'} cannot be read: {error}") from None
         if not isinstance(self.config, dict) or "model" not in self.config:
             raise RunError(f"{self.path / 'config.json'} names no model: it was not written by minigen train")
@@ -43,9 +43,9 @@ class Run:
     def create(cls, path: str | Path, config: dict[str, Any]) -> Run:
         """A new run in an empty or new folder. What is there already is never overwritten."""
         path = Path(path)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise RunError(f"{path} exists and is not empty: choose another --out, or go on with --resume {path}")
         try:
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                raise RunError(f"{path} exists and is not empty: choose another --out, or go on with --resume {path}")
             path.mkdir(parents=True, exist_ok=True)
             write_atomically(path / "config.json", _json(config))
         except OSError as error:
@@ -71,8 +71,14 @@ class Run:
     def metrics(self) -> list[dict[str, float]]:
         """All lines of metrics.jsonl; a last line that was cut short is left out."""
         path = self.path / "metrics.jsonl"
-        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        try:
+            text = path.read_text() if path.exists() else ""
+            lines = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+            if all(line["step"] >= 0 for line in lines):
+                return lines
+        except (ValueError, TypeError, KeyError):
+            pass
+        raise RunError(f"{path} is damaged: move it away, or repair the line that is not JSON with a step")
 
     def forget_after(self, step: int) -> None:
         """Drop metrics beyond `step`, which a run that goes on from there will write again."""

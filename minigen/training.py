@@ -56,11 +56,11 @@ def restore(experiment: Experiment, run: Run) -> int:
     """Give the experiment the state of the run's checkpoint; returns the step it was saved at, 0 if there is none."""
     if not (run.path / "checkpoint.npz").exists():
         return 0
-    state = run.load()
     try:
+        state = run.load()
         done = int(state.pop("step"))
         experiment.load_state_dict(state)
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{run.path / 'checkpoint.npz'} is a checkpoint of another model: {error}") from error
     return done
 

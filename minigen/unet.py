@@ -40,8 +40,11 @@ class TimeMLP(nn.Module):
 
 
 def norm(channels: int, silu: bool = True) -> nn.GroupNorm:
-    """Group norm with eight groups, or as many of a power of two as divide the channels; then SiLU."""
-    return nn.GroupNorm(math.gcd(8, channels), channels, silu=silu)
+    """Group norm with eight groups, or fewer so that they divide the channels and have at least four each; then SiLU.
+
+    A group of one channel would lose what the time embedding adds to that channel.
+    """
+    return nn.GroupNorm(math.gcd(8, channels, max(1, channels // 4)), channels, silu=silu)
 
 
 class ResBlock(nn.Module):

@@ -1,5 +1,7 @@
 """What networks are made of: modules and layers, initial weights, losses, optimisers."""
 
+import inspect as _inspect
+
 from nn import init as init
 from nn import schedules as schedules
 from nn.activations import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
@@ -24,4 +26,4 @@ from nn.losses import binary_cross_entropy_with_logits, cross_entropy, l1_loss, 
 from nn.module import Module, Parameter, Sequential
 from nn.optim import SGD, Adam, AdamW, Optimizer, clip_grad_norm_, clip_grad_value_
 
-__all__ = [name for name in dir() if not name.startswith("_")]
+__all__ = [name for name, value in list(vars().items()) if not (name.startswith("_") or _inspect.ismodule(value))]

@@ -22,6 +22,9 @@ class FlatView:
         self.parameters = list(parameters)
         if not self.parameters:
             raise ValueError("there are no parameters")
+        dtypes = sorted({str(p.dtype) for p in self.parameters})
+        if len(dtypes) > 1:
+            raise ValueError(f"parameters of different dtypes, {' and '.join(dtypes)}: cast the model with .to(dtype)")
         self.orders = [_memory_order(p.data) for p in self.parameters]
         ends = np.cumsum([p.numel() for p in self.parameters]).tolist()
         self.spans = [slice(end - p.numel(), end) for p, end in zip(self.parameters, ends)]

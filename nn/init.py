@@ -17,6 +17,8 @@ Generator = np.random.Generator
 
 def _fans(weight: Tensor) -> tuple[int, int]:
     """How many inputs an output sees, and how many outputs an input feeds: of (out, in) or (out, in, kh, kw)."""
+    if weight.ndim < 2:
+        raise ValueError(f"a weight has inputs and outputs, (out, in, ...), but this one has shape {weight.shape}")
     receptive = math.prod(weight.shape[2:])
     return weight.shape[1] * receptive, weight.shape[0] * receptive
 

@@ -31,10 +31,17 @@ class Linear(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[-1:] != self.weight.shape[1:]:
-            raise ValueError(f"Linear: x {x.shape} has {x.shape[-1:]} features, weight {self.weight.shape} expects them last")
+            own, expected = x.shape[-1] if x.ndim else "no", self.weight.shape[1]
+            raise ValueError(f"Linear: x {x.shape} has {own} features, weight {self.weight.shape} expects {expected}")
         y = x.reshape(-1, x.shape[-1]) @ self.weight.transpose(0, 1)
         y = y if self.bias is None else y + self.bias
         return y.reshape(*x.shape[:-1], y.shape[-1])
+
+
+def _check_groups(layer: str, groups: int, *channels: int) -> None:
+    for n in channels:
+        if n % groups:
+            raise ValueError(f"{layer}: {n} channels cannot be split into {groups} groups")
 
 
 def _kernel(out_channels: int, in_channels: int, kernel_size) -> Parameter:
@@ -60,6 +67,7 @@ class Conv2d(Module):
         groups: int = 1,
         bias: bool = True,
     ):
+        _check_groups("Conv2d", groups, in_channels, out_channels)
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
         self.weight = _kernel(out_channels, in_channels // groups, kernel_size)
         self.bias = _uniform_bias(out_channels, math.prod(self.weight.shape[1:])) if bias else None
@@ -75,6 +83,7 @@ class ConvTranspose2d(Module):
         self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups: int = 1,
         bias: bool = True, dilation=1,
     ):  # fmt: skip
+        _check_groups("ConvTranspose2d", groups, in_channels, out_channels)
         self.stride, self.padding, self.output_padding = stride, padding, output_padding
         self.groups, self.dilation = groups, dilation
         self.weight = _kernel(in_channels, out_channels // groups, kernel_size)

@@ -34,9 +34,12 @@ def l1_loss(input: Tensor, target, reduction: str = "mean") -> Tensor:
 
 
 def binary_cross_entropy_with_logits(input: Tensor, target, reduction: str = "mean") -> Tensor:
-    """-log of the Bernoulli probability of `target` in [0, 1], in nats: softplus(x) - target x, stable for any logit."""
+    """-log of the Bernoulli probability of `target` in [0, 1], in nats, stable for any logit x.
+
+    With sigmoid(x) = exp(-softplus(-x)) it is  target softplus(-x) + (1 - target) softplus(x).
+    """
     _check_shapes("binary_cross_entropy_with_logits", input, target)
-    return _reduced(T.softplus(input) - target * input, reduction)
+    return _reduced(target * T.softplus(-input) + (1 - target) * T.softplus(input), reduction)
 
 
 def cross_entropy(input: Tensor, target, reduction: str = "mean") -> Tensor:

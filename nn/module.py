@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tensor.arrays import freeze, to_device
+from tensor.arrays import freeze, parse_device, to_device
 from tensor.tensor import Tensor
 
 
@@ -58,8 +58,12 @@ class Module:
             yield from child.named_tensors(f"{prefix}{name}.")
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """The parameters with their names."""
-        return ((name, value) for name, value in self.named_tensors() if isinstance(value, Parameter))
+        """The parameters with their names, a shared one once, under its first name."""
+        first: dict[int, tuple[str, Parameter]] = {}
+        for name, x in self.named_tensors():
+            if isinstance(x, Parameter):
+                first.setdefault(id(x), (name, x))
+        return iter(first.values())
 
     def parameters(self) -> Iterator[Parameter]:
         """The parameters, in the order of their names' appearance."""
@@ -89,7 +93,11 @@ class Module:
 
     def to(self, device_or_dtype) -> Module:
         """Move all parameters and buffers to a device, or cast the floating-point ones to a dtype. Gradients are dropped."""
-        is_device = isinstance(device_or_dtype, str) and device_or_dtype.startswith(("cpu", "cuda"))
+        is_device = isinstance(device_or_dtype, str) and not device_or_dtype.startswith(("float", "int", "complex"))
+        if is_device:
+            parse_device(device_or_dtype)
+        elif np.dtype(device_or_dtype) not in (np.float32, np.float64):
+            raise TypeError(f"{np.dtype(device_or_dtype)} cannot be trained: use float32 or float64")
         for _, x in self.named_tensors():
             wanted = x.requires_grad
             x.requires_grad_(False)
@@ -132,13 +140,15 @@ class Sequential(Module):
 
     def __init__(self, *modules: Module):
         for k, module in enumerate(modules):
+            if not isinstance(module, Module):
+                raise TypeError(f"Sequential: {module!r} is no module, wrap it in one")
             setattr(self, str(k), module)
 
     def __getitem__(self, k: int) -> Module:
-        return list(self)[k]
+        return [module for _, module in self.named_children()][k]
 
     def __len__(self) -> int:
-        return len(list(self))
+        return sum(1 for _ in self.named_children())
 
     def __iter__(self) -> Iterator[Module]:
         return (module for _, module in self.named_children())

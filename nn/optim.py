@@ -39,7 +39,8 @@ class Optimizer:
     def zero_grad(self) -> None:
         """Forget the gradients."""
         for p in self.view.parameters:
-            p.grad = None
+            if p.requires_grad:
+                p.grad = None
 
     def update(self, p: Array, g: Array, span: slice) -> None:
         """Write the next values into `p`, given the gradient `g`; `span` is where both lie in the whole vector."""
@@ -116,7 +117,10 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Adam (Kingma & Ba 2015, Algorithm 1), with L2 weight decay added to the gradient."""
+    """Adam (Kingma & Ba 2015, Algorithm 1), with L2 weight decay added to the gradient.
+
+    The bias correction counts the steps of the optimiser, also for parameters that had no gradient in some of them.
+    """
 
     slots = ("m", "v")
     m: Array

@@ -3,6 +3,8 @@
 Read autodiff.py first, then elementwise.py (a table of derivatives), then convolution.py.
 """
 
+import inspect as _inspect
+
 from tensor import methods as _methods  # noqa: F401  gives Tensor its operators and methods
 from tensor import process as _process  # noqa: F401  one BLAS thread, memory kept
 from tensor.autodiff import broadcast_to, cast, grad
@@ -67,4 +69,4 @@ from tensor.shaping import (
 )
 from tensor.tensor import Tensor
 
-__all__ = [name for name in dir() if not name.startswith("_")]
+__all__ = [name for name, value in list(vars().items()) if not (name.startswith("_") or _inspect.ismodule(value))]

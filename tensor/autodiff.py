@@ -119,7 +119,7 @@ class Op:
             raise self._explained(error, values) from error
         if type(y) is not kind:
             y = np.asarray(y)
-        if y.dtype == FLOAT64 and dtype.kind != "f":
+        if y.dtype == FLOAT64 and dtype != FLOAT64 and dtype != FLOAT32:
             y = y.astype(FLOAT32)
         if checking:
             check_finite(y, f"the output of {self.name!r}")
@@ -341,7 +341,7 @@ def grad(
     create_graph: bool = False,
     retain_graph: bool | None = None,
     allow_unused: bool = False,
-) -> tuple[Tensor | None, ...]:
+) -> tuple[Any, ...]:
     """The gradients of sum_k <outputs_k, grad_outputs_k> with respect to each input, as a tuple; `.grad` is not touched.
 
     Only what leads to the inputs is computed. With `create_graph=True` the result can be differentiated again.

@@ -20,8 +20,8 @@ def _argmax_in_windows(x: Array, kernel: tuple[int, int], geometry: Geometry) ->
     a, b, c = x.strides
     windows = xp.lib.stride_tricks.as_strided(x, (P, h, w, kh, kw), (a, b * sh, c * sw, b, c))
     best = windows.reshape(P, h, w, kh * kw).argmax(3)
-    row = best // kw + (xp.arange(h) * sh - ph)[:, None]
-    return row * W + best % kw + xp.arange(w) * sw - pw
+    row = (best // kw + (xp.arange(h) * sh - ph)[:, None]).clip(0, H - 1)  # never in the frame
+    return row * W + (best % kw + xp.arange(w) * sw - pw).clip(0, W - 1)
 
 
 def _geometry(name: str, x, kernel_size, stride, padding) -> tuple[tuple[int, int], Geometry]:

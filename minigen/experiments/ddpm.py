@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from minigen.metrics import frechet_distance, precision_recall
 from minigen.run import Run, State
 from minigen.unet import MLPDenoiser, UNet
 from tensor import Tensor
+from tensor.arrays import parse_device
 
 WARMUP_STEPS = 100
 EMA_DECAY = 0.995
@@ -34,8 +36,17 @@ class Config:
     lr: float = 2e-3
     seed: int = 0
     device: str = "cpu"
-    timesteps: int = 200
+    timesteps: int = 100
     schedule: str = "cosine"
+
+    def __post_init__(self) -> None:
+        for name, most in (("steps", 10**9), ("batch_size", 10**6), ("timesteps", 10**5), ("seed", 2**63)):
+            value, least = getattr(self, name), 0 if name == "seed" else 1
+            if type(value) is not int or not least <= value <= most:
+                raise ValueError(f"{name} must be an integer from {least} to {most}, got {value!r}")
+        if not isinstance(self.lr, (int, float)) or not 0 < self.lr < math.inf:
+            raise ValueError(f"lr must be a positive number, got {self.lr!r}")
+        parse_device(self.device)
 
 
 class DDPM:
@@ -44,6 +55,8 @@ class DDPM:
     def __init__(self, config: Config):
         self.config = config
         self.data = data.load(config.data, config.data_dir)
+        if not len(self.data.train) or not len(self.data.test):
+            raise ValueError(f"{config.data}: there must be images to train on and to test with")
         self.diffusion = Diffusion(beta_schedule(config.schedule, config.timesteps))
         T.manual_seed(config.seed)
         self.model = _denoiser(self.data.train.shape[1:]).to(config.device)
@@ -77,7 +90,9 @@ class DDPM:
         loss = self.diffusion.loss(self.model, Tensor(x0, device=self.config.device), t, noise)
         self.optimizer.zero_grad()
         loss.backward()
-        self.optimizer.lr = self.config.lr * nn.schedules.warmup(k, WARMUP_STEPS) * nn.schedules.cosine(k, self.config.steps)
+        self.optimizer.lr = (
+            self.config.lr * nn.schedules.warmup(k - 1, WARMUP_STEPS) * nn.schedules.cosine(k - 1, self.config.steps)
+        )
         self.optimizer.step()
         self.ema.update()
         return {"loss": loss.item()}
@@ -125,9 +140,10 @@ class DDPM:
     def draw(self, run: Run) -> None:
         """The pictures of a finished run: the loss, the forward process, and the denoising of eight samples."""
         name, diffusion = self.config.data, self.diffusion
-        pictures.curves(run.path / "loss.png", run.metrics(), ["loss"], f"DDPM on {name}: simple loss (DDPM eq. 14)")
+        if run.metrics():
+            pictures.curves(run.path / "loss.png", run.metrics(), ["loss"], f"DDPM on {name}: simple loss (DDPM eq. 14)")
         times = np.linspace(0, diffusion.T, 9).round().astype(int).tolist()
-        n = 8 if self.data.train.ndim == 4 else 1000
+        n = min(len(self.data.test), 8 if self.data.train.ndim == 4 else 1000)
         rng = np.random.default_rng(self.config.seed)
         x0, noise = Tensor(self.data.test[:n]), T.randn((n, *self.data.test.shape[1:]), generator=rng)
         noisy = [diffusion.q_sample(x0, t, noise).numpy() for t in times]

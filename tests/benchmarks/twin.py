@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 
 def norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(math.gcd(8, channels), channels)
+    return nn.GroupNorm(math.gcd(8, channels, max(1, channels // 4)), channels)
 
 
 class TimeMLP(nn.Module):

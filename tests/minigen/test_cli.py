@@ -202,6 +202,11 @@ def test_a_loss_that_explodes_is_a_failure_and_keeps_the_checkpoint(place: Path,
     assert (place / "run" / "checkpoint.npz").read_bytes() == before
 
 
+def test_ctrl_c_outside_training_is_no_traceback(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DDPM, "sample", lambda *_: signal.raise_signal(signal.SIGINT))
+    assert minigen("sample", "run") == (130, "", "minigen: interrupted\n")
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["sample", "--help"], ["evaluate", "--help"]])
 def test_help_comes_with_every_command(arguments: list[str]) -> None:
     status, out, _ = minigen(*arguments)

@@ -165,9 +165,7 @@ def test_mnist_scales_images_and_keeps_labels(tmp_path: Path, split: str) -> Non
         (np.zeros((3, 28, 28), np.uint8), np.array([0, 10, 9], np.uint8), "up to 10, expected 0..9"),
     ],
 )
-def test_mnist_refuses_files_that_do_not_fit(
-    tmp_path: Path, images: np.ndarray, labels: np.ndarray, message: str
-) -> None:
+def test_mnist_refuses_files_that_do_not_fit(tmp_path: Path, images: np.ndarray, labels: np.ndarray, message: str) -> None:
     write_mnist(tmp_path, images, labels)
     with pytest.raises(ValueError, match=message):
         load_mnist("train", tmp_path)
@@ -272,9 +270,7 @@ def test_centres_are_those_of_the_paper() -> None:
     assert np.allclose(np.linalg.norm(toy.ring_centres(), axis=1), 1)
     turns = np.exp(1j * np.pi / 4 * np.arange(8))
     assert np.allclose(toy.ring_centres() @ [1, 1j], turns)
-    assert {tuple(centre) for centre in toy.grid_centres()} == {
-        (x, y) for x in range(-4, 5, 2) for y in range(-4, 5, 2)
-    }
+    assert {tuple(centre) for centre in toy.grid_centres()} == {(x, y) for x in range(-4, 5, 2) for y in range(-4, 5, 2)}
 
 
 @pytest.mark.parametrize("draw", [toy.moons, toy.swiss_roll])

@@ -57,9 +57,7 @@ def test_frechet_of_diagonal_gaussians_is_a_distance_of_means_and_deviations(see
     m1, m2 = rng.standard_normal((2, D))
     s1, s2 = rng.random((2, D)) * rng.integers(2, size=(2, D))
     expected = np.sum((m1 - m2) ** 2) + np.sum((s1 - s2) ** 2)
-    assert np.isclose(
-        frechet_distance_gaussians(m1, np.diag(s1**2), m2, np.diag(s2**2)), expected, rtol=1e-10, atol=1e-12
-    )
+    assert np.isclose(frechet_distance_gaussians(m1, np.diag(s1**2), m2, np.diag(s2**2)), expected, rtol=1e-10, atol=1e-12)
 
 
 @given(seed=seeds, D=dims, rank=dims)

@@ -1,0 +1,93 @@
+"""The house: imports point one way, what is public is documented, and what is installed is complete."""
+
+import ast
+import io
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from configparser import ConfigParser
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MAY_IMPORT: dict[str, set[str]] = {
+    "tensor": set(),
+    "nn": {"tensor"},
+    "minigen": {"tensor", "nn"},
+    "examples": {"tensor", "nn", "minigen"},
+}
+PACKAGES = ["tensor", "nn", "minigen"]
+SOURCES = sorted(path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))
+PACKAGED = [path for path in SOURCES if path.relative_to(ROOT).parts[0] in PACKAGES]
+
+
+def module(path: Path) -> str:
+    """tensor/ops.py as tensor.ops, nn/__init__.py as nn."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """The names of all modules that a file imports, wherever in the file."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "imports are absolute"
+            yield node.module or ""
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module)
+def test_imports_point_one_way(path: Path) -> None:
+    package = module(path).split(".")[0]
+    reached = {name.split(".")[0] for name in imported(ast.parse(path.read_text()))}
+    assert reached & (MAY_IMPORT.keys() | {"tests"}) <= MAY_IMPORT[package] | {package}
+
+
+@pytest.mark.parametrize("path", PACKAGED, ids=module)
+def test_what_is_public_is_documented(path: Path) -> None:
+    """Modules, and the functions and classes at their top level. (Methods named after PyTorch's speak for themselves.)"""
+    tree = ast.parse(path.read_text())
+    definitions = [node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+    undocumented = [d.name for d in definitions if not d.name.startswith("_") and not ast.get_docstring(d)]
+    assert ast.get_docstring(tree) and undocumented == []
+
+
+def test_cupy_is_imported_only_for_a_gpu(tmp_path: Path) -> None:
+    """Every module is imported, and a tensor made, while a CuPy lies ready."""
+    (tmp_path / "cupy.py").write_text("")
+    modules = [module(path) for path in PACKAGED if path.name != "__main__.py"]
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import {', '.join(modules)}; "
+    code += "tensor.Tensor([1.0]).exp(); print('cupy' in sys.modules); import cupy; print(cupy.__file__)"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert process.stdout.split() == ["False", str(tmp_path / "cupy.py")], process.stderr
+
+
+@pytest.fixture(scope="module")
+def setup_cfg() -> ConfigParser:
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    return config
+
+
+def test_every_package_folder_is_installed(setup_cfg: ConfigParser) -> None:
+    listed = {ROOT / name.replace(".", "/") for name in setup_cfg["options"]["packages"].split()}
+    assert listed == {path.parent for path in PACKAGED} == {path.parent for path in PACKAGED if path.name == "__init__.py"}
+
+
+def test_every_data_file_is_installed(setup_cfg: ConfigParser) -> None:
+    """py.typed, by which type checkers know that the packages are typed, among them."""
+    package_data = setup_cfg["options.package_data"].items()
+    listed = {ROOT / package.replace(".", "/") / name for package, names in package_data for name in names.split(", ")}
+    files = {path for package in PACKAGES for path in (ROOT / package).rglob("*") if path.is_file()}
+    assert listed == {path for path in files if path.suffix != ".py" and "__pycache__" not in path.parts}
+    assert {ROOT / package / "py.typed" for package in PACKAGES} <= listed
+
+
+def test_the_first_page_of_the_readme_prints_what_it_says() -> None:
+    page = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0]
+    with redirect_stdout(io.StringIO()) as out:
+        exec(page, {})
+    assert out.getvalue().splitlines() == re.findall(r"^print.*?  # (.*)$", page, re.MULTILINE) != []
