@@ -105,12 +105,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _train(options: argparse.Namespace) -> int:
     given = {f.name: getattr(options, f.name) for f in fields(Config) if getattr(options, f.name, None) is not None}
-    if options.resume:
+    if options.resume is not None:
         run, experiment = _reopened(options, given)
     else:
         experiment = _experiment(given)
         name = f"ddpm-{experiment.config.data}"
-        run = Run.create(options.out or Run.unused(name), {"model": "ddpm"} | asdict(experiment.config))
+        run = Run.create(
+            Run.unused(name) if options.out is None else options.out, {"model": "ddpm"} | asdict(experiment.config)
+        )
     title = f"DDPM on {experiment.config.data}"
     print(f"{title}: {experiment.size:,} parameters, {experiment.config.steps} steps, in {run.path}")
     if experiment.warning:
@@ -126,7 +128,7 @@ def _train(options: argparse.Namespace) -> int:
 
 def _sample(options: argparse.Namespace) -> int:
     run, experiment = _trained(options)
-    out = _new_folder(Path(options.out) if options.out else Run.unused("samples", run.path))
+    out = _new_folder(Run.unused("samples", run.path) if options.out is None else Path(options.out))
     x = experiment.sample(options.n, options.seed, options.sampler, options.sampler_steps)
     _write_samples(out, x, f"DDPM on {experiment.config.data}, {options.sampler}, seed {options.seed}")
     print(f"{len(x)} samples are in {out}")
@@ -172,7 +174,7 @@ def _described(run: Run, changes: dict) -> DDPM:
 
 def _reopened(options: argparse.Namespace, given: dict) -> tuple[Run, DDPM]:
     """The run to go on with. Its settings stay as they were, but it may be longer, or on another device."""
-    fixed = sorted(given.keys() - {"steps", "device"}) + (["out"] if options.out else [])
+    fixed = sorted(given.keys() - {"steps", "device"}) + (["out"] if options.out is not None else [])
     if fixed:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in fixed)
         raise UsageError(f"{flags} cannot change with --resume: the run keeps its own settings")

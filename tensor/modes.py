@@ -11,6 +11,8 @@ from tensor.arrays import Array, array_module
 
 
 class Mode(NamedTuple):
+    """Whether ops record the graph, and whether they check what they compute."""
+
     recording: bool = True
     checking: bool = False
 

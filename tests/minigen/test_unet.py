@@ -24,8 +24,8 @@ def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
     return model
 
 
-def normal(*shape: int, seed: int = 1) -> Tensor:
-    return T.randn(shape, generator=np.random.default_rng(seed), dtype=np.float64)
+def normal(*shape: int, seed: int = 1, device: str = "cpu") -> Tensor:
+    return T.randn(shape, generator=np.random.default_rng(seed), dtype=np.float64, device=device)
 
 
 def differ(x: Tensor, y: Tensor) -> bool:
@@ -133,9 +133,9 @@ def test_images_that_cannot_be_halved_are_refused(size: tuple[int, int]) -> None
 def test_derivatives_of_the_whole_network_are_right(device: str, create_graph: bool) -> None:
     """d/de of the loss, and of its slope along u, at (x, parameters) + e v: by reverse mode and by differences."""
     unet = randomised(UNet(1, (4, 6))).to(device)
-    x = normal(2, 1, 4, 4).requires_grad_()
-    leaves, t, g = [x, *unet.parameters()], np.array([1, 40]), normal(2, 1, 4, 4, seed=2)
-    u, v = ([normal(*leaf.shape, seed=100 * k + n) for n, leaf in enumerate(leaves)] for k in (1, 2))
+    x, g = (normal(2, 1, 4, 4, seed=seed, device=device) for seed in (1, 2))
+    leaves, t = [x.requires_grad_(), *unet.parameters()], np.array([1, 40])
+    u, v = ([normal(*leaf.shape, seed=100 * k + n, device=device) for n, leaf in enumerate(leaves)] for k in (1, 2))
     start = [leaf.detach() for leaf in leaves]
 
     def along(loss: Tensor, direction: list[Tensor], create_graph: bool = False) -> Tensor:
