@@ -21,7 +21,7 @@ from tensor import Tensor
 from tensor.arrays import parse_device
 
 WARMUP_STEPS = 100
-EMA_DECAY = 0.995
+EMA_DECAY = 0.99
 BATCH_OF_SAMPLES = 500
 
 
@@ -31,9 +31,9 @@ class Config:
 
     data: str = "digits"
     data_dir: str | None = None
-    steps: int = 1500
+    steps: int = 1000
     batch_size: int = 128
-    lr: float = 2e-3
+    lr: float = 3e-3
     seed: int = 0
     device: str = "cpu"
     timesteps: int = 100
