@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     trainer.add_argument("--steps", type=_integer(1), metavar="N", help=f"training steps (default: {default.steps})")
     trainer.add_argument("--batch-size", type=_integer(1), metavar="N", help=f"default: {default.batch_size}")
     trainer.add_argument("--lr", type=_rate, metavar="RATE", help=f"peak learning rate (default: {default.lr})")
-    trainer.add_argument("--seed", type=_integer(0), metavar="N", help=f"default: {default.seed}")
+    trainer.add_argument("--seed", type=_integer(0, 2**63 - 1), metavar="N", help=f"default: {default.seed}")
     trainer.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:N (default: cpu)")
     trainer.add_argument("--out", metavar="DIR", help="the run's folder (default: a new one below runs/)")
     trainer.add_argument("--resume", metavar="DIR", help="go on with this run, with its own settings; --steps may extend it")
@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     for command, n in ((sampler, 64), (evaluator, 500)):
         command.add_argument("run", metavar="DIR", help="a run's folder")
         command.add_argument("-n", type=_integer(1), default=n, metavar="N", help=f"how many samples (default: {n})")
-        command.add_argument("--seed", type=_integer(0), default=1, metavar="N", help="default: 1")
+        command.add_argument("--seed", type=_integer(0, 2**63 - 1), default=1, metavar="N", help="default: 1")
         command.add_argument("--device", metavar="NAME", help="default: the one the run was trained on")
         command.add_argument("--sampler", choices=["ancestral", "ddim"], default="ancestral", help="default: ancestral")
         command.add_argument("--sampler-steps", type=_integer(1), metavar="N", help="steps of ddim (default: all)")
