@@ -36,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Diverged, OSError) as error:
         print(f"minigen: error: {error}", file=sys.stderr)
         return 1
+    except MemoryError as error:
+        print(f"minigen: error: not enough memory ({error}): a smaller --batch-size may help", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("minigen: interrupted", file=sys.stderr)
         return 130
@@ -128,7 +131,7 @@ def _train(options: argparse.Namespace) -> int:
 
 def _sample(options: argparse.Namespace) -> int:
     run, experiment = _trained(options)
-    out = _new_folder(Run.unused("samples", run.path) if options.out is None else Path(options.out))
+    out = _new_folder(Run.unused(f"samples-{options.seed}", run.path) if options.out is None else Path(options.out))
     x = experiment.sample(options.n, options.seed, options.sampler, options.sampler_steps)
     _write_samples(out, x, f"DDPM on {experiment.config.data}, {options.sampler}, seed {options.seed}")
     print(f"{len(x)} samples are in {out}")
@@ -167,9 +170,10 @@ def _described(run: Run, changes: dict) -> DDPM:
     if run.config["model"] != "ddpm":
         raise UsageError(f"{run.path} is a run of {run.config['model']!r}: this version knows ddpm")
     try:
-        return _experiment(settings | changes)
-    except UsageError as error:
+        config = Config(**settings)
+    except (ValueError, TypeError) as error:
         raise UsageError(f"{run.path / 'config.json'}: {error}") from error
+    return _experiment(asdict(config) | changes)
 
 
 def _reopened(options: argparse.Namespace, given: dict) -> tuple[Run, DDPM]:

@@ -13,9 +13,10 @@ from tqdm import tqdm
 import nn
 import tensor as T
 from minigen import data, pictures
-from minigen.ddpm import Diffusion, Step, beta_schedule
+from minigen.ddpm import SCHEDULES, Diffusion, Step, beta_schedule
 from minigen.metrics import frechet_distance, precision_recall
 from minigen.run import Run, State
+from minigen.training import Diverged
 from minigen.unet import MLPDenoiser, UNet
 from tensor import Tensor
 from tensor.arrays import parse_device
@@ -46,6 +47,10 @@ class Config:
                 raise ValueError(f"{name} must be an integer from {least} to {most}, got {value!r}")
         if not isinstance(self.lr, (int, float)) or not 0 < self.lr < math.inf:
             raise ValueError(f"lr must be a positive number, got {self.lr!r}")
+        if self.data not in data.NAMES or self.schedule not in SCHEDULES:
+            raise ValueError(
+                f"data must be one of {data.NAMES} and schedule one of {SCHEDULES}, got {self.data!r}, {self.schedule!r}"
+            )
         parse_device(self.device)
 
 
@@ -135,7 +140,10 @@ class DDPM:
                 states = self.states(size, rng, sampler, sampler_steps)
                 bar = tqdm(states, desc=f"sampling {start + size} of {n}", total=total, unit="step")
                 batches.append(deque(bar, maxlen=1).pop().x.numpy())
-        return np.concatenate(batches)
+        x = np.concatenate(batches)
+        if not np.isfinite(x).all():
+            raise Diverged("samples are not finite, for the weights have exploded: a lower --lr may help")
+        return x
 
     def draw(self, run: Run) -> None:
         """The pictures of a finished run: the loss, the forward process, and the denoising of eight samples."""

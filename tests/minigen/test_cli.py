@@ -169,6 +169,16 @@ def test_the_seed_decides_the_samples(place: Path) -> None:
     assert a == same and a != other
 
 
+def test_samples_go_where_the_help_says(place: Path) -> None:
+    assert "DIR/samples-SEED" in minigen("sample", "--help").out
+    assert minigen("sample", "run", "--seed", 7).status == 0 and (place / "run" / "samples-7" / "samples.npz").is_file()
+
+
+def test_a_date_is_a_seed(place: Path) -> None:
+    assert minigen("train", "ddpm", "--seed", 20301231, "--out", "dated").status == 0
+    assert minigen("sample", "run", "--seed", 20301231).status == 0
+
+
 def test_a_schedule_that_leaves_signal_is_told_of(place: Path) -> None:
     settings = asdict(Small(schedule="linear", timesteps=50))
     Run.create("linear", {"model": "ddpm"} | settings)
@@ -205,6 +215,26 @@ def test_a_loss_that_explodes_is_a_failure_and_keeps_the_checkpoint(place: Path,
 def test_ctrl_c_outside_training_is_no_traceback(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DDPM, "sample", lambda *_: signal.raise_signal(signal.SIGINT))
     assert minigen("sample", "run") == (130, "", "minigen: interrupted\n")
+
+
+@pytest.mark.parametrize("command", ["sample", "evaluate"])
+def test_weights_that_exploded_are_told_in_one_line(place: Path, command: str) -> None:
+    """The last update may do it, when no loss will show it any more."""
+    run = Run("run")
+    state = run.load()
+    state["ema"]["average"][:] = np.nan
+    run.save(state)
+    status, _, err = minigen(command, "run", "-n", 5)
+    assert status == 1 and re.fullmatch(r"minigen: error: .*finite.*", err.splitlines()[-1])
+
+
+def test_a_lack_of_memory_is_told_in_one_line(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def allocate(*_: object) -> None:
+        raise MemoryError("Unable to allocate 7 GiB")
+
+    monkeypatch.setattr(DDPM, "step", allocate)
+    status, _, err = minigen("train", "ddpm")
+    assert status == 1 and re.fullmatch(r"minigen: error: .*memory.*", err.splitlines()[-1], re.IGNORECASE)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["sample", "--help"], ["evaluate", "--help"]])
@@ -320,6 +350,11 @@ def test_a_gpu_without_cupy_names_the_extra(place: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "cupy", None)
     for arguments in (["train", "ddpm"], ["sample", "run"], ["evaluate", "run"]):
         refused(place, [*arguments, "--device", "cuda"], "cuda", "CuPy", "minigen[cuda12]")
+
+
+@pytest.mark.parametrize("arguments", [["train", "ddpm", "--resume", "run"], ["sample", "run"], ["evaluate", "run"]])
+def test_a_wrong_option_is_not_blamed_on_the_configuration(place: Path, arguments: list[str]) -> None:
+    assert "config.json" not in minigen(*arguments, "--device", "nonsense").err
 
 
 # Damage: to the data, to the configuration, to the checkpoint

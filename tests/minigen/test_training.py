@@ -219,9 +219,7 @@ def test_an_unused_name_is_a_new_one(tmp_path: Path) -> None:
 numbers = hnp.arrays(st.sampled_from([np.float32, np.int64]), hnp.array_shapes(min_dims=0, max_dims=2, max_side=3))
 leaves = numbers | numbers.map(Tensor) | st.integers() | st.text() | st.lists(st.booleans(), max_size=2) | st.none()
 names = st.text(st.characters(exclude_characters="/", exclude_categories=["Cs"]), max_size=3)
-trees = st.dictionaries(
-    names, st.recursive(leaves, lambda tree: st.dictionaries(names, tree, max_size=3)), max_size=3
-)  # fmt: skip
+trees = st.dictionaries(names, st.recursive(leaves, lambda tree: st.dictionaries(names, tree, max_size=3)), max_size=3)
 
 
 @pytest.fixture(scope="module")
