@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from minigen import data
+from minigen import data, pictures
 from minigen.checkpoint import CheckpointError, write_atomically
 from minigen.experiments.ddpm import DDPM, Config
-from minigen.run import Run, RunError
+from minigen.run import Run, RunError, new_folder
 from minigen.training import Diverged, restore, train
 
 SAMPLES_OF_A_RUN = 64
@@ -131,7 +131,8 @@ def _train(options: argparse.Namespace) -> int:
 
 def _sample(options: argparse.Namespace) -> int:
     run, experiment = _trained(options)
-    out = _new_folder(Run.unused(f"samples-{options.seed}", run.path) if options.out is None else Path(options.out))
+    out = Run.unused(f"samples-{options.seed}", run.path) if options.out is None else options.out
+    out = new_folder(out, "choose another --out")
     x = experiment.sample(options.n, options.seed, options.sampler, options.sampler_steps)
     _write_samples(out, x, f"DDPM on {experiment.config.data}, {options.sampler}, seed {options.seed}")
     print(f"{len(x)} samples are in {out}")
@@ -183,8 +184,6 @@ def _reopened(options: argparse.Namespace, given: dict) -> tuple[Run, DDPM]:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in fixed)
         raise UsageError(f"{flags} cannot change with --resume: the run keeps its own settings")
     run = Run(options.resume)
-    if run.config["model"] != options.model:
-        raise UsageError(f"{run.path} is a run of {run.config['model']}, not of {options.model}")
     experiment = _described(run, given)
     done = restore(experiment, run)
     if done > experiment.config.steps:
@@ -204,20 +203,8 @@ def _trained(options: argparse.Namespace) -> tuple[Run, DDPM]:
     return run, experiment
 
 
-def _new_folder(path: Path) -> Path:
-    try:
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UsageError(f"--out {path} exists and is not empty: choose another folder")
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out {path}: {error.strerror}") from error
-    return path
-
-
 def _write_samples(folder: Path, x: np.ndarray, title: str) -> None:
     """samples.npz and samples.png."""
-    from minigen import pictures
-
     buffer = io.BytesIO()
     np.savez(buffer, x=x)
     write_atomically(folder / "samples.npz", buffer.getvalue())

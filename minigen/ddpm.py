@@ -69,40 +69,44 @@ class Diffusion:
         self.beta = np.concatenate([[0.0], beta])
         self.alpha = 1 - self.beta
         self.alpha_bar = np.cumprod(self.alpha)
+        self.signal, self.spread = np.sqrt(self.alpha_bar), np.sqrt(1 - self.alpha_bar)  # the factors of eq. 4
         before = np.concatenate([[1.0], self.alpha_bar[:-1]])
-        self.beta_tilde = np.concatenate([[0.0], ((1 - before) / (1 - self.alpha_bar + (self.alpha_bar == 1)) * self.beta)[1:]])
+        left = np.concatenate([[1.0], 1 - self.alpha_bar[1:]])
+        self.beta_tilde = (1 - before) / left * self.beta
+        self._of_x0 = np.sqrt(before) * self.beta / left  # the factors of eq. 7
+        self._of_xt = np.sqrt(self.alpha) * (1 - before) / left
 
-    def _at(self, table: np.ndarray, t: np.ndarray | int, x: Tensor, first: int = 0) -> Tensor:
-        """table[t] for each item of x, shaped to broadcast over it. IndexError unless all t lie in first..T."""
-        t = np.broadcast_to(np.asarray(t), len(x))
+    def _check(self, t: np.ndarray, first: int) -> None:
+        """IndexError unless all t are integers in first..T."""
         if t.dtype.kind not in "iu" or (t < first).any() or (t > self.T).any():
             raise IndexError(f"timesteps must be integers in {first}..{self.T}, got {t.dtype} from {t.min()} to {t.max()}")
+
+    def _at(self, table: np.ndarray, t: np.ndarray | int, x: Tensor, first: int = 0) -> Tensor:
+        """table[t] for each item of x, shaped to broadcast over it; t must lie in first..T."""
+        t = np.broadcast_to(np.asarray(t), len(x))
+        self._check(t, first)
         return Tensor(table[t].reshape(-1, *[1] * (x.ndim - 1)), dtype=x.dtype, device=x.device)
 
     # The forward process and the loss
 
     def q_sample(self, x0: Tensor, t: np.ndarray | int, noise: Tensor) -> Tensor:
         """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps: a draw from q(x_t | x_0), DDPM eq. 4."""
-        return self._at(np.sqrt(self.alpha_bar), t, x0) * x0 + self._at(np.sqrt(1 - self.alpha_bar), t, x0) * noise
+        return self._at(self.signal, t, x0) * x0 + self._at(self.spread, t, x0) * noise
 
     def q_posterior(self, x0: Tensor, xt: Tensor, t: np.ndarray | int) -> tuple[Tensor, Tensor]:
         """Mean and variance of q(x_{t-1} | x_t, x_0) for t >= 1, DDPM eqs. 6-7."""
-        before = np.concatenate([[1.0], self.alpha_bar[:-1]])
-        left = 1 - self.alpha_bar
-        left[0] = 1.0
-        of_x0 = self._at(np.sqrt(before) * self.beta / left, t, x0, 1)
-        of_xt = self._at(np.sqrt(self.alpha) * (1 - before) / left, t, x0)
-        return of_x0 * x0 + of_xt * xt, self._at(self.beta_tilde, t, x0)
+        mean = self._at(self._of_x0, t, x0, 1) * x0 + self._at(self._of_xt, t, x0) * xt
+        return mean, self._at(self.beta_tilde, t, x0)
 
     def loss(self, denoiser: Denoiser, x0: Tensor, t: np.ndarray, noise: Tensor) -> Tensor:
         """The simple loss, |eps - eps(x_t, t)|^2 averaged over elements and batch: DDPM eq. 14, Algorithm 1."""
-        self._at(self.beta, t, x0, 1)
+        self._check(np.asarray(t), 1)
         return nn.mse_loss(denoiser(self.q_sample(x0, t, noise), t), noise)
 
     def predict_x0(self, xt: Tensor, t: np.ndarray | int, noise: Tensor) -> Tensor:
         """The x_0 of which x_t would be the noisy version: eq. 4 solved for x_0."""
-        scale = self._at(1 / np.sqrt(self.alpha_bar), t, xt)
-        return scale * (xt - self._at(np.sqrt(1 - self.alpha_bar), t, xt) * noise)
+        scale = self._at(1 / self.signal, t, xt)
+        return scale * (xt - self._at(self.spread, t, xt) * noise)
 
     # Samplers. Each yields its states from x_T to x_0.
 

@@ -25,6 +25,18 @@ class RunError(Exception):
     """A folder that cannot be used as a run: the message says why, and what to do."""
 
 
+def new_folder(path: str | Path, advice: str) -> Path:
+    """A folder that is new or empty; RunError, with advice, for one that holds something, and for one that cannot be made."""
+    path = Path(path)
+    try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RunError(f"{path} exists and is not empty: {advice}")
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {error}") from None
+    return path
+
+
 class Run:
     """The folder of one run. `Run.create` makes a new one, `Run(path)` opens one that exists."""
 
@@ -42,11 +54,8 @@ class Run:
     @classmethod
     def create(cls, path: str | Path, config: dict[str, Any]) -> Run:
         """A new run in an empty or new folder. What is there already is never overwritten."""
-        path = Path(path)
+        path = new_folder(path, f"choose another --out, or go on with --resume {path}")
         try:
-            if path.exists() and (not path.is_dir() or any(path.iterdir())):
-                raise RunError(f"{path} exists and is not empty: choose another --out, or go on with --resume {path}")
-            path.mkdir(parents=True, exist_ok=True)
             write_atomically(path / "config.json", _json(config))
         except OSError as error:
             raise RunError(f"{path} cannot be written: {error}") from None

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 from nn.flat import FlatView
 from nn.module import Parameter
-from tensor.arrays import to_device
 from tensor.tensor import Tensor
 
 
@@ -48,8 +47,5 @@ class EMA:
 
     def load_state_dict(self, state) -> None:
         """Go on from a `state_dict`."""
-        average = state["average"].data if isinstance(state["average"], Tensor) else state["average"]
-        if average.shape != self.average.shape:
-            raise ValueError(f"EMA: the average has {average.shape} values, expected {self.average.shape}")
-        self.average[...] = to_device(average, self.view.parameters[0].device)
+        self.view.load(self.average, state["average"], "EMA: the average")
         self.updates = int(state["updates"])

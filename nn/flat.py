@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from nn.module import Parameter
-from tensor.arrays import Array, array_module, freeze
+from tensor.arrays import Array, array_module, freeze, to_device
+from tensor.tensor import Tensor
 
 
 def _memory_order(x: Array) -> list[int]:
@@ -43,6 +44,13 @@ class FlatView:
         shapes = ([p.shape[k] for k in order] for p, order in zip(self.parameters, self.orders))
         stored = (flat[span].reshape(shape) for span, shape in zip(self.spans, shapes))
         return [x.transpose(np.argsort(order)) for x, order in zip(stored, self.orders)]
+
+    def load(self, vector: Array, saved: Tensor | Array, name: str) -> None:
+        """Overwrite a vector of this view with a saved one, which errors call by `name`."""
+        saved = saved.data if isinstance(saved, Tensor) else saved
+        if saved.shape != vector.shape:
+            raise ValueError(f"{name} has {saved.shape} values, expected {vector.shape}")
+        vector[...] = to_device(saved, self.parameters[0].device)
 
     def bind(self, flat: Array) -> None:
         """Make the parameters views of a vector, which nobody may write to any more."""

@@ -46,9 +46,8 @@ def _check_groups(layer: str, groups: int, *channels: int) -> None:
 
 def _kernel(out_channels: int, in_channels: int, kernel_size) -> Parameter:
     """A weight (out, in, kh, kw) that lies as (kh, kw, in, out) in memory, as conv2d multiplies by it."""
-    weight = Parameter(np.zeros((*as_pair(kernel_size, "kernel_size", 1), in_channels, out_channels), np.float32))
-    weight.data = weight.data.transpose(3, 2, 0, 1)
-    weight.requires_grad_(False).requires_grad_(True)
+    stored = np.zeros((*as_pair(kernel_size, "kernel_size", 1), in_channels, out_channels), np.float32)
+    weight = Parameter(stored.transpose(3, 2, 0, 1))
     init.kaiming_uniform_(weight, math.sqrt(5))
     return weight
 

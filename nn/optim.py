@@ -12,7 +12,7 @@ from typing import Any
 
 from nn.flat import FlatView
 from nn.module import Parameter
-from tensor.arrays import Array, array_module, to_device
+from tensor.arrays import Array, array_module
 from tensor.parallel import map_blocks
 from tensor.tensor import Tensor
 
@@ -25,6 +25,8 @@ class Optimizer:
 
     slots: tuple[str, ...] = ()
     """The names of the vectors that the optimiser remembers from step to step."""
+
+    weight_decay = 0.0
 
     def __init__(self, parameters: Iterable[Parameter], lr: float):
         if lr < 0:
@@ -41,6 +43,10 @@ class Optimizer:
         for p in self.view.parameters:
             if p.requires_grad:
                 p.grad = None
+
+    def decay(self, p: Array, g: Array) -> Array:
+        """The gradient with its L2 weight decay."""
+        return g + self.weight_decay * p if self.weight_decay else g
 
     def update(self, p: Array, g: Array, span: slice) -> None:
         """Write the next values into `p`, given the gradient `g`; `span` is where both lie in the whole vector."""
@@ -77,11 +83,7 @@ class Optimizer:
         if sorted(state) != sorted(names):
             raise KeyError(f"{type(self).__name__}: expected {names}, got {sorted(state)}")
         for name in self.slots:
-            own = getattr(self, name)
-            vector = state[name].data if isinstance(state[name], Tensor) else state[name]
-            if vector.shape != own.shape:
-                raise ValueError(f"{type(self).__name__}: {name} has {vector.shape} values, expected {own.shape}")
-            own[...] = to_device(vector, self.view.parameters[0].device)
+            self.view.load(getattr(self, name), state[name], f"{type(self).__name__}: {name}")
         self.steps = int(state["steps"])
 
 
@@ -109,7 +111,7 @@ class SGD(Optimizer):
         self.momentum, self.weight_decay, self.nesterov = momentum, weight_decay, nesterov
 
     def update(self, p: Array, g: Array, span: slice) -> None:
-        g = g + self.weight_decay * p if self.weight_decay else g
+        g = self.decay(p, g)
         velocity = self.velocity[span]
         velocity *= self.momentum
         velocity += g
@@ -131,10 +133,6 @@ class Adam(Optimizer):
             raise ValueError(f"{type(self).__name__}: betas must lie in [0, 1), got {betas}")
         super().__init__(parameters, lr)
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
-
-    def decay(self, p: Array, g: Array) -> Array:
-        """The gradient with its weight decay."""
-        return g + self.weight_decay * p if self.weight_decay else g
 
     def update(self, p: Array, g: Array, span: slice) -> None:
         xp, (b1, b2) = array_module(p), self.betas

@@ -105,7 +105,7 @@ def sum_axes(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
     rows = stored.reshape(math.prod(before), math.prod(between), math.prod(after))
     sums = (array_module(x).ones((1, rows.shape[1]), x.dtype) @ rows).reshape(before + (1,) * len(places) + after)
     sums = sums.transpose([order.index(axis) for axis in range(x.ndim)])
-    return sums if keepdims else sums.reshape([n for k, n in enumerate(x.shape) if k not in axes])
+    return sums if keepdims else sums.squeeze(axes)
 
 
 def axis(dim: int, ndim: int, op: str) -> int:
@@ -115,8 +115,12 @@ def axis(dim: int, ndim: int, op: str) -> int:
     return dim % ndim
 
 
-def check_indices(index: Array, size: int, op: str, what: str = "index") -> None:
-    """IndexError if an integer array leaves [-size, size): CuPy would wrap it round without a word."""
-    if index.size and (int(index.min()) < -size or int(index.max()) >= size):
-        worst = int(index.max()) if int(index.max()) >= size else int(index.min())
-        raise IndexError(f"{op}: {what} {worst} is out of range for size {size}")
+def check_indices(index: Array, size: int, op: str, what: str = "index", from_the_end: bool = True) -> None:
+    """IndexError if an integer array leaves [-size, size), or [0, size): CuPy would wrap it round without a word."""
+    if not index.size:
+        return
+    least, most = int(index.min()), int(index.max())
+    if least < 0 and not from_the_end:
+        raise IndexError(f"{op}: {what} {least} is negative")
+    if least < -size or most >= size:
+        raise IndexError(f"{op}: {what} {most if most >= size else least} is out of range for size {size}")

@@ -250,11 +250,9 @@ def _with_history(node: Node, value, slot: int):
     n = len(node.parents)
     if slot == n:
         return Tensor._wrap(value, node)
-    return (
-        Tensor._wrap(value, node.parents[slot])
-        if slot < n and node.op.differentiable[slot] and hasattr(value, "dtype")
-        else value
-    )
+    if slot < n and node.op.differentiable[slot] and hasattr(value, "dtype"):
+        return Tensor._wrap(value, node.parents[slot])
+    return value
 
 
 def _settle(share, node: Node):
@@ -284,9 +282,10 @@ def _leading_to(targets: set[Node], nodes: list[Node]) -> set[Node]:
 
 
 def _flow_back(
-    seeds: list[tuple[Node, Any]], targets: set[Node] | None, create_graph: bool, retain_graph: bool
+    seeds: list[tuple[Node, Any]], targets: set[Node] | None, create_graph: bool, retain_graph: bool | None
 ) -> dict[Node, Any]:
     """Carry gradients from the seeds to the targets (None: to all leaves) and return what arrives there."""
+    retain_graph = create_graph if retain_graph is None else retain_graph
     nodes = _ancestors({node for node, _ in seeds})
     needed = None if targets is None else _leading_to(targets, nodes)
     pending: dict[Node, Any] = {}
@@ -357,8 +356,7 @@ def grad(
         if x.node is None:
             raise RuntimeError(f"grad: input {k} does not require a gradient: make it with requires_grad=True")
         targets.append(x.node)
-    retain = create_graph if retain_graph is None else retain_graph
-    arrived = _flow_back(_seeds(outputs, given), set(targets), create_graph, retain)
+    arrived = _flow_back(_seeds(outputs, given), set(targets), create_graph, retain_graph)
     unused = [k for k, node in enumerate(targets) if node not in arrived]
     if unused and not allow_unused:
         raise RuntimeError(f"grad: no output depends on input {unused[0]}; allow_unused=True returns None for it")
@@ -371,8 +369,7 @@ def backward(x: Tensor, gradient=None, retain_graph: bool | None = None, create_
     `gradient` is dL/d(x), needed unless x is a scalar. The graph is freed on the way unless it is retained;
     with `create_graph=True` the gradients can themselves be differentiated.
     """
-    seeds = _seeds([x], [gradient])
-    leaves = _flow_back(seeds, None, create_graph, create_graph if retain_graph is None else retain_graph)
+    leaves = _flow_back(_seeds([x], [gradient]), None, create_graph, retain_graph)
     for leaf, g in leaves.items():
         leaf.grad = as_tensor(g if leaf.grad is None else leaf.grad + g)
 

@@ -73,7 +73,5 @@ def embedding(indices, weight) -> Tensor:
     indices = indices.data if isinstance(indices, Tensor) else array_module(weight.data).array(indices)
     if indices.dtype.kind not in "iu":
         raise TypeError(f"embedding: indices must be integers, got {indices.dtype}")
-    if indices.size and int(indices.min()) < 0:
-        raise IndexError(f"embedding: index {int(indices.min())} is negative")
-    check_indices(indices, weight.shape[0], "embedding")
+    check_indices(indices, weight.shape[0], "embedding", from_the_end=False)
     return _gather(weight, (indices,))

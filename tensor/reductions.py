@@ -31,8 +31,8 @@ def _unreduced(g, x_shape: tuple[int, ...], dim: Dim):
     return reshape(g, tuple(1 if k in axes else n for k, n in enumerate(x_shape)))
 
 
-def _count(x_shape: tuple[int, ...], dim: Dim) -> int:
-    return math.prod(x_shape[k] for k in _axes(dim, len(x_shape), "reduction"))
+def _count(x_shape: tuple[int, ...], dim: Dim, op: str = "reduction") -> int:
+    return math.prod(x_shape[k] for k in _axes(dim, len(x_shape), op))
 
 
 @op(x=lambda g, x_shape, dim: _unreduced(g, x_shape, dim))
@@ -49,7 +49,7 @@ def mean(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
 
 def var(x, dim: Dim = None, correction: int = 1, keepdim: bool = False) -> Tensor:
     """The variance over `dim`: sum((x - mean)^2) / (n - correction). The default is the unbiased estimate."""
-    n = math.prod(x.shape[k] for k in _axes(dim, x.ndim, "var")) - correction
+    n = _count(x.shape, dim, "var") - correction
     if n <= 0:
         raise ValueError(f"var: {n + correction} values with correction {correction} leave nothing to divide by")
     return sum(square(x - mean(x, dim, True)), dim, keepdim) / n
@@ -87,7 +87,7 @@ def logsumexp(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
     top = xp.where(xp.isfinite(top), top, top.dtype.type(0))
     with np.errstate(divide="ignore"):  # the logarithm of 0 is -inf, as it should be
         y = xp.log(xp.exp(x - top).sum(axes, keepdims=True)) + top
-    return y if keepdim else y.reshape([n for k, n in enumerate(x.shape) if k not in axes])
+    return y if keepdim else y.squeeze(axes)
 
 
 @op(x=lambda g, y, dim: y * (g - sum(g * y, dim, True)))

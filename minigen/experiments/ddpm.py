@@ -148,8 +148,8 @@ class DDPM:
     def draw(self, run: Run) -> None:
         """The pictures of a finished run: the loss, the forward process, and the denoising of eight samples."""
         name, diffusion = self.config.data, self.diffusion
-        if run.metrics():
-            pictures.curves(run.path / "loss.png", run.metrics(), ["loss"], f"DDPM on {name}: simple loss (DDPM eq. 14)")
+        if metrics := run.metrics():
+            pictures.curves(run.path / "loss.png", metrics, ["loss"], f"DDPM on {name}: simple loss (DDPM eq. 14)")
         times = np.linspace(0, diffusion.T, 9).round().astype(int).tolist()
         n = min(len(self.data.test), 8 if self.data.train.ndim == 4 else 1000)
         rng = np.random.default_rng(self.config.seed)

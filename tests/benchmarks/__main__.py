@@ -14,13 +14,12 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-Work = Callable[[], object]
+from tests.benchmarks.work import Work
 
 OPS: dict[str, tuple[str, dict[str, Any]]] = {
     "conv 3x3, N64 C32 14x14 O64": ("conv", {"N": 64, "C": 32, "size": 14, "O": 64}),

@@ -11,8 +11,7 @@ import tensor as T
 from minigen.ddpm import Diffusion, beta_schedule
 from minigen.unet import UNet
 from tensor import Tensor
-
-Work = Callable[[], object]
+from tests.benchmarks.work import Work, multiply_and_differentiate
 
 
 def _leaf(*shape: int, device: str) -> Tensor:
@@ -41,14 +40,7 @@ def norm_silu(device: str, N: int, C: int, size: int) -> Work:
 
 def multiplications(device: str, count: int, both: bool) -> Work:
     x, factor = _leaf(device=device), T.ones(device=device, requires_grad=both)
-
-    def work() -> None:
-        y = x
-        for _ in range(count):
-            y = y * factor
-        y.backward()
-
-    return work
+    return multiply_and_differentiate(x, factor, count)
 
 
 class Training:

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from minigen.ddpm import beta_schedule
 from tests.benchmarks.twin import UNet
+from tests.benchmarks.work import Work, multiply_and_differentiate
 
-Work = Callable[[], object]
 torch.manual_seed(0)
 
 
@@ -55,14 +55,7 @@ def norm_silu(device: str, N: int, C: int, size: int, channels_last: bool) -> Wo
 
 def multiplications(device: str, count: int, both: bool, channels_last: bool) -> Work:
     x, factor = _leaf(device=device), torch.ones((), device=device, requires_grad=both)
-
-    def work() -> None:
-        y = x
-        for _ in range(count):
-            y = y * factor
-        y.backward()
-
-    return work
+    return multiply_and_differentiate(x, factor, count)
 
 
 class Training:
