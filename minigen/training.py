@@ -38,7 +38,7 @@ def train(experiment: Experiment, run: Run, steps: int, save_every: int = 500) -
     done = restore(experiment, run)
     run.forget_after(done)
     with _stop_requested() as stopped, tqdm(total=steps, initial=done, desc="training", unit="step") as bar:
-        while done < steps and not stopped:
+        while done < steps:
             done += 1
             metrics = experiment.step(done)
             bad = [name for name, value in metrics.items() if not math.isfinite(value)]
@@ -47,8 +47,11 @@ def train(experiment: Experiment, run: Run, steps: int, save_every: int = 500) -
             run.log({"step": done} | metrics)
             bar.set_postfix({name: f"{value:.4f}" for name, value in metrics.items()}, refresh=False)
             bar.update()
-            if done % save_every == 0 or done == steps or stopped:
+            ending = done == steps or bool(stopped)
+            if ending or done % save_every == 0:
                 run.save(experiment.state_dict() | {"step": done})
+            if ending:
+                break
     return done >= steps
 
 

@@ -191,8 +191,8 @@ def op(*, joint: tuple[str, Callable] | None = None, **vjps: Callable) -> Callab
 
 
 def fused(targets: str, forward: Callable, vjp: Callable) -> Callable[[F], F]:
-    """Give a function made of ops quick twins on raw arrays: `forward(*args)`, and `vjp(g, *args)` with one gradient for
-    each argument named in `targets`.
+    """Give a function made of ops quick twins on raw arrays: `forward(*args)`, and `vjp(g, y, *args)` with one gradient
+    for each argument named in `targets`.
 
     Values and first derivatives take the twins; the function itself says what they must equal, and is what
     `create_graph=True` differentiates, so derivatives of any order follow from the clear version.
@@ -202,10 +202,10 @@ def fused(targets: str, forward: Callable, vjp: Callable) -> Callable[[F], F]:
         signature = inspect.signature(definition)
         places = [list(signature.parameters).index(name) for name in targets.split()]
 
-        def backward(g, wanted, *args):
-            return _vjp_by_definition(definition, places, g, wanted, args) if isinstance(g, Tensor) else vjp(g, *args)
+        def backward(g, wanted, y, *args):
+            return _vjp_by_definition(definition, places, g, wanted, args) if isinstance(g, Tensor) else vjp(g, y, *args)
 
-        first = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in ("g", "wanted")]
+        first = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in ("g", "wanted", "y")]
         backward.__signature__ = inspect.Signature([*first, *signature.parameters.values()])  # type: ignore[attr-defined]
         call = op(joint=(targets, backward))(functools.wraps(definition)(lambda *args: forward(*args)))
         call.definition = definition  # type: ignore[attr-defined]
@@ -367,7 +367,8 @@ def backward(x: Tensor, gradient=None, retain_graph: bool | None = None, create_
     """Add d(x)/d(leaf) to the `.grad` of every leaf behind x: the method `x.backward()`.
 
     `gradient` is dL/d(x), needed unless x is a scalar. The graph is freed on the way unless it is retained;
-    with `create_graph=True` the gradients can themselves be differentiated.
+    with `create_graph=True` the gradients can themselves be differentiated, but then a leaf and its `.grad` hold each other
+    until `.grad` is set to None: `grad` has no such cycle.
     """
     leaves = _flow_back(_seeds([x], [gradient]), None, create_graph, retain_graph)
     for leaf, g in leaves.items():

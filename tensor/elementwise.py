@@ -168,27 +168,25 @@ def _silu_forward(x: Array) -> Array:
     return y
 
 
-def silu_slope(x: Array) -> Array:
-    """The derivative of SiLU, s (1 + x (1 - s)) with s = sigmoid(x), written over x."""
-    xp = array_module(x)
-    rest = xp.empty_like(x)
-    with np.errstate(over="ignore"):
-        xp.exp(x, out=rest)
-    rest += 1.0
-    xp.reciprocal(rest, out=rest)  # 1 - s
-    x *= rest
-    x += 1.0
-    x *= xp.subtract(1.0, rest, out=rest)
+def silu_slope(y: Array, x: Array) -> Array:
+    """The derivative of y = silu(x), written over x: s + y (1 - s), where s = sigmoid(x) = y / x spares an exponential."""
+    xp, tiny = array_module(x), 2.0**-96
+    x += 2 * tiny
+    s = xp.add(y, tiny)  # so that s(0) = 1/2
+    s /= x
+    xp.subtract(1.0, s, out=x)
+    x *= y
+    x += s
     return x
 
 
-def _silu_vjp(g: Array, x: Array) -> tuple[Array]:
+def _silu_vjp(g: Array, y: Array, x: Array) -> tuple[Array]:
     gx = array_module(x).empty_like(x)
 
     def kernel(rows) -> None:
         out = gx[rows]
         out[...] = x[rows]
-        array_module(x).multiply(silu_slope(out), g[rows], out=out)
+        array_module(x).multiply(silu_slope(y[rows], out), g[rows], out=out)
 
     map_blocks(kernel, x, 4)
     return (gx,)

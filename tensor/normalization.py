@@ -92,7 +92,7 @@ def _normalize_forward(x: Array, weight: Array, bias: Array, groups: int, eps: f
     return y
 
 
-def _normalize_vjp(g: Array, x: Array, weight: Array, bias: Array, groups: int, eps: float, silu: bool):
+def _normalize_vjp(g: Array, y: Array, x: Array, weight: Array, bias: Array, groups: int, eps: float, silu: bool):
     """With h = (x - mean) / std and gh = g weight:  gx = (gh - mean(gh) - h mean(gh h)) / std."""
     xp, M = array_module(x), x.shape[1]
     gx = xp.empty(x.shape, x.dtype)
@@ -104,7 +104,7 @@ def _normalize_vjp(g: Array, x: Array, weight: Array, bias: Array, groups: int, 
         scale = rstd * weight
         if silu:
             _scale_and_shift(out, scale, bias - rest * scale, scratch)
-            gy = gy * silu_slope(scratch)
+            gy = gy * silu_slope(y[rows], scratch)
         g_sum = _over_rows(gy)
         gx_sum = _over_rows(xp.multiply(gy, out, out=scratch)) - rest * g_sum
         slope = -(rstd**3) * _group_means(gx_sum * weight, M, groups)

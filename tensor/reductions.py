@@ -13,7 +13,7 @@ from tensor.shaping import reshape
 from tensor.tensor import Tensor
 
 Dim = int | tuple[int, ...] | None
-"""Dimensions to reduce: one, several, or None for all."""
+"""Dimensions to reduce: one, several, or None for all; the empty tuple reduces nothing, as in NumPy."""
 
 
 def _axes(dim: Dim, ndim: int, op: str) -> tuple[int, ...]:

@@ -478,7 +478,7 @@ def test_a_fused_op_takes_its_twins_where_nothing_is_recorded() -> None:
         calls.append("forward")
         return np.sin(x)
 
-    def vjp(g, x):
+    def vjp(g, y, x):
         calls.append("vjp")
         return (g * np.cos(x),)
 

@@ -192,6 +192,16 @@ def test_fused_ops_equal_their_definition(fused, parallel_bytes: int, monkeypatc
         assert_close(gradients(f, xs, create_graph=False), gradients(definition, xs, create_graph=False), 1e-12)
 
 
+@pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64])
+def test_the_slope_of_silu_without_an_exponential(dtype: np.dtype) -> None:
+    sizes = np.array([0.0, 1e-37, 1e-30, 1e-28, 1e-20, 1e-6, 0.5, 1.0, 30.0, 80.0, 1e4, 1e30], dtype)
+    x = Tensor(np.concatenate([sizes, -sizes]), requires_grad=True)
+    s = 1 / (1 + np.exp(-np.clip(x.numpy().astype(float), -700, None)))
+    expected = s + x.numpy() * s * (1 - s)
+    (slope,) = grad(tensor.silu(x).sum(), x)
+    np.testing.assert_allclose(slope.numpy(), expected, rtol=0, atol=8 * np.finfo(dtype).eps)
+
+
 # dtypes beside numbers
 
 NUMBERS: dict[str, Any] = {
