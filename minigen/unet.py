@@ -59,7 +59,8 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         h = self.conv1(self.norm1(x))
-        h = h + self.time(time).reshape(len(x), -1, 1, 1)
+        time = self.time(time)
+        h = h + time.reshape(*time.shape, 1, 1)
         h = self.conv2(self.norm2(h))
         return h + (x if self.skip is None else self.skip(x))
 

@@ -23,6 +23,8 @@ class FlatView:
         self.parameters = list(parameters)
         if not self.parameters:
             raise ValueError("there are no parameters")
+        if len({id(p) for p in self.parameters}) < len(self.parameters):
+            raise ValueError("a parameter is given twice")
         dtypes = sorted({str(p.dtype) for p in self.parameters})
         if len(dtypes) > 1:
             raise ValueError(f"parameters of different dtypes, {' and '.join(dtypes)}: cast the model with .to(dtype)")

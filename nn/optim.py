@@ -29,7 +29,7 @@ class Optimizer:
     weight_decay = 0.0
 
     def __init__(self, parameters: Iterable[Parameter], lr: float):
-        if lr < 0:
+        if not lr >= 0:
             raise ValueError(f"{type(self).__name__}: the learning rate must not be negative, got {lr}")
         self.view = FlatView(parameters)
         self.lr = lr

@@ -107,6 +107,8 @@ class Op:
                 agree = agree and not differentiable
                 if recording and hasattr(a, "dtype"):
                     a = a.copy()  # its owner may write into it before the gradients flow
+                elif type(a) is list:
+                    a = tuple(a)
             values.append(a)
             parents.append(parent)
         if kind is None:

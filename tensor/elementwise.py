@@ -170,9 +170,11 @@ def _silu_forward(x: Array) -> Array:
 
 def silu_slope(y: Array, x: Array) -> Array:
     """The derivative of y = silu(x), written over x: s + y (1 - s), where s = sigmoid(x) = y / x spares an exponential."""
-    xp, tiny = array_module(x), 2.0**-96
-    x += 2 * tiny
-    s = xp.add(y, tiny)  # so that s(0) = 1/2
+    xp = array_module(x)
+    shift = xp.copysign(x.dtype.type(2.0**-96), x)  # away from zero, so that s(0) = 1/2
+    s = y + shift
+    shift *= 2.0
+    x += shift
     s /= x
     xp.subtract(1.0, s, out=x)
     x *= y

@@ -21,7 +21,7 @@ def reshape(x: Array, shape: Shape) -> Tensor:
     return x.reshape(shape)
 
 
-@op(x=lambda g, dims: permute(g, tuple(int(k) for k in np.argsort(dims))))
+@op(x=lambda g, dims: permute(g, tuple(np.argsort([d % len(dims) for d in dims]).tolist())))
 def permute(x: Array, dims: Shape) -> Tensor:
     """The dimensions in another order: output dimension k is dimension dims[k] of x."""
     if sorted(d % x.ndim for d in dims) != list(range(x.ndim)):

@@ -105,7 +105,7 @@ class Tensor:
 
     def numpy(self) -> np.ndarray:
         """The values as a NumPy array, outside the graph: a read-only view on the CPU, a copy from a GPU."""
-        return to_device(self.data, "cpu")
+        return to_device(self.data, "cpu").view()
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return np.array(self.numpy(), dtype=dtype, copy=copy)

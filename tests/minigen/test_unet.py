@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import nn
 import tensor as T
-from minigen.unet import MLPDenoiser, TimeMLP, UNet, timestep_embedding
+from minigen.unet import MLPDenoiser, ResBlock, TimeMLP, UNet, timestep_embedding
 from tensor import Tensor, grad
 
 seeds = st.integers(0, 2**32 - 1)
@@ -192,3 +192,9 @@ def test_state_dicts_carry_the_whole_network(make: Callable[[], nn.Module], shap
     assert differ(trained(x, t), fresh(x, t))
     fresh.load_state_dict({name: values.numpy() for name, values in trained.state_dict().items()})
     assert np.array_equal(trained(x, t).numpy(), fresh(x, t).numpy())
+
+
+def test_one_timestep_is_not_dealt_out_among_the_images() -> None:
+    block, x, time = ResBlock(4, 4, 4), T.randn((4, 4, 2, 2)), T.randn((1, 4))
+    nn.init.kaiming_uniform_(block.conv2.weight)
+    np.testing.assert_allclose(block(x, time).numpy(), block(x, time.expand((4, 4))).numpy(), atol=1e-6)

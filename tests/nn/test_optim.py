@@ -387,3 +387,9 @@ def test_clipping_by_value_limits_each_element(starts, limit: float) -> None:
     *clipped, none = (p.grad for p in parameters)
     assert_same(clipped, [np.clip(x, -limit, limit) for x in starts])
     assert none is None
+
+
+@pytest.mark.parametrize(("parameters", "lr", "message"), [(2, 0.1, "given twice"), (1, float("nan"), "learning rate")])
+def test_a_parameter_given_twice_and_a_rate_that_is_no_number_are_refused(parameters: int, lr: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        nn.SGD([nn.Parameter(np.ones(2, np.float32))] * parameters, lr)

@@ -236,8 +236,11 @@ def order(shape: Shape) -> Options:
     return named(dims=st.permutations(range(len(shape))).map(tuple))
 
 
-def order_from_the_end(shape: Shape) -> Options:
-    return named(dims=st.permutations(range(-len(shape), 0)).map(tuple))
+def order_from_either_end(shape: Shape) -> Options:
+    n = len(shape)
+    ends = st.lists(st.booleans(), min_size=n, max_size=n)
+    dims = st.builds(lambda dims, ends: tuple(d - n * end for d, end in zip(dims, ends)), st.permutations(range(n)), ends)
+    return named(dims=dims)
 
 
 def neighbours(shape: Shape) -> Options:
@@ -342,7 +345,7 @@ SHAPING = {
     "narrow": Entry(tensor.narrow, ref.narrow, one(part, WITH_DIMENSIONS)),
     "pad": Entry(tensor.pad, ref.pad, one(frame, WITH_DIMENSIONS)),
     "permute": Entry(tensor.permute, ref.permute, one(order)),
-    "permute from the end": Entry(tensor.permute, ref.permute, one(order_from_the_end)),
+    "permute from either end": Entry(tensor.permute, ref.permute, one(order_from_either_end)),
     "reshape": Entry(tensor.reshape, np.reshape, one(same_size)),
     "squeeze": Entry(tensor.squeeze, ref.squeeze, one(axis_of_length_1, WITH_DIMENSIONS.filter(lambda s: 1 in s))),
     "stack": Entry(stack, ref.stack, stacked()),

@@ -494,3 +494,16 @@ def test_a_fused_op_takes_its_twins_where_nothing_is_recorded() -> None:
     grad(y, x, create_graph=True)
     assert calls == ["forward", "vjp", "definition"]
     assert gradcheck(sine, x) and gradgradcheck(sine, x)
+
+
+def test_a_list_of_dimensions_may_change_before_the_gradients_flow() -> None:
+    x, dims = Tensor(np.zeros((2, 2, 2)), requires_grad=True), [1, 2, 0]
+    y = tensor.permute(x, dims)
+    dims[:] = [0, 1, 2]
+    g = np.arange(8.0).reshape(2, 2, 2)
+    np.testing.assert_array_equal(grad(y, x, g)[0].numpy(), g.transpose(2, 0, 1))
+
+
+def test_what_numpy_returns_stays_read_only() -> None:
+    with pytest.raises(ValueError, match="WRITEABLE"):
+        leaf(3.0).numpy().setflags(write=True)

@@ -72,12 +72,12 @@ def forgets_g_when_recording(x):
     return np.sin(x)
 
 
-@fused("x", np.sin, lambda g, x: (g * np.cos(x) * ALMOST_1,))
+@fused("x", np.sin, lambda g, y, x: (g * np.cos(x) * ALMOST_1,))
 def wrong_twin(x):
     return tensor.sin(x)
 
 
-@fused("x", np.sin, lambda g, x: (g * np.cos(x),))
+@fused("x", np.sin, lambda g, y, x: (g * np.cos(x),))
 def wrong_definition(x):
     return tensor.sin(x) * ALMOST_1
 
