@@ -23,6 +23,7 @@ from tensor.arrays import parse_device
 
 WARMUP_STEPS = 100
 EMA_DECAY = 0.99
+BETAS = (0.9, 0.99)
 BATCH_OF_SAMPLES = 500
 
 
@@ -32,12 +33,12 @@ class Config:
 
     data: str = "digits"
     data_dir: str | None = None
-    steps: int = 1000
-    batch_size: int = 128
-    lr: float = 3e-3
+    steps: int = 1500
+    batch_size: int = 64
+    lr: float = 5e-3
     seed: int = 0
     device: str = "cpu"
-    timesteps: int = 100
+    timesteps: int = 50
     schedule: str = "cosine"
 
     def __post_init__(self) -> None:
@@ -65,7 +66,7 @@ class DDPM:
         self.diffusion = Diffusion(beta_schedule(config.schedule, config.timesteps))
         T.manual_seed(config.seed)
         self.model = _denoiser(self.data.train.shape[1:]).to(config.device)
-        self.optimizer = nn.Adam(self.model.parameters(), config.lr)
+        self.optimizer = nn.Adam(self.model.parameters(), config.lr, BETAS)
         self.ema = nn.EMA(self.model.parameters(), EMA_DECAY)
         self.rng = np.random.default_rng(config.seed)
 
