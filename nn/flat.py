@@ -7,13 +7,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from nn.module import Parameter
-from tensor.arrays import Array, array_module, freeze, to_device
+from tensor.arrays import Array, array_module, freeze, memory_order, to_device
 from tensor.tensor import Tensor
-
-
-def _memory_order(x: Array) -> list[int]:
-    """The dimensions of x from the one with the longest stride to the one with the shortest."""
-    return sorted(range(x.ndim), key=lambda k: -x.strides[k])
 
 
 class FlatView:
@@ -28,7 +23,7 @@ class FlatView:
         dtypes = sorted({str(p.dtype) for p in self.parameters})
         if len(dtypes) > 1:
             raise ValueError(f"parameters of different dtypes, {' and '.join(dtypes)}: cast the model with .to(dtype)")
-        self.orders = [_memory_order(p.data) for p in self.parameters]
+        self.orders = [memory_order(p.data) for p in self.parameters]
         ends = np.cumsum([p.numel() for p in self.parameters]).tolist()
         self.spans = [slice(end - p.numel(), end) for p, end in zip(self.parameters, ends)]
 

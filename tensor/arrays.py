@@ -90,12 +90,17 @@ def in_long_rows(x: Array, vectors: Array) -> tuple[Array, Array]:
     return x.reshape(b, M // t, t * C), rows.reshape(len(vectors), 1, t * C)
 
 
+def memory_order(x: Array) -> list[int]:
+    """The dimensions of x from the one with the longest stride to the one with the shortest."""
+    return sorted(range(x.ndim), key=lambda k: -x.strides[k])
+
+
 def sum_axes(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
     """x.sum(axes), several times faster where the axes lie side by side in memory with others behind them.
 
     NumPy adds such rows one by one; a product with a vector of ones adds them in the matrix library.
     """
-    order = sorted(range(x.ndim), key=lambda k: -x.strides[k])
+    order = memory_order(x)
     places = [k for k, axis in enumerate(order) if axis in axes]
     if len(places) < 2 or places[-1] - places[0] >= len(places) or places[-1] == x.ndim - 1 or x.dtype.kind != "f":
         return x.sum(axes, keepdims=keepdims)

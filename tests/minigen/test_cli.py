@@ -417,14 +417,6 @@ DAMAGED_CONFIGURATIONS: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
-@pytest.mark.parametrize("damage", DAMAGED_CONFIGURATIONS)
-def test_a_damaged_configuration_is_refused(place: Path, command: list[str], damage: str) -> None:
-    config = place / "run" / "config.json"
-    config.write_bytes(DAMAGED_CONFIGURATIONS[damage](config.read_bytes()))
-    refused(place, [*command, "run"], "config.json")
-
-
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
 def test_a_run_of_another_model_is_refused(place: Path, command: list[str]) -> None:
     config = place / "run" / "config.json"
     config.write_bytes(with_setting(model="oracle")(config.read_bytes()))
@@ -471,12 +463,15 @@ DAMAGED_CHECKPOINTS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+DAMAGED = {"config.json": DAMAGED_CONFIGURATIONS, "checkpoint.npz": DAMAGED_CHECKPOINTS}
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
-@pytest.mark.parametrize("damage", DAMAGED_CHECKPOINTS)
-def test_a_damaged_checkpoint_is_refused(place: Path, command: list[str], damage: str) -> None:
-    checkpoint = place / "run" / "checkpoint.npz"
-    checkpoint.write_bytes(DAMAGED_CHECKPOINTS[damage](checkpoint.read_bytes()))
-    refused(place, [*command, "run"], "checkpoint.npz")
+@pytest.mark.parametrize(("name", "damage"), [(name, damage) for name, damages in DAMAGED.items() for damage in damages])
+def test_a_damaged_file_is_refused(place: Path, command: list[str], name: str, damage: str) -> None:
+    file = place / "run" / name
+    file.write_bytes(DAMAGED[name][damage](file.read_bytes()))
+    refused(place, [*command, "run"], name)
 
 
 def test_a_run_without_a_checkpoint_is_trained_first(place: Path) -> None:

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from tensor import Tensor, conv2d, conv_transpose2d, grad, parallel
 from tensor.strategies import (
     ConvGeometry,
-    ConvTransposeGeometry,
     conv_geometries,
     conv_transpose_geometries,
 )
@@ -55,21 +54,20 @@ def arrays(*tensors: Tensor | None) -> list[np.ndarray | None]:
 # Against loops
 
 
+@pytest.mark.parametrize(
+    ("f", "loops", "geometries"),
+    [(conv2d, ref.conv2d, conv_geometries()), (conv_transpose2d, ref.conv_transpose2d, conv_transpose_geometries())],
+    ids=["conv2d", "conv_transpose2d"],
+)
 @many
-@given(geometry=conv_geometries(), rng=generators)
-def test_conv2d_equals_loops(geometry: ConvGeometry, rng: np.random.Generator) -> None:
+@given(data=st.data(), rng=generators)
+def test_convolutions_equal_loops(
+    f: Callable, loops: Callable, geometries: st.SearchStrategy, data: st.DataObject, rng: np.random.Generator
+) -> None:
+    geometry = data.draw(geometries)
     x, weight, bias = arguments(geometry, rng)
-    expected = ref.conv2d(*arrays(x, weight, bias), **geometry.options)
-    y = conv2d(x, weight, bias, **geometry.options)
-    np.testing.assert_allclose(y.numpy(), expected, rtol=1e-12, atol=1e-12)
-
-
-@many
-@given(geometry=conv_transpose_geometries(), rng=generators)
-def test_conv_transpose2d_equals_loops(geometry: ConvTransposeGeometry, rng: np.random.Generator) -> None:
-    x, weight, bias = arguments(geometry, rng)
-    expected = ref.conv_transpose2d(*arrays(x, weight, bias), **geometry.options)
-    y = conv_transpose2d(x, weight, bias, **geometry.options)
+    expected = loops(*arrays(x, weight, bias), **geometry.options)
+    y = f(x, weight, bias, **geometry.options)
     np.testing.assert_allclose(y.numpy(), expected, rtol=1e-12, atol=1e-12)
 
 
