@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+import numpy as np
 from tqdm import tqdm
 
 from minigen.checkpoint import CheckpointError
@@ -37,7 +38,8 @@ def train(experiment: Experiment, run: Run, steps: int, save_every: int = 500) -
     """
     done = restore(experiment, run)
     run.forget_after(done)
-    with _stop_requested() as stopped, tqdm(total=steps, initial=done, desc="training", unit="step") as bar:
+    bar = tqdm(total=steps, initial=done, desc="training", unit="step")
+    with bar, _stop_requested() as stopped, np.errstate(all="ignore"):
         while done < steps:
             done += 1
             metrics = experiment.step(done)

@@ -83,7 +83,10 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     if len(data) != expected_size:
         cause = "cut short" if len(data) < expected_size else "bytes left over at the end"
         raise ValueError(f"{path}: {cause}: shape {shape} takes {expected_size} bytes, found {len(data)}")
-    return np.frombuffer(data, np.uint8, offset=header).reshape(shape).copy()
+    try:
+        return np.frombuffer(data, np.uint8, offset=header).reshape(shape).copy()
+    except ValueError as error:
+        raise ValueError(f"{path}: NumPy has no array of shape {str(shape):.80} ({error}); fetch the file again") from error
 
 
 def download_mnist(data_dir: str | os.PathLike[str], dataset: str = "mnist") -> None:

@@ -135,7 +135,7 @@ class DDPM:
         rng = np.random.default_rng(seed)
         total = (sampler_steps or self.diffusion.T) + 1
         batches = []
-        with self.ema.applied():
+        with self.ema.applied(), np.errstate(all="ignore"):
             for start in range(0, n, BATCH_OF_SAMPLES):
                 size = min(BATCH_OF_SAMPLES, n - start)
                 states = self.states(size, rng, sampler, sampler_steps)
@@ -151,7 +151,7 @@ class DDPM:
         name, diffusion = self.config.data, self.diffusion
         if metrics := run.metrics():
             pictures.curves(run.path / "loss.png", metrics, ["loss"], f"DDPM on {name}: simple loss (DDPM eq. 14)")
-        times = np.linspace(0, diffusion.T, 9).round().astype(int).tolist()
+        times = np.unique(np.linspace(0, diffusion.T, 9).round().astype(int)).tolist()
         n = min(len(self.data.test), 8 if self.data.train.ndim == 4 else 1000)
         rng = np.random.default_rng(self.config.seed)
         x0, noise = Tensor(self.data.test[:n]), T.randn((n, *self.data.test.shape[1:]), generator=rng)

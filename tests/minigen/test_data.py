@@ -127,6 +127,12 @@ def test_idx_says_how_many_bytes_are_missing(tmp_path: Path) -> None:
         read_idx(write(tmp_path / "short", content))
 
 
+@pytest.mark.parametrize("shape", [(0,) * 100, (0, 2**32 - 1, 2**32 - 1, 2**32 - 1)])
+def test_idx_names_the_file_of_an_impossible_shape(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=rf"{tmp_path / 'shape'}: NumPy has no array of shape \(0, "):
+        read_idx(write(tmp_path / "shape", struct.pack(f">HBB{len(shape)}I", 0, 8, len(shape), *shape)))
+
+
 def test_idx_is_not_fooled_by_damaged_gzip(folder: Path) -> None:
     array = np.arange(50, dtype=np.uint8)
     content = gzip.compress(idx_bytes(array))

@@ -4,6 +4,7 @@ import json
 import math
 import signal
 import threading
+import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import tensor as T
+from minigen import pictures
 from minigen.checkpoint import CheckpointError
 from minigen.experiments import ddpm
 from minigen.experiments.ddpm import DDPM, Config
@@ -172,6 +174,17 @@ def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path: Path, bad: floa
     assert [line["loss"] for line in run.metrics()] == [1, 2, 3, 4]
 
 
+def test_an_explosion_is_told_once_and_not_by_numpy(tmp_path: Path) -> None:
+    experiment = DDPM(replace(RING, lr=1e20))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(Diverged, match="loss"):
+            train(experiment, new_run(tmp_path / "run"), RING.steps)
+        experiment.ema.average[...] = 1e30
+        with pytest.raises(Diverged, match="samples"):
+            experiment.sample(3, seed=0)
+
+
 # The folder
 
 
@@ -299,6 +312,20 @@ def test_samplers_take_the_steps_that_were_asked_for() -> None:
         for asked in [("ancestral", None), ("ddim", None), ("ddim", 2)]
     }
     assert list(times.values()) == [[4, 3, 2, 1, 0], [4, 3, 2, 1, 0], [4, 2, 0]]
+
+
+@pytest.mark.parametrize(("timesteps", "expected"), [(1, [0, 1]), (3, [0, 1, 2, 3]), (16, list(range(0, 17, 2)))])
+def test_pictures_show_each_timestep_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timesteps: int, expected: list[int]
+) -> None:
+    drawn: dict[str, list[int]] = {}
+
+    def note(path: Path, states: list[np.ndarray], labels: list[str], title: str) -> None:
+        drawn[path.name] = [int(label.split()[2]) for label in labels]
+
+    monkeypatch.setattr(pictures, "sequence", note)
+    DDPM(replace(RING, timesteps=timesteps)).draw(new_run(tmp_path / "run"))
+    assert drawn == {"forward.png": expected, "trajectory.png": expected[::-1]}
 
 
 @pytest.mark.parametrize(
