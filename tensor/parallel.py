@@ -12,6 +12,7 @@ import os
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextvars import copy_context
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,7 @@ def map_blocks(kernel: Callable[[Any], Any], x: Array, arrays: float, block_byte
         for k, rows in queue:
             results[k] = kernel(rows)
 
-    helpers = [_pool().submit(work) for _ in range(min(_threads, len(blocks)) - 1)]
+    helpers = [_pool().submit(copy_context().run, work) for _ in range(min(_threads, len(blocks)) - 1)]
     try:
         work()
     finally:
