@@ -94,8 +94,11 @@ class Op:
         for a, differentiable in zip(args, self.differentiable):
             parent = None
             if isinstance(a, Tensor):
-                if recording and differentiable and a.node is not None:
-                    parent, recorded = a.node, True
+                if recording and a.node is not None:
+                    if differentiable:
+                        parent, recorded = a.node, True
+                    elif self.edges:
+                        self._refuse_gradient(args)
                 a = a.data
                 if kind is None:
                     dtype, kind = a.dtype, type(a)
@@ -126,6 +129,14 @@ class Op:
         if checking:
             check_finite(y, f"the output of {self.name!r}")
         return Tensor._wrap(y, self._record(values, parents, y) if recorded else None)
+
+    def _refuse_gradient(self, args: Sequence) -> None:
+        """An op without any VJP is constant by nature; where some arguments have one, a gradient of the others would be lost."""
+        for name, a, differentiable in zip(self.arguments, args, self.differentiable):
+            if not differentiable and isinstance(a, Tensor) and a.requires_grad:
+                raise RuntimeError(
+                    f"{self.name}: not differentiable with respect to {name!r}, which requires a gradient: detach() it"
+                )
 
     def _explained(self, error: Exception, values: list) -> Exception:
         """The error with the op's name and the shapes it was given."""
