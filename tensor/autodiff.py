@@ -131,7 +131,7 @@ class Op:
         return Tensor._wrap(y, self._record(values, parents, y) if recorded else None)
 
     def _refuse_gradient(self, args: Sequence) -> None:
-        """An op without any VJP is constant by nature; where some arguments have one, a gradient of the others would be lost."""
+        """Where some arguments have a VJP, a gradient of the others would be lost. An op without any is constant by nature."""
         for name, a, differentiable in zip(self.arguments, args, self.differentiable):
             if not differentiable and isinstance(a, Tensor) and a.requires_grad:
                 raise RuntimeError(
@@ -158,7 +158,8 @@ class Op:
     def _reconcile(self, args: Sequence, values: list) -> np.dtype:
         """Bring the differentiable arguments to one device and dtype, in place in `values`. Tensors decide, others follow.
 
-        Among tensors those with dimensions decide before 0-d ones, and floats before integers, as in PyTorch.
+        Among tensors those with dimensions decide before 0-d ones, and floats before integers, as in PyTorch. Integers
+        beside an array of floats become float32.
         """
         places = [k for k, differentiable in enumerate(self.differentiable) if differentiable]
         tensors = [args[k].data for k in places if isinstance(args[k], Tensor)]
@@ -169,6 +170,8 @@ class Op:
             )
         floats = [x for x in tensors if x.dtype.kind == "f"]
         deciding = [x.dtype for x in floats if x.ndim] or [x.dtype for x in floats]
+        if tensors and not deciding and any(hasattr(values[k], "dtype") and values[k].dtype.kind not in "biu" for k in places):
+            deciding = [FLOAT32]
         dtype = np.result_type(*(deciding or [x.dtype for x in tensors] or [FLOAT32]))
         xp = array_module(tensors[0]) if tensors else np
         for k in places:
@@ -183,11 +186,22 @@ class Op:
 F = TypeVar("F", bound=Callable)
 
 
+def floating(forward: F) -> F:
+    """Let a forward whose first argument is to be of floats take integers and bool as float32, as PyTorch promotes them."""
+
+    @functools.wraps(forward)
+    def call(x, *others):
+        return forward(x if getattr(x, "dtype", FLOAT32).kind == "f" else x.astype(FLOAT32), *others)
+
+    return call  # type: ignore[return-value]
+
+
 def op(*, joint: tuple[str, Callable] | None = None, **vjps: Callable) -> Callable[[F], F]:
     """Declare an op: decorate its forward on raw arrays with the VJP of each argument (see the top of this file).
 
     `joint=("x weight", vjp)` names arguments whose gradients one function returns together, as a tuple. Its second parameter
-    tells which of them are wanted, as a tuple of bool; for the others it may return None.
+    tells which of them are wanted, as a tuple of bool; for the others it may return None. Integers stay integers where NumPy
+    keeps them, unless the forward is `floating`.
     """
 
     def declare(forward: F) -> F:
@@ -220,7 +234,7 @@ def fused(targets: str, forward: Callable, vjp: Callable) -> Callable[[F], F]:
 
         first = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in ("g", "wanted", "y")]
         backward.__signature__ = inspect.Signature([*first, *signature.parameters.values()])  # type: ignore[attr-defined]
-        call = op(joint=(targets, backward))(functools.wraps(definition)(lambda *args: forward(*args)))
+        call = op(joint=(targets, backward))(functools.wraps(definition)(floating(forward)))
         call.definition = definition  # type: ignore[attr-defined]
         return call  # type: ignore[return-value]
 

@@ -6,7 +6,7 @@ from tensor.arrays import Array, array_module, check_indices
 from tensor.autodiff import op
 from tensor.convolution import Geometry, as_pair, conv2d
 from tensor.shaping import _gather, expand, permute, reshape
-from tensor.tensor import Tensor
+from tensor.tensor import FLOAT32, Tensor
 
 
 @op()
@@ -16,11 +16,11 @@ def _argmax_in_windows(x: Array, kernel: tuple[int, int], geometry: Geometry) ->
     (kh, kw), ((sh, sw), (ph, pw), _) = kernel, geometry
     P, H, W = x.shape
     h, w = geometry.output_size((H, W), kernel)
-    x = xp.pad(x, ((0, 0), (ph, ph), (pw, pw)), constant_values=-xp.inf)
+    x = xp.pad(x, ((0, 0), (ph, ph), (pw, pw)), mode="edge")  # copies of pixels that each window there sees, too
     a, b, c = x.strides
     windows = xp.lib.stride_tricks.as_strided(x, (P, h, w, kh, kw), (a, b * sh, c * sw, b, c))
     best = windows.reshape(P, h, w, kh * kw).argmax(3)
-    row = (best // kw + (xp.arange(h) * sh - ph)[:, None]).clip(0, H - 1)  # never in the frame
+    row = (best // kw + (xp.arange(h) * sh - ph)[:, None]).clip(0, H - 1)  # the pixel, if this is its copy
     return row * W + (best % kw + xp.arange(w) * sw - pw).clip(0, W - 1)
 
 
@@ -55,7 +55,8 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0) -> Tensor:
     """The mean of each window of x (N, C, H, W), zeros of the padding included: a convolution with a constant kernel."""
     kernel, geometry = _geometry("avg_pool2d", x, kernel_size, stride, padding)
     N, C, H, W = x.shape
-    weight = array_module(x.data if isinstance(x, Tensor) else x).full((1, 1, *kernel), 1 / (kernel[0] * kernel[1]), x.dtype)
+    dtype = x.dtype if x.dtype.kind == "f" else FLOAT32
+    weight = array_module(x.data if isinstance(x, Tensor) else x).full((1, 1, *kernel), 1 / (kernel[0] * kernel[1]), dtype)
     y = conv2d(reshape(x, (N * C, 1, H, W)), weight, None, geometry.stride, geometry.padding)
     return reshape(y, (N, C, *y.shape[2:]))
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tensor.arrays import Array, array_module, axis, sum_axes
-from tensor.autodiff import op
+from tensor.autodiff import floating, op
 from tensor.elementwise import eq, exp, square
 from tensor.shaping import reshape
 from tensor.tensor import Tensor
@@ -79,6 +79,7 @@ def argmax(x: Array, dim: int | None = None, keepdim: bool = False) -> Tensor:
 
 
 @op(x=lambda g, x, dim: _unreduced(g, x.shape, dim) * softmax(x, dim))
+@floating
 def logsumexp(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """log(sum(exp(x))) over `dim`, computed from the largest value so that nothing overflows."""
     axes = _axes(dim, x.ndim, "logsumexp")
@@ -91,6 +92,7 @@ def logsumexp(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
 
 
 @op(x=lambda g, y, dim: y * (g - sum(g * y, dim, True)))
+@floating
 def softmax(x: Array, dim: Dim = None) -> Tensor:
     """exp(x) / sum(exp(x)) over `dim`."""
     axes = _axes(dim, x.ndim, "softmax")
@@ -101,6 +103,7 @@ def softmax(x: Array, dim: Dim = None) -> Tensor:
 
 
 @op(x=lambda g, y, dim: g - exp(y) * sum(g, dim, True))
+@floating
 def log_softmax(x: Array, dim: Dim = None) -> Tensor:
     """log(softmax(x)) over `dim`."""
     axes = _axes(dim, x.ndim, "log_softmax")
