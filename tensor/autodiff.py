@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
@@ -33,6 +34,7 @@ from tensor.modes import check_finite, mode, mode_with
 from tensor.tensor import FLOAT32, FLOAT64, Node, Tensor, as_tensor
 
 _NUMBERS = (float, int, bool, type(None))
+_ERRORS = (IndexError, ValueError, TypeError, RuntimeError, AttributeError)
 
 
 # Declaring ops
@@ -52,7 +54,7 @@ class Op:
 
     def __init__(self, forward: Callable, vjps: dict[str, Callable], joint: tuple[str, Callable] | None):
         parameters = inspect.signature(forward).parameters
-        self.name, self.forward = forward.__name__, forward
+        self.name, self.forward = forward.__name__.lstrip("_"), forward
         self.arguments = list(parameters)
         self.defaults = [p.default for p in parameters.values()]
         self.edges = [self._edge((name,), vjp, False) for name, vjp in vjps.items()]
@@ -114,14 +116,14 @@ class Op:
                     a = tuple(a)
             values.append(a)
             parents.append(parent)
-        if kind is None:
-            return self.forward(*args)
-        if not agree:
-            dtype = self._reconcile(args, values)
         try:
+            if kind is None:
+                return self.forward(*args)
+            if not agree:
+                dtype = self._reconcile(args, values)
             y = self.forward(*values)
-        except (ValueError, IndexError, TypeError) as error:
-            raise self._explained(error, values) from error
+        except _ERRORS as error:
+            raise _in_the_name_of(self.name, error, values) from None
         if type(y) is not kind:
             y = np.asarray(y)
         if y.dtype == FLOAT64 and dtype != FLOAT64 and dtype != FLOAT32:
@@ -137,13 +139,6 @@ class Op:
                 raise RuntimeError(
                     f"{self.name}: not differentiable with respect to {name!r}, which requires a gradient: detach() it"
                 )
-
-    def _explained(self, error: Exception, values: list) -> Exception:
-        """The error with the op's name and the shapes it was given."""
-        if str(error).startswith(f"{self.name}: "):
-            return error
-        kind = next(kind for kind in (IndexError, ValueError, TypeError) if isinstance(error, kind))
-        return kind(f"{self.name}: {error} (input shapes: {[v.shape for v in values if hasattr(v, 'shape')]})")
 
     def _record(self, values: list, parents: list, y: Array) -> Node:
         pool = [*values, y]
@@ -183,7 +178,38 @@ class Op:
         return dtype
 
 
+def _in_the_name_of(name: str, error: Any, values: Sequence = ()) -> Exception:
+    """The error as one of the op that was called, whatever raised it inside; NumPy's words are given the shapes of `values`."""
+    message = str(error)
+    inner = re.match(r"\w+(: |\(\) )", message)
+    kind = next(kind for kind in _ERRORS if isinstance(error, kind))
+    if kind is AttributeError:
+        if hasattr(error.obj, "shape"):
+            return error  # a mistake in the op
+        kind, message = TypeError, f"expected a tensor, got {type(error.obj).__name__}"
+    elif re.search("(operand|between).*'NoneType'", message):
+        message = "expected a tensor, an array or a number, got None"
+    elif inner:
+        message = message[inner.end() :]
+    elif values:
+        message += f" (input shapes: {[v.shape for v in values if hasattr(v, 'shape')]})"
+    return kind(f"{name}: {message}").with_traceback(error.__traceback__)
+
+
 F = TypeVar("F", bound=Callable)
+
+
+def composite(function: F) -> F:
+    """A function made of ops, whose errors bear its own name and not theirs."""
+
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except _ERRORS as error:
+            raise _in_the_name_of(function.__name__, error) from None
+
+    return call  # type: ignore[return-value]
 
 
 def floating(forward: F) -> F:

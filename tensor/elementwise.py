@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from tensor.arrays import Array, array_module
-from tensor.autodiff import floating, fused, op
+from tensor.autodiff import composite, floating, fused, op
 from tensor.parallel import map_blocks
 from tensor.tensor import Tensor
 
@@ -210,6 +211,7 @@ def silu(x: Array) -> Tensor:
     return x * sigmoid(x)
 
 
+@composite
 def gelu(x, approximate: str = "none") -> Tensor:
     """x * Phi(x) with the Gaussian distribution function Phi (Hendrycks & Gimpel 2016).
 
@@ -259,13 +261,17 @@ def _clamp_vjp(g, x, min, max):
     return g if max is None else g * (x <= max)
 
 
+def _number(x: Any) -> Any:
+    """A scalar of NumPy as Python's, which leaves what it meets its dtype."""
+    return x.item() if hasattr(x, "item") else x
+
+
 @op(x=_clamp_vjp)
 def clamp(x: Array, min: float | None = None, max: float | None = None) -> Tensor:
     """x limited to [min, max]; the gradient passes where x lies inside, bounds included."""
     if min is None and max is None:
         raise ValueError("clamp: give min, max or both")
-    low, high = (bound.item() if hasattr(bound, "item") else bound for bound in (min, max))  # a number leaves x its dtype
-    return array_module(x).clip(x, low, high)
+    return array_module(x).clip(x, _number(min), _number(max))
 
 
 @op(a=lambda g, condition: where(condition, g, 0.0), b=lambda g, condition: where(condition, 0.0, g))

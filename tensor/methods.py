@@ -6,20 +6,21 @@ import numpy as np
 
 from tensor import elementwise, products, reductions, shaping
 from tensor.arrays import Array, to_device
-from tensor.autodiff import backward, cast, op
+from tensor.autodiff import backward, cast, composite, op
 from tensor.tensor import Tensor
 
 
-@op(x=lambda g, device, source: _transfer(g, source, device))
-def _transfer(x: Array, device: str, source: str) -> Tensor:
+@op(x=lambda g, device, source: _to(g, source, device))
+def _to(x: Array, device: str, source: str) -> Tensor:
     return to_device(x, device)
 
 
+@composite
 def to(x: Tensor, device_or_dtype) -> Tensor:
     """x on a device ("cpu", "cuda", "cuda:1") or in a dtype; x itself if nothing changes. Gradients travel back."""
     if isinstance(device_or_dtype, str) and device_or_dtype.startswith(("cpu", "cuda")):
         moved = to_device(x.data, device_or_dtype)
-        return x if moved is x.data else _transfer(x, device_or_dtype, x.device)
+        return x if moved is x.data else _to(x, device_or_dtype, x.device)
     try:
         dtype = np.dtype(device_or_dtype)
     except TypeError:

@@ -16,8 +16,8 @@ import math
 from types import ModuleType
 
 from tensor import elementwise
-from tensor.arrays import Array, array_module, in_long_rows
-from tensor.autodiff import fused
+from tensor.arrays import Array, array_module, in_long_rows, integers
+from tensor.autodiff import composite, fused
 from tensor.elementwise import sigmoid_into, silu_slope, sqrt, square
 from tensor.modes import no_grad
 from tensor.parallel import map_blocks
@@ -144,6 +144,7 @@ def _affine(name: str, x, weight, bias, channels: int):
     )
 
 
+@composite
 def group_norm(x, num_groups: int, weight=None, bias=None, eps: float = 1e-5, silu: bool = False) -> Tensor:
     """Normalise each image over its pixels and each group of channels (Wu & He 2018). x is (N, C, ...).
 
@@ -158,6 +159,7 @@ def group_norm(x, num_groups: int, weight=None, bias=None, eps: float = 1e-5, si
     return permute(reshape(y, last.shape), (0, x.ndim - 1, *range(1, x.ndim - 1)))
 
 
+@composite
 def instance_norm(x, weight=None, bias=None, eps: float = 1e-5) -> Tensor:
     """Normalise each channel of each image over its pixels (Ulyanov et al. 2016). x is (N, C, ...)."""
     if math.prod(x.shape[2:]) < 2:
@@ -165,9 +167,10 @@ def instance_norm(x, weight=None, bias=None, eps: float = 1e-5) -> Tensor:
     return group_norm(x, x.shape[1], weight, bias, eps)
 
 
+@composite
 def layer_norm(x, normalized_shape: int | tuple[int, ...], weight=None, bias=None, eps: float = 1e-5) -> Tensor:
     """Normalise over the last dimensions, which must be `normalized_shape` (Ba et al. 2016)."""
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    shape = integers(normalized_shape)
     if tuple(x.shape[x.ndim - len(shape) :]) != shape:
         raise ValueError(f"layer_norm: the last dimensions of {tuple(x.shape)} are not {shape}")
     features = math.prod(shape)
@@ -176,6 +179,7 @@ def layer_norm(x, normalized_shape: int | tuple[int, ...], weight=None, bias=Non
     return reshape(normalize(reshape(x, (-1, 1, features)), weight, bias, 1, eps), x.shape)
 
 
+@composite
 def batch_norm(
     x, running_mean=None, running_var=None, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
 ) -> Tensor:

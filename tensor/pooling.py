@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tensor.arrays import Array, array_module, check_indices
-from tensor.autodiff import op
+from tensor.arrays import Array, array_module, as_indices, check_indices
+from tensor.autodiff import composite, op
 from tensor.convolution import Geometry, as_pair, conv2d
-from tensor.shaping import _gather, expand, permute, reshape
+from tensor.shaping import _getitem, expand, permute, reshape
 from tensor.tensor import FLOAT32, Tensor
 
 
@@ -36,6 +36,7 @@ def _geometry(name: str, x, kernel_size, stride, padding) -> tuple[tuple[int, in
     return kernel, geometry
 
 
+@composite
 def max_pool2d(x, kernel_size, stride=None, padding=0) -> Tensor:
     """The largest pixel in each window of x (N, C, H, W). The stride is the kernel size unless given.
 
@@ -47,10 +48,11 @@ def max_pool2d(x, kernel_size, stride=None, padding=0) -> Tensor:
     best = _argmax_in_windows(flat, kernel, geometry)
     best = best.data if isinstance(best, Tensor) else best
     planes = array_module(best).arange(N * C)[:, None, None]
-    y = _gather(reshape(flat, (N * C, H * W)), (planes, best))
+    y = _getitem(reshape(flat, (N * C, H * W)), (planes, best))
     return reshape(y, (N, C, *best.shape[1:]))
 
 
+@composite
 def avg_pool2d(x, kernel_size, stride=None, padding=0) -> Tensor:
     """The mean of each window of x (N, C, H, W), zeros of the padding included: a convolution with a constant kernel."""
     kernel, geometry = _geometry("avg_pool2d", x, kernel_size, stride, padding)
@@ -61,6 +63,7 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0) -> Tensor:
     return reshape(y, (N, C, *y.shape[2:]))
 
 
+@composite
 def upsample_nearest(x, scale_factor) -> Tensor:
     """Each pixel of x (N, C, H, W) repeated `scale_factor` (an integer or (height, width)) times."""
     sh, sw = as_pair(scale_factor, "scale_factor", 1)
@@ -69,10 +72,11 @@ def upsample_nearest(x, scale_factor) -> Tensor:
     return permute(reshape(expand(last, (N, H, sh, W, sw, C)), (N, H * sh, W * sw, C)), (0, 3, 1, 2))
 
 
+@composite
 def embedding(indices, weight) -> Tensor:
     """Row indices[...] of the table weight (rows, features). An index out of range raises IndexError on every device."""
-    indices = indices.data if isinstance(indices, Tensor) else array_module(weight.data).array(indices)
+    indices = indices.data if isinstance(indices, Tensor) else array_module(weight.data).asarray(as_indices(indices))
     if indices.dtype.kind not in "iu":
         raise TypeError(f"embedding: indices must be integers, got {indices.dtype}")
     check_indices(indices, weight.shape[0], "embedding", from_the_end=False)
-    return _gather(weight, (indices,))
+    return _getitem(weight, (indices,))

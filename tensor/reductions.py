@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from tensor.arrays import Array, array_module, axis, sum_axes
-from tensor.autodiff import floating, op
+from tensor.arrays import Array, array_module, axis, integers, sum_axes
+from tensor.autodiff import composite, floating, op
 from tensor.elementwise import eq, exp, square
 from tensor.shaping import reshape
 from tensor.tensor import Tensor
@@ -18,8 +18,8 @@ Dim = int | tuple[int, ...] | None
 
 def _axes(dim: Dim, ndim: int, op: str) -> tuple[int, ...]:
     """`dim` as a tuple of distinct axes in 0..ndim-1."""
-    dims = range(ndim) if dim is None else (dim,) if isinstance(dim, int) else dim
-    axes = tuple(axis(d, ndim, op) for d in dims) if ndim else ()
+    dims = range(ndim) if dim is None else integers(dim)
+    axes = tuple(axis(d, ndim, op) for d in dims if ndim or d not in (0, -1))  # PyTorch knows those two in a 0-d tensor
     if len(set(axes)) < len(axes):
         raise ValueError(f"{op}: dim {dim} names a dimension twice")
     return axes
@@ -47,6 +47,7 @@ def mean(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
     return x.mean(_axes(dim, x.ndim, "mean"), keepdims=keepdim)
 
 
+@composite
 def var(x, dim: Dim = None, correction: int = 1, keepdim: bool = False) -> Tensor:
     """The variance over `dim`: sum((x - mean)^2) / (n - correction). The default is the unbiased estimate."""
     n = _count(x.shape, dim, "var") - correction

@@ -158,6 +158,20 @@ def test_a_bound_of_integers_leaves_them_integers() -> None:
         assert y.dtype == np.int64 and y.numpy().tolist() == [1, 3]
 
 
+def with_numpys_integers(option: Any) -> Any:
+    if isinstance(option, tuple):
+        return tuple(with_numpys_integers(part) for part in option)
+    return np.int64(option) if type(option) is int else option
+
+
+@every_op
+@given(data=st.data())
+def test_options_may_be_numpys_integers(name: str, data: st.DataObject) -> None:
+    inputs, options = data.draw(TABLE[name].calls)
+    ys = TABLE[name].f(*inputs, **{key: with_numpys_integers(option) for key, option in options.items()})
+    assert_close(as_tuple(ys), as_tuple(TABLE[name].f(*inputs, **options)), 1e-12)
+
+
 @pytest.mark.parametrize("name", NOT_DIFFERENTIABLE)
 @given(call=TABLE["add"].calls)
 def test_the_others_have_values_and_no_gradient(name: str, device: str, call: Call) -> None:

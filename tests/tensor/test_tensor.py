@@ -191,6 +191,7 @@ def test_a_deep_copy_is_a_leaf_of_its_own() -> None:
         (Tensor(1.5, requires_grad=True), "Tensor(1.5, requires_grad=True)"),
         (Tensor([1, 2]), "Tensor([1, 2], dtype=int64)"),
         (exp(t(1)), "Tensor([2.71828183], dtype=float64, op='exp')"),
+        (t(1)[0], "Tensor(1., dtype=float64, op='getitem')"),
         (Tensor([[1.0], [2.0]]), "Tensor([[1.],\n        [2.]])"),
     ],
 )
@@ -215,19 +216,30 @@ WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
     (lambda: t(2, 3) + t(4), ValueError, r"^add: .*\(2, ?3\).*\(4,\)"),
     (lambda: tensor.where(t(2) > 0, t(3), t(3)), ValueError, r"^where: .*\(2,\).*\(3,\)"),
     (lambda: t(2) + "a", TypeError, "^add: expected a tensor, an array or a number, got str"),
-    (lambda: t(2) * None, TypeError, "^mul: "),
+    (lambda: t(2) * None, TypeError, "^mul: expected a tensor, an array or a number, got None$"),
+    (lambda: tensor.maximum(t(2), None), TypeError, "^maximum: expected a tensor, an array or a number, got None$"),
+    (lambda: tensor.sum([1.0]), TypeError, "^sum: expected a tensor, got list$"),
+    (lambda: t(2) + np.ones(3), ValueError, r"^add: .*\(2,\).*\(3,\)"),
     (lambda: tensor.tanh(*[]), TypeError, r"^tanh\(\) takes \['x'\]; missing \['x'\]"),
     (lambda: tensor.tanh(*[t(2)] * 2), TypeError, r"^tanh\(\) takes \['x'\]; too many given"),
     (lambda: tensor.softmax(t(2), **{"axis": 0}), TypeError, r"^softmax\(\) does not take 'axis'.*\['x', 'dim'\]"),
     (lambda: tensor.softmax(t(2), 0, **{"dim": 0}), TypeError, r"^softmax\(\) does not take 'dim' here"),
     (lambda: t(2, 3) @ t(2, 3), ValueError, r"^matmul: .*\(2, 3\).*\(2, 3\)"),
+    (lambda: t(2, 3, 4) @ t(3, 4, 5), ValueError, r"^matmul: .*\(2, ?3, ?4\).*\(3, ?4, ?5\)"),
     (lambda: t(2, 3) @ 2.0, (TypeError, ValueError), "^matmul: "),
     (lambda: tensor.clamp(t(2)), ValueError, "^clamp: give min, max or both"),
     (lambda: tensor.gelu(t(2), "fast"), ValueError, "^gelu: approximate must be 'none' or 'tanh', got 'fast'"),
     # shapes
     (lambda: t(2, 3).reshape(4), ValueError, r"^reshape: .*\(4,\).*\(2, 3\)"),
     (lambda: t(2, 3).permute(0, 0), ValueError, r"^permute: dims \(0, 0\) .* \(2, 3\)"),
-    (lambda: t(2, 3).expand(2, 4), ValueError, r"\(2, ?3\).*\(2, ?4\)"),
+    (lambda: t(2, 3).permute(0, 5), IndexError, "^permute: dim 5 is out of range"),
+    (lambda: t().permute(0), IndexError, "^permute: dim 0 is out of range for a tensor with 0 dimensions"),
+    (lambda: t(2, 3).expand(2, 4), ValueError, r"^expand: \(2, 3\) cannot be repeated to \(2, 4\)"),
+    (lambda: t(2, 3).expand(-1, 2, 3), ValueError, "^expand: "),
+    (lambda: t(2, 3)[[0, 1], [0, 1, 2]], IndexError, r"^getitem: .*\(2,\).*\(3,\)"),
+    (lambda: t().sum(5), IndexError, "^sum: dim 5 is out of range for a tensor with 0 dimensions"),
+    (lambda: t(2).sum(0.5), TypeError, "^sum: expected an integer or several, got 0.5"),
+    (lambda: t(2, 1).squeeze(1.0), TypeError, "^squeeze: 'float' object cannot be interpreted as an integer"),
     (lambda: t(2, 3).squeeze(0), ValueError, r"^squeeze: dimension 0 of \(2, 3\) has length 2"),
     (lambda: t(2, 1).squeeze(3), IndexError, "^squeeze: dim 3 is out of range"),
     (lambda: t(2, 3).unsqueeze(7), IndexError, "^unsqueeze: dim 7 is out of range"),
@@ -241,13 +253,20 @@ WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
     (lambda: t(2, 3).narrow(1, -1, 1), (IndexError, ValueError), "^narrow: "),
     (lambda: t(2, 3).chunk(2, 1), ValueError, "^chunk: length 3 of dim 1 is not divisible by 2"),
     (lambda: t(2, 3).chunk(2, 2), IndexError, "^chunk: dim 2 is out of range"),
+    (lambda: t(2, 3).chunk(0), ValueError, "^chunk: expected at least one part, got chunks=0"),
+    (lambda: tensor.cat([[1.0], [2.0]]), TypeError, "^cat: expected a tensor, got list$"),
     (lambda: tensor.cat([]), ValueError, "^cat: nothing to join"),
     (lambda: tensor.cat([t(2, 3), t(2, 4)]), ValueError, r"^cat: shapes .*\(2, 3\).*\(2, 4\).* differ outside dim 0"),
     (lambda: tensor.cat([t(2, 3)], 2), IndexError, r"^cat: dim 2 is out of range for shape \(2, 3\)"),
-    (lambda: tensor.stack([t(2), t(3)]), ValueError, "^(stack|cat): shapes .* differ"),
+    (lambda: tensor.stack([]), ValueError, "^stack: nothing to join"),
+    (lambda: tensor.stack([t(2), t(3)]), ValueError, r"^stack: shapes \[\(2,\), \(3,\)\] differ"),
+    (lambda: tensor.pad(t(2), 1), ValueError, r"^pad: expected \(before, after\) pairs .* got \(1,\)"),
     (lambda: tensor.pad(t(2), (1,)), ValueError, r"^pad: expected \(before, after\) pairs"),
     (lambda: tensor.pad(t(2), (1, -1)), ValueError, "^pad: expected .* >= 0"),
     # convolution and pooling
+    (lambda: tensor.conv2d([1.0], t(5, 4, 3, 3)), TypeError, "^conv2d: expected a tensor, got list$"),
+    (lambda: tensor.conv2d(t(1, 1, 2, 2), None), TypeError, "^conv2d: expected a tensor, got NoneType$"),
+    (lambda: tensor.conv2d(*[t(1, 1, 2, 2)]), TypeError, "^conv2d: missing 1 required positional argument: 'weight'"),
     (
         lambda: tensor.conv2d(t(2, 3, 8, 8), t(5, 4, 3, 3)),
         ValueError,
@@ -261,8 +280,9 @@ WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
         ValueError,
         r"^conv2d: bias has shape \(4,\), expected \(5,\)",
     ),
-    (lambda: tensor.conv2d(t(1, 1, 8, 8), t(5, 1, 3, 3), stride=0), ValueError, "stride must be an integer >= 1"),
-    (lambda: tensor.conv2d(t(1, 1, 8, 8), t(5, 1, 3, 3), padding=(1, 2, 3)), ValueError, "padding must be .* pair"),
+    (lambda: tensor.conv2d(t(1, 1, 8, 8), t(5, 1, 3, 3), stride=0), ValueError, "^conv2d: stride must be an integer >= 1"),
+    (lambda: tensor.conv2d(t(1, 1, 8, 8), t(5, 1, 3, 3), stride=1.5), ValueError, "^conv2d: stride must be .* got 1.5"),
+    (lambda: tensor.conv2d(t(1, 1, 8, 8), t(5, 1, 3, 3), padding=(1, 2, 3)), ValueError, "^conv2d: padding must be .* pair"),
     (
         lambda: tensor.conv_transpose2d(t(1, 3, 4, 4), t(4, 5, 3, 3)),
         ValueError,
@@ -280,7 +300,7 @@ WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
     ),
     (lambda: tensor.max_pool2d(t(1, 1, 4, 4), 2, padding=2), ValueError, "^max_pool2d: padding .* more than half"),
     (lambda: tensor.max_pool2d(t(1, 1, 4, 4), 5), ValueError, r"^max_pool2d: the kernel \(5, 5\) is larger"),
-    (lambda: tensor.max_pool2d(t(1, 1, 4, 4), 2, stride=0), ValueError, "stride must be an integer >= 1"),
+    (lambda: tensor.max_pool2d(t(1, 1, 4, 4), 2, stride=0), ValueError, "^max_pool2d: stride must be an integer >= 1"),
     (lambda: tensor.avg_pool2d(t(4, 4), 2), ValueError, r"^avg_pool2d: expected x \(N, C, H, W\), got \(4, 4\)"),
     # normalisation
     (lambda: tensor.group_norm(t(2, 6), 4), ValueError, "^group_norm: 6 channels cannot be split into 4 groups"),
@@ -309,6 +329,15 @@ WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
 def test_errors_teach(call: Callable, error: type, message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_mistake_in_an_op_is_not_taken_for_one_in_the_call() -> None:
+    @tensor.autodiff.op()
+    def misspelt(x):
+        return x.trnspose()
+
+    with pytest.raises(AttributeError, match="trnspose"):
+        misspelt(t(2))
 
 
 def test_without_cupy_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
