@@ -31,7 +31,7 @@ import numpy as np
 
 from tensor.arrays import Array, array_module, device_of, sum_axes
 from tensor.modes import check_finite, mode, mode_with
-from tensor.tensor import FLOAT32, FLOAT64, Node, Tensor, as_tensor
+from tensor.tensor import FLOAT32, FLOAT64, Node, Tensor, as_tensor, supported
 
 _NUMBERS = (float, int, bool, type(None))
 _ERRORS = (IndexError, ValueError, TypeError, RuntimeError, AttributeError)
@@ -101,7 +101,7 @@ class Op:
                         parent, recorded = a.node, True
                     elif self.edges:
                         self._refuse_gradient(args)
-                a = a.data
+                a = a._data
                 if kind is None:
                     dtype, kind = a.dtype, type(a)
                 elif differentiable and (a.dtype is not dtype or type(a) is not kind):
@@ -110,7 +110,7 @@ class Op:
                     a = a[()]  # NumPy computes ten times faster with scalars than with 0-d arrays
             elif type(a) not in _NUMBERS:
                 agree = agree and not differentiable
-                if recording and hasattr(a, "dtype"):
+                if recording and isinstance(getattr(a, "dtype", None), np.dtype):
                     a = a.copy()  # its owner may write into it before the gradients flow
                 elif type(a) is list:
                     a = tuple(a)
@@ -434,6 +434,9 @@ def backward(x: Tensor, gradient=None, retain_graph: bool | None = None, create_
 @op(x=lambda g: g)
 def cast(x: Array, dtype) -> Tensor:
     """The same values in another floating-point dtype."""
+    dtype = supported(dtype)
+    if x.dtype.kind == "f" and dtype.kind != "f":
+        raise TypeError(f"cast: {dtype} has no gradients; x.to({dtype}) gives a constant")
     return x.astype(dtype)
 
 

@@ -354,6 +354,19 @@ def test_copy_takes_values_and_nothing_else() -> None:
         exp(x).copy_([1, 2])
 
 
+def test_an_array_assigned_to_data_is_nobody_elses() -> None:
+    x, array = leaf(1, 2), np.array([3.0, 4.0])
+    y = (x * x).sum()
+    x.data = array
+    array[:] = 0
+    assert x.numpy().tolist() == [3, 4] and grad(y, x)[0].numpy().tolist() == [2, 4]
+    with pytest.raises(ValueError, match="read-only"):
+        x.data[0] = 5
+    other = leaf(5, 6)
+    x.data = other.data
+    assert np.shares_memory(x.numpy(), other.numpy())
+
+
 # Modes
 
 

@@ -45,10 +45,16 @@ def test_python_floats_become_float32_and_arrays_keep_their_dtype(data, dtype: t
     assert np.array_equal(x.numpy(), data.numpy() if isinstance(data, Tensor) else np.array(data))
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.complex64, "U3", object])
+@pytest.mark.parametrize("dtype", [np.float16, "float16", np.complex64, "U3", object])
 def test_other_dtypes_are_refused(dtype) -> None:
-    with pytest.raises(TypeError, match="is not supported: use float32, float64, an integer type or bool"):
-        Tensor(np.zeros(2), dtype=dtype)
+    for make in (
+        lambda: Tensor(np.zeros(2), dtype=dtype),
+        lambda: tensor.zeros(2, dtype=dtype),
+        lambda: t(2).to(dtype),
+        lambda: tensor.cast(t(2), dtype),
+    ):
+        with pytest.raises(TypeError, match="is not supported: use float32, float64, an integer type or bool"):
+            make()
 
 
 def test_only_floats_have_gradients() -> None:
@@ -120,10 +126,26 @@ def test_tensors_are_hashed_by_identity() -> None:
 
 
 def test_methods_are_the_functions() -> None:
-    others = {"grad", "reshape", "permute", "expand"}  # a property; and three that take sizes without brackets, too
+    # a property; three that take sizes without brackets, too; and one whose first argument is its second
+    others = {"grad", "reshape", "permute", "expand", "where"}
     shared = {name for name in tensor.__all__ if callable(getattr(tensor, name)) and hasattr(Tensor, name)} - others
-    assert {"exp", "sum", "max", "softmax", "transpose", "matmul", "flip"} < shared
+    assert {"add", "eq", "exp", "sum", "max", "softmax", "transpose", "matmul", "flip"} < shared
     assert all(getattr(Tensor, name) is getattr(tensor, name) for name in shared)
+
+
+def test_methods_that_are_no_functions() -> None:
+    x = t(2, 3)
+    assert x.size() == (2, 3) and x.size(-1) == 3 and x.tolist() == [[1, 1, 1], [1, 1, 1]]
+    assert x.view(3, -1).shape == x.view((3, -1)).shape == (3, 2)
+    assert x.float().dtype == np.float32 and x.double() is x and x.cpu() is x
+    assert x.where(x > 1, 0.0).tolist() == tensor.where(x > 1, x, 0.0).tolist()
+
+
+def test_a_clone_passes_its_gradient_on_and_has_one_of_its_own() -> None:
+    x = t(2)
+    y = x.clone()
+    assert y is not x and y.tolist() == x.tolist()
+    assert [g.tolist() for g in grad((x * y * y).sum(), [x, y])] == [[3, 3], [2, 2]]
 
 
 def test_a_star_brings_no_modules() -> None:
@@ -319,7 +341,19 @@ WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
     (lambda: Tensor(1.0).backward(), RuntimeError, "does not depend on any tensor with requires_grad=True"),
     (lambda: grad(t(2).sum(), Tensor(1.0)), RuntimeError, "^grad: input 0 does not require a gradient"),
     (lambda: grad([t(2), t(2)], t(2), [t(2)]), ValueError, "^grad: 2 outputs, but 1 grad_outputs"),
+    # new values
+    (lambda: setattr(t(2), "data", [1.0, 2.0]), ValueError, r"^data: expected an array of shape \(2,\), got list"),
+    (lambda: setattr(t(2), "data", t(2)), ValueError, r"^data: expected an array of shape \(2,\), got Tensor"),
+    (lambda: setattr(t(2), "data", np.ones(3)), ValueError, r"^data: .* shape \(2,\), got one of shape \(3,\)"),
+    (lambda: setattr(t(2), "data", np.ones(2, np.float32)), TypeError, "^data: expected float64 on cpu, .* got float32"),
+    (lambda: setattr(t(2).detach(), "data", np.ones(2, complex)), TypeError, "^dtype complex128 is not supported"),
+    (lambda: setattr(exp(t(2)), "data", np.ones(2)), RuntimeError, "^data: only leaves can be given new values"),
+    (lambda: setattr(t(2), "grad", np.ones(2)), TypeError, "^grad: expected a tensor or None, got ndarray"),
+    (lambda: setattr(t(2), "grad", t(3)), ValueError, r"^grad: expected float64 \(2,\) on cpu, got float64 \(3,\) on cpu"),
+    (lambda: setattr(t(2), "grad", tensor.ones(2)), ValueError, "^grad: expected float64 .* got float32"),
+    (lambda: tensor.cast(t(2), np.int64), TypeError, r"^cast: int64 has no gradients; x.to\(int64\)"),
     # devices
+    (lambda: t(2).to(None), TypeError, "^to: dtype None is not supported"),
     (lambda: t(2).to("gpu"), ValueError, "^to: 'gpu' is neither a device .* nor a dtype"),
     (lambda: t(2).to("cpu:1"), ValueError, "unknown device 'cpu:1'"),
 ]
@@ -340,7 +374,8 @@ def test_a_mistake_in_an_op_is_not_taken_for_one_in_the_call() -> None:
         misspelt(t(2))
 
 
-def test_without_cupy_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("move", [lambda x: x.to("cuda"), lambda x: x.cuda()])
+def test_without_cupy_the_error_names_the_extra(move: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(RuntimeError, match=r"device 'cuda' needs CuPy: pip install 'minigen\[cuda12\]'"):
-        t(2).to("cuda")
+        move(t(2))
