@@ -226,6 +226,8 @@ def as_pair(value, name: str, minimum: int) -> Pair:
 def _check(name: str, x, weight, bias, groups: int, transposed: bool) -> None:
     if len(x.shape) != 4 or len(weight.shape) != 4:
         raise ValueError(f"{name}: expected x (N, C, H, W) and a 4-d weight, got {tuple(x.shape)} and {tuple(weight.shape)}")
+    if 0 in (*x.shape[1:], *weight.shape):
+        raise ValueError(f"{name}: x {tuple(x.shape)} or weight {tuple(weight.shape)} has a dimension of length 0")
     if groups < 1 or x.shape[1] % groups or weight.shape[0] % groups:
         raise ValueError(f"{name}: groups={groups} must divide {x.shape[1]} input channels and weight {tuple(weight.shape)}")
     expected = weight.shape[0] if transposed else weight.shape[1] * groups

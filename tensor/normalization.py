@@ -132,12 +132,22 @@ def normalize(x: Array, weight: Array, bias: Array, groups: int, eps: float, sil
 # PyTorch's names
 
 
-def _affine(name: str, x, weight, bias, channels: int):
+def _check_images(x) -> None:
+    if len(x.shape) < 2:
+        raise ValueError(f"expected x (N, C, ...), got {tuple(x.shape)}")
+
+
+def _check_shapes(shape: tuple[int, ...], **vectors) -> None:
+    """ValueError if any of what belongs to the channels has another shape."""
+    for name, vector in vectors.items():
+        if vector is not None and tuple(vector.shape) != shape:
+            raise ValueError(f"{name} has shape {tuple(vector.shape)}, expected {shape}")
+
+
+def _affine(x, weight, bias, channels: int):
     """weight and bias, or ones and zeros in their place."""
     xp = array_module(x.data if isinstance(x, Tensor) else x)
-    for label, vector in (("weight", weight), ("bias", bias)):
-        if vector is not None and tuple(vector.shape) != (channels,):
-            raise ValueError(f"{name}: {label} has shape {tuple(vector.shape)}, expected ({channels},)")
+    _check_shapes((channels,), weight=weight, bias=bias)
     return (
         xp.ones(channels, x.dtype) if weight is None else weight,
         xp.zeros(channels, x.dtype) if bias is None else bias,
@@ -150,10 +160,11 @@ def group_norm(x, num_groups: int, weight=None, bias=None, eps: float = 1e-5, si
 
     `silu=True` applies SiLU to the result in the same pass over memory.
     """
+    _check_images(x)
     N, C, *size = x.shape
     if num_groups < 1 or C % num_groups:
         raise ValueError(f"group_norm: {C} channels cannot be split into {num_groups} groups")
-    weight, bias = _affine("group_norm", x, weight, bias, C)
+    weight, bias = _affine(x, weight, bias, C)
     last = permute(x, (0, *range(2, x.ndim), 1))
     y = normalize(reshape(last, (N, math.prod(size), C)), weight, bias, num_groups, eps, silu)
     return permute(reshape(y, last.shape), (0, x.ndim - 1, *range(1, x.ndim - 1)))
@@ -173,10 +184,12 @@ def layer_norm(x, normalized_shape: int | tuple[int, ...], weight=None, bias=Non
     shape = integers(normalized_shape)
     if tuple(x.shape[x.ndim - len(shape) :]) != shape:
         raise ValueError(f"layer_norm: the last dimensions of {tuple(x.shape)} are not {shape}")
+    _check_shapes(shape, weight=weight, bias=bias)
     features = math.prod(shape)
     weight, bias = (v if v is None else reshape(v, (features,)) for v in (weight, bias))
-    weight, bias = _affine("layer_norm", x, weight, bias, features)
-    return reshape(normalize(reshape(x, (-1, 1, features)), weight, bias, 1, eps), x.shape)
+    weight, bias = _affine(x, weight, bias, features)
+    rows = reshape(x, (math.prod(x.shape[: x.ndim - len(shape)]), 1, features))
+    return reshape(normalize(rows, weight, bias, 1, eps), x.shape)
 
 
 @composite
@@ -188,10 +201,14 @@ def batch_norm(
     When training, the batch's own statistics are used, gradients flow through them, and running_mean and running_var
     (unbiased) move towards them by `momentum`. Otherwise the running statistics are used as constants.
     """
+    _check_images(x)
     C = x.shape[1]
-    weight, bias = _affine("batch_norm", x, weight, bias, C)
+    _check_shapes((C,), running_mean=running_mean, running_var=running_var)
+    if (running_mean is None) != (running_var is None):
+        raise ValueError("running_mean and running_var belong together: give both or neither")
+    weight, bias = _affine(x, weight, bias, C)
     if not training:
-        if running_mean is None or running_var is None:
+        if running_mean is None:
             raise ValueError("batch_norm: without training=True it needs running_mean and running_var")
         scale = weight * (running_var + eps) ** -0.5
         across = (1, C) + (1,) * (x.ndim - 2)

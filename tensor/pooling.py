@@ -67,6 +67,8 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0) -> Tensor:
 def upsample_nearest(x, scale_factor) -> Tensor:
     """Each pixel of x (N, C, H, W) repeated `scale_factor` (an integer or (height, width)) times."""
     sh, sw = as_pair(scale_factor, "scale_factor", 1)
+    if len(x.shape) != 4:
+        raise ValueError(f"upsample_nearest: expected x (N, C, H, W), got {tuple(x.shape)}")
     N, C, H, W = x.shape
     last = reshape(permute(x, (0, 2, 3, 1)), (N, H, 1, W, 1, C))
     return permute(reshape(expand(last, (N, H, sh, W, sw, C)), (N, H * sh, W * sw, C)), (0, 3, 1, 2))

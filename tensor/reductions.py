@@ -25,6 +25,14 @@ def _axes(dim: Dim, ndim: int, op: str) -> tuple[int, ...]:
     return axes
 
 
+def _filled_axes(x: Array, dim: Dim, op: str) -> tuple[int, ...]:
+    """`_axes` of which none is empty: nothing has no largest and no smallest value."""
+    axes = _axes(dim, x.ndim, op)
+    if any(x.shape[k] == 0 for k in axes):
+        raise ValueError(f"{op}: {x.shape} holds no values along {axes}")
+    return axes
+
+
 def _unreduced(g, x_shape: tuple[int, ...], dim: Dim):
     """Give back to `g`, with length 1, the dimensions that a reduction took away."""
     axes = _axes(dim, len(x_shape), "reduction")
@@ -64,18 +72,19 @@ def _extremum_vjp(g, x, y, dim):
 @op(x=_extremum_vjp)
 def max(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """The largest values over `dim`, like PyTorch's `amax`; tied values share the gradient equally."""
-    return x.max(_axes(dim, x.ndim, "max"), keepdims=keepdim)
+    return x.max(_filled_axes(x, dim, "max"), keepdims=keepdim)
 
 
 @op(x=_extremum_vjp)
 def min(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """The smallest values over `dim`, like PyTorch's `amin`; tied values share the gradient equally."""
-    return x.min(_axes(dim, x.ndim, "min"), keepdims=keepdim)
+    return x.min(_filled_axes(x, dim, "min"), keepdims=keepdim)
 
 
 @op()
 def argmax(x: Array, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Where the largest value over `dim` stands (of the flattened tensor, if None). Integers, without a gradient."""
+    _filled_axes(x, dim, "argmax")
     return x.argmax(dim, keepdims=keepdim)
 
 
@@ -83,7 +92,7 @@ def argmax(x: Array, dim: int | None = None, keepdim: bool = False) -> Tensor:
 @floating
 def logsumexp(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """log(sum(exp(x))) over `dim`, computed from the largest value so that nothing overflows."""
-    axes = _axes(dim, x.ndim, "logsumexp")
+    axes = _filled_axes(x, dim, "logsumexp")
     xp = array_module(x)
     top = x.max(axes, keepdims=True)
     top = xp.where(xp.isfinite(top), top, top.dtype.type(0))
@@ -96,7 +105,7 @@ def logsumexp(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
 @floating
 def softmax(x: Array, dim: Dim = None) -> Tensor:
     """exp(x) / sum(exp(x)) over `dim`."""
-    axes = _axes(dim, x.ndim, "softmax")
+    axes = _filled_axes(x, dim, "softmax")
     y = x - x.max(axes, keepdims=True)
     y = array_module(x).exp(y, out=y) if x.ndim else y * 0 + 1
     y /= y.sum(axes, keepdims=True)
@@ -107,6 +116,6 @@ def softmax(x: Array, dim: Dim = None) -> Tensor:
 @floating
 def log_softmax(x: Array, dim: Dim = None) -> Tensor:
     """log(softmax(x)) over `dim`."""
-    axes = _axes(dim, x.ndim, "log_softmax")
+    axes = _filled_axes(x, dim, "log_softmax")
     y = x - x.max(axes, keepdims=True)
     return y - array_module(x).log(array_module(x).exp(y).sum(axes, keepdims=True))

@@ -196,7 +196,10 @@ def test_the_others_have_values_and_no_gradient(name: str, device: str, call: Ca
         (partial(tensor.conv_transpose2d, stride=2), [(0, 2, 4, 4), (2, 3, 3, 3), (3,)]),
         (partial(tensor.max_pool2d, kernel_size=2), [(0, 2, 4, 4)]),
         (partial(tensor.upsample_nearest, scale_factor=2), [(0, 2, 4, 4)]),
+        (partial(tensor.avg_pool2d, kernel_size=2), [(0, 2, 4, 4)]),
         (group_norm, [(0, 4, 3), (4,), (4,)]),
+        (partial(tensor.layer_norm, normalized_shape=4), [(0, 3, 4)]),
+        (partial(tensor.max, dim=1), [(0, 3)]),
     ],
 )
 def test_a_batch_of_nothing_has_gradients_of_zeros(f: Callable, sizes: list[tuple[int, ...]]) -> None:

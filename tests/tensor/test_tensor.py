@@ -324,6 +324,7 @@ WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
     (lambda: tensor.max_pool2d(t(1, 1, 4, 4), 5), ValueError, r"^max_pool2d: the kernel \(5, 5\) is larger"),
     (lambda: tensor.max_pool2d(t(1, 1, 4, 4), 2, stride=0), ValueError, "^max_pool2d: stride must be an integer >= 1"),
     (lambda: tensor.avg_pool2d(t(4, 4), 2), ValueError, r"^avg_pool2d: expected x \(N, C, H, W\), got \(4, 4\)"),
+    (lambda: tensor.upsample_nearest(t(2, 3, 4), 2), ValueError, r"^upsample_nearest: .* got \(2, 3, 4\)"),
     # normalisation
     (lambda: tensor.group_norm(t(2, 6), 4), ValueError, "^group_norm: 6 channels cannot be split into 4 groups"),
     (lambda: tensor.group_norm(t(2, 6), 3, t(5)), ValueError, r"^group_norm: weight has shape \(5,\), expected \(6,\)"),
@@ -335,6 +336,35 @@ WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
         ValueError,
         r"^batch_norm: training needs more than one .*\(1, 6\)",
     ),
+    (lambda: tensor.group_norm(t(6), 2), ValueError, r"^group_norm: expected x \(N, C, ...\), got \(6,\)"),
+    (lambda: tensor.group_norm(t(2, 6), 0), ValueError, "^group_norm: 6 channels cannot be split into 0 groups"),
+    (lambda: tensor.batch_norm(t(6), training=True), ValueError, r"^batch_norm: expected x \(N, C, ...\), got \(6,\)"),
+    (
+        lambda: tensor.batch_norm(t(2, 6), tensor.zeros(6), training=True),
+        ValueError,
+        "^batch_norm: running_mean and running_var belong together",
+    ),
+    (
+        lambda: tensor.batch_norm(t(2, 6), tensor.zeros(6), tensor.ones(5)),
+        ValueError,
+        r"^batch_norm: running_var has shape \(5,\), expected \(6,\)",
+    ),
+    (
+        lambda: tensor.layer_norm(t(2, 3, 4), (3, 4), t(4, 3)),
+        ValueError,
+        r"^layer_norm: weight has shape \(4, 3\), expected \(3, 4\)",
+    ),
+    # nothing
+    (lambda: t(0, 3).max(0), ValueError, r"^max: \(0, 3\) holds no values along \(0,\)"),
+    (lambda: t(0, 3).min(), ValueError, r"^min: \(0, 3\) holds no values along \(0, 1\)"),
+    (lambda: t(0, 3).argmax(), ValueError, r"^argmax: \(0, 3\) holds no values"),
+    (lambda: t(0, 3).softmax(0), ValueError, r"^softmax: \(0, 3\) holds no values"),
+    (lambda: t(0, 3).log_softmax(0), ValueError, r"^log_softmax: \(0, 3\) holds no values"),
+    (lambda: t(0, 3).logsumexp(0), ValueError, r"^logsumexp: \(0, 3\) holds no values"),
+    (lambda: tensor.conv2d(t(1, 0, 8, 8), t(5, 0, 3, 3)), ValueError, "^conv2d: .* has a dimension of length 0"),
+    (lambda: tensor.conv2d(t(1, 2, 8, 8), t(0, 2, 3, 3)), ValueError, "^conv2d: .* has a dimension of length 0"),
+    (lambda: tensor.conv2d(t(1, 2, 8, 8), t(5, 2, 0, 3)), ValueError, "^conv2d: .* has a dimension of length 0"),
+    (lambda: tensor.conv2d(t(1, 2, 8, 8), t(5, 2, 3, 3), groups=0), ValueError, "^conv2d: groups=0 must divide"),
     # gradients
     (lambda: t(2).backward(), RuntimeError, r"starts from a scalar, but this tensor has shape \(2,\): sum it"),
     (lambda: t(2).sum().backward(t(3)), ValueError, r"the gradient has shape \(3,\), its tensor \(\)"),
