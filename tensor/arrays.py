@@ -130,9 +130,9 @@ def axis(dim: int, ndim: int, op: str) -> int:
     return dim % ndim
 
 
-def as_indices(x) -> np.ndarray:
+def as_indices(x) -> Array:
     """A list or an array as a new array of indices: a list with nothing in it holds integers."""
-    array = np.array(x)
+    array = x.copy() if hasattr(x, "dtype") else np.array(x)
     return array if array.size or hasattr(x, "dtype") else array.astype(np.int64)
 
 

@@ -147,7 +147,6 @@ def _check_shapes(shape: tuple[int, ...], **vectors) -> None:
 def _affine(x, weight, bias, channels: int):
     """weight and bias, or ones and zeros in their place."""
     xp = array_module(x.data if isinstance(x, Tensor) else x)
-    _check_shapes((channels,), weight=weight, bias=bias)
     return (
         xp.ones(channels, x.dtype) if weight is None else weight,
         xp.zeros(channels, x.dtype) if bias is None else bias,
@@ -164,6 +163,7 @@ def group_norm(x, num_groups: int, weight=None, bias=None, eps: float = 1e-5, si
     N, C, *size = x.shape
     if num_groups < 1 or C % num_groups:
         raise ValueError(f"group_norm: {C} channels cannot be split into {num_groups} groups")
+    _check_shapes((C,), weight=weight, bias=bias)
     weight, bias = _affine(x, weight, bias, C)
     last = permute(x, (0, *range(2, x.ndim), 1))
     y = normalize(reshape(last, (N, math.prod(size), C)), weight, bias, num_groups, eps, silu)
@@ -182,14 +182,13 @@ def instance_norm(x, weight=None, bias=None, eps: float = 1e-5) -> Tensor:
 def layer_norm(x, normalized_shape: int | tuple[int, ...], weight=None, bias=None, eps: float = 1e-5) -> Tensor:
     """Normalise over the last dimensions, which must be `normalized_shape` (Ba et al. 2016)."""
     shape = integers(normalized_shape)
-    if tuple(x.shape[x.ndim - len(shape) :]) != shape:
-        raise ValueError(f"layer_norm: the last dimensions of {tuple(x.shape)} are not {shape}")
+    if 0 in shape or tuple(x.shape[x.ndim - len(shape) :]) != shape:
+        raise ValueError(f"layer_norm: the last dimensions of {tuple(x.shape)} are not {shape}, or of length 0")
     _check_shapes(shape, weight=weight, bias=bias)
     features = math.prod(shape)
     weight, bias = (v if v is None else reshape(v, (features,)) for v in (weight, bias))
     weight, bias = _affine(x, weight, bias, features)
-    rows = reshape(x, (math.prod(x.shape[: x.ndim - len(shape)]), 1, features))
-    return reshape(normalize(rows, weight, bias, 1, eps), x.shape)
+    return reshape(normalize(reshape(x, (-1, 1, features)), weight, bias, 1, eps), x.shape)
 
 
 @composite
@@ -203,7 +202,7 @@ def batch_norm(
     """
     _check_images(x)
     C = x.shape[1]
-    _check_shapes((C,), running_mean=running_mean, running_var=running_var)
+    _check_shapes((C,), weight=weight, bias=bias, running_mean=running_mean, running_var=running_var)
     if (running_mean is None) != (running_var is None):
         raise ValueError("running_mean and running_var belong together: give both or neither")
     weight, bias = _affine(x, weight, bias, C)

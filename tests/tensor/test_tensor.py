@@ -361,6 +361,7 @@ WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
     (lambda: t(0, 3).softmax(0), ValueError, r"^softmax: \(0, 3\) holds no values"),
     (lambda: t(0, 3).log_softmax(0), ValueError, r"^log_softmax: \(0, 3\) holds no values"),
     (lambda: t(0, 3).logsumexp(0), ValueError, r"^logsumexp: \(0, 3\) holds no values"),
+    (lambda: tensor.layer_norm(t(3, 0), 0), ValueError, r"^layer_norm: the last dimensions of \(3, 0\) .* of length 0"),
     (lambda: tensor.conv2d(t(1, 0, 8, 8), t(5, 0, 3, 3)), ValueError, "^conv2d: .* has a dimension of length 0"),
     (lambda: tensor.conv2d(t(1, 2, 8, 8), t(0, 2, 3, 3)), ValueError, "^conv2d: .* has a dimension of length 0"),
     (lambda: tensor.conv2d(t(1, 2, 8, 8), t(5, 2, 0, 3)), ValueError, "^conv2d: .* has a dimension of length 0"),

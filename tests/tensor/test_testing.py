@@ -211,10 +211,12 @@ def test_one_tensor_may_be_several_inputs(check: Callable) -> None:
     assert check(tensor.mul, [x, x]) and check(lambda a, b: a * b * x, [x, x])
 
 
-@pytest.mark.parametrize("check", [gradcheck, gradgradcheck])
-def test_checks_record_also_where_nothing_else_does(check: Callable) -> None:
+@pytest.mark.parametrize(("check", "wrong"), [(gradcheck, wrong_everywhere), (gradgradcheck, wrong_second_derivative)])
+def test_checks_record_also_where_nothing_else_does(check: Callable, wrong: Callable) -> None:
     with tensor.no_grad():
         assert check(tensor.sin, leaf(X))
+        with pytest.raises(AssertionError, match="are wrong"):
+            check(wrong, leaf(X))
 
 
 @op(x=lambda g: g)
