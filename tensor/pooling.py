@@ -77,11 +77,8 @@ def upsample_nearest(x, scale_factor) -> Tensor:
 @composite
 def embedding(indices, weight) -> Tensor:
     """Row indices[...] of the table weight (rows, features). An index out of range raises IndexError on every device."""
-    indices = (
-        indices.data
-        if isinstance(indices, Tensor)
-        else array_module(weight.data if isinstance(weight, Tensor) else weight).asarray(as_indices(indices))
-    )
+    xp = array_module(weight.data if isinstance(weight, Tensor) else weight)
+    indices = indices.data if isinstance(indices, Tensor) else xp.asarray(as_indices(indices))
     if indices.dtype.kind not in "iu":
         raise TypeError(f"embedding: indices must be integers, got {indices.dtype}")
     check_indices(indices, weight.shape[0], "embedding", from_the_end=False)
