@@ -1,6 +1,8 @@
 """Kernels over blocks of the batch: each row once and in order, and the same bits whatever the number of threads."""
 
 import multiprocessing
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -151,3 +153,8 @@ def test_a_forked_process_has_threads_of_its_own() -> None:
         child.join(timeout=30)
         child.kill()
     assert child.exitcode == 0
+
+
+def test_libraries_that_cannot_be_opened_are_left_alone() -> None:
+    code = "import ctypes, numpy\ndef refuse(*name): raise OSError\nctypes.CDLL = refuse\nimport tensor"
+    assert not subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr
