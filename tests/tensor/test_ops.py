@@ -32,7 +32,7 @@ NO_OPS = [
 ]
 
 every_op = pytest.mark.parametrize("name", TABLE)
-parallel_bytes = st.sampled_from([1, parallel.PARALLEL_BYTES])
+worth_a_thread = st.sampled_from([0, parallel.WORTH_A_THREAD])
 """With 1, kernels run over blocks of the batch even where there is little to do."""
 
 
@@ -89,7 +89,7 @@ def test_derivatives_equal_finite_differences(name: str, data: st.DataObject) ->
     inputs, options = data.draw(TABLE[name].calls)
     f = partial(TABLE[name].f, **options)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parallel, "PARALLEL_BYTES", data.draw(parallel_bytes))
+        patch.setattr(parallel, "WORTH_A_THREAD", data.draw(worth_a_thread))
         assert gradcheck(f, inputs) and gradgradcheck(f, inputs)
 
 
@@ -232,10 +232,10 @@ def test_no_fused_op_is_missing() -> None:
     assert {f for module in modules for f in vars(module).values() if hasattr(f, "definition")} == set(FUSED)
 
 
-@pytest.mark.parametrize("parallel_bytes", [1, parallel.PARALLEL_BYTES])
+@pytest.mark.parametrize("worth_a_thread", [0, parallel.WORTH_A_THREAD])
 @pytest.mark.parametrize("fused", FUSED)
-def test_fused_ops_equal_their_definition(fused, parallel_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "PARALLEL_BYTES", parallel_bytes)
+def test_fused_ops_equal_their_definition(fused, worth_a_thread: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "WORTH_A_THREAD", worth_a_thread)
     for xs, options in FUSED[fused]:
         f, definition = partial(fused, **options), partial(fused.definition, **options)
         assert_close([f(*xs)], [definition(*xs)], 1e-12)

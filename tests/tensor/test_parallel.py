@@ -25,7 +25,7 @@ def threads(n: int) -> Iterator[None]:
     """Inside, `n` threads share the blocks, and arrays of any size are cut into blocks."""
     before = get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parallel, "PARALLEL_BYTES", 1)
+        patch.setattr(parallel, "WORTH_A_THREAD", 0)
         set_num_threads(n)
         try:
             yield
