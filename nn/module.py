@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from nn.checks import fitting
-from tensor.arrays import freeze, parse_device, to_device
-from tensor.tensor import Tensor
+from tensor.arrays import to_device
+from tensor.tensor import Tensor, device_or_dtype
 
 
 class Parameter(Tensor):
@@ -92,20 +92,18 @@ class Module:
         """Switch to evaluation."""
         return self.train(False)
 
-    def to(self, device_or_dtype) -> Module:
+    def to(self, target) -> Module:
         """Move all parameters and buffers to a device, or cast the floating-point ones to a dtype. Gradients are dropped."""
-        is_device = isinstance(device_or_dtype, str) and device_or_dtype.startswith(("cpu", "cuda"))
-        if is_device:
-            parse_device(device_or_dtype)
-        elif device_or_dtype is None or device_or_dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
-            raise ValueError(f"to: expected 'cpu', 'cuda', 'cuda:N', 'float32' or 'float64', got {device_or_dtype!r}")
+        target = device_or_dtype(target)
+        if isinstance(target, np.dtype) and target.kind != "f":
+            raise ValueError(f"to: parameters are float32 or float64, got {target}")
         for _, x in self.named_tensors():
             wanted = x.requires_grad
             x.requires_grad_(False)
-            if is_device:
-                x.data = to_device(x.data, device_or_dtype)
+            if isinstance(target, str):
+                x.data = to_device(x.data, target)
             elif x.dtype.kind == "f":
-                x.data = freeze(x.data.astype(device_or_dtype))
+                x.data = x.data.astype(target)
             x.requires_grad_(wanted)
         return self
 
