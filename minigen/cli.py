@@ -6,22 +6,26 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, fields
+from dataclasses import Field, asdict, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from minigen import data, pictures
+from minigen import pictures
 from minigen.checkpoint import CheckpointError, write_atomically
-from minigen.experiments.ddpm import DDPM, Config
+from minigen.experiments import MODELS, Experiment
+from minigen.experiments.base import Config
 from minigen.run import MAY_CHANGE, Run, RunError, new_folder
 from minigen.training import Diverged, restore, train
 
 SAMPLES_OF_A_RUN = 64
 """How many samples `minigen train` leaves in samples.npz and samples.png."""
+
+SAMPLING = ("sampler", "sampler_steps")
+"""The options of `sample` and `evaluate` that say how to sample."""
 
 
 class UsageError(Exception):
@@ -50,15 +54,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 # Arguments
 
 
-def _setting(name: str) -> Callable[[str], Any]:
-    """The type of an option that is a setting: Config says what it may be."""
+def _setting(config: Callable[..., Any], name: str) -> Callable[[str], Any]:
+    """The type of an option that is a setting: the model's Config says what it may be."""
 
     def parse(text: str) -> Any:
         value: Any = text
         with suppress(ValueError):
-            value = type(getattr(Config(), name))(text)
+            value = type(getattr(config(), name))(text)
         try:
-            return getattr(Config(**{name: value}), name)
+            return getattr(config(**{name: value}), name)
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -78,23 +82,29 @@ def _folder(text: str) -> str:
     return text and os.path.abspath(text)
 
 
+def _metavar(field: Field) -> str:
+    """What stands for the value of a setting in --help."""
+    if field.metadata["choices"]:
+        return f"{{{','.join(field.metadata['choices'])}}}"
+    return {int: "N", float: "X", str: "NAME"}.get(type(field.default), "DIR")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="minigen", description="Train generative models whose every gradient you can read.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    default = Config()
 
-    trainer = commands.add_parser("train", help="train a model, draw samples and pictures")
-    trainer.set_defaults(command=_train)
-    trainer.add_argument("model", choices=["ddpm"], help="ddpm: a denoising diffusion model (Ho et al. 2020)")
-    trainer.add_argument("--data", choices=data.NAMES, help=f"what to learn (default: {default.data})")
-    trainer.add_argument("--data-dir", type=_folder, metavar="DIR", help="where the IDX files of MNIST or Fashion-MNIST lie")
-    trainer.add_argument("--steps", type=_setting("steps"), metavar="N", help=f"training steps (default: {default.steps})")
-    trainer.add_argument("--batch-size", type=_setting("batch_size"), metavar="N", help=f"default: {default.batch_size}")
-    trainer.add_argument("--lr", type=_setting("lr"), metavar="RATE", help=f"peak learning rate (default: {default.lr})")
-    trainer.add_argument("--seed", type=_setting("seed"), metavar="N", help=f"default: {default.seed}")
-    trainer.add_argument("--device", type=_setting("device"), metavar="NAME", help="cpu, cuda or cuda:N (default: cpu)")
-    trainer.add_argument("--out", metavar="DIR", help="the run's folder (default: a new one below runs/)")
-    trainer.add_argument("--resume", metavar="DIR", help="go on with this run, with its own settings; --steps may extend it")
+    models = commands.add_parser("train", help="train a model, draw samples and pictures").add_subparsers(
+        title="models", required=True, metavar="MODEL", dest="model"
+    )
+    for name, experiment in MODELS.items():
+        trainer = models.add_parser(name, help=experiment.title, description=experiment.__doc__)
+        trainer.set_defaults(command=_train)
+        for f in fields(experiment.Config):
+            flag, default = f"--{f.name.replace('_', '-')}", "" if f.default is None else f" (default: {f.default})"
+            kind = _folder if f.name == "data_dir" else _setting(experiment.Config, f.name)
+            trainer.add_argument(flag, type=kind, metavar=_metavar(f), help=f.metadata["help"] + default)
+        trainer.add_argument("--out", metavar="DIR", help="the run's folder (default: a new one below runs/)")
+        trainer.add_argument("--resume", metavar="DIR", help="go on with this run and its settings; --steps may extend it")
 
     sampler = commands.add_parser("sample", help="draw samples from a trained run")
     sampler.set_defaults(command=_sample)
@@ -103,9 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     for command, n in ((sampler, 64), (evaluator, 500)):
         command.add_argument("run", metavar="DIR", help="a run's folder")
         command.add_argument("-n", type=_count, default=n, metavar="N", help=f"how many samples (default: {n})")
-        command.add_argument("--seed", type=_setting("seed"), default=1, metavar="N", help="default: 1")
-        command.add_argument("--device", type=_setting("device"), metavar="NAME", help="default: that of the training")
-        command.add_argument("--sampler", choices=["ancestral", "ddim"], default="ancestral", help="default: ancestral")
+        command.add_argument("--seed", type=_setting(Config, "seed"), default=1, metavar="N", help="default: 1")
+        command.add_argument("--device", type=_setting(Config, "device"), metavar="NAME", help="default: that of the training")
+        command.add_argument("--sampler", choices=["ancestral", "ddim"], help="of a ddpm (default: ancestral)")
         command.add_argument("--sampler-steps", type=_count, metavar="N", help="steps of ddim (default: all)")
     sampler.add_argument("--out", metavar="DIR", help="where samples.png and samples.npz go (default: DIR/samples-SEED)")
     evaluator.add_argument("--data-dir", type=_folder, metavar="DIR", help="where the IDX files lie now")
@@ -116,21 +126,19 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(options: argparse.Namespace) -> int:
-    given = {f.name: getattr(options, f.name) for f in fields(Config) if getattr(options, f.name, None) is not None}
+    given = _given(options, (f.name for f in fields(MODELS[options.model].Config)))
     if options.resume is not None:
         run, experiment, done = _reopened(options, given)
     else:
-        experiment, done = _experiment(given), 0
-        name = f"ddpm-{experiment.config.data}"
-        run = Run.create(
-            Run.unused(name) if options.out is None else options.out, {"model": "ddpm"} | asdict(experiment.config)
-        )
-    title = f"DDPM on {experiment.config.data}"
+        experiment, done = _experiment(options.model, given), 0
+        path = Run.unused(f"{options.model}-{experiment.config.data}") if options.out is None else options.out
+        run = Run.create(path, {"model": options.model} | asdict(experiment.config))
+    title = f"{experiment.title} on {experiment.config.data}"
     print(f"{title}: {experiment.size:,} parameters, {experiment.config.steps} steps, in {run.path}")
     if experiment.warning:
         print(f"note: {experiment.warning}")
     if not train(experiment, run, experiment.config.steps, done):
-        print(f"stopped; to go on: minigen train ddpm --resume {run.path}")
+        print(f"stopped; to go on: minigen train {options.model} --resume {run.path}")
         return 130
     _write_samples(run.path, experiment.sample(SAMPLES_OF_A_RUN, experiment.config.seed), title)
     experiment.draw(run)
@@ -139,23 +147,24 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _sample(options: argparse.Namespace) -> int:
-    run, experiment = _trained(options, with_data=False)
+    run, experiment, how = _trained(options, with_data=False)
     out = Run.unused(f"samples-{options.seed}", run.path) if options.out is None else options.out
     out = new_folder(out, "choose another --out")
-    x = experiment.sample(options.n, options.seed, options.sampler, options.sampler_steps)
-    _write_samples(out, x, f"DDPM on {experiment.config.data}, {options.sampler}, seed {options.seed}")
+    x = experiment.sample(options.n, options.seed, **how)
+    words = ", ".join([f"{experiment.title} on {experiment.config.data}", *map(str, how.values()), f"seed {options.seed}"])
+    _write_samples(out, x, words)
     print(f"{len(x)} samples are in {out}")
     return 0
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    run, experiment = _trained(options)
+    run, experiment, how = _trained(options)
     most = experiment.most_evaluated
     if options.n > most:
         raise UsageError(f"-n {options.n}: {experiment.config.data} has enough test data for at most {most} samples")
     if options.n < 5:
         raise UsageError(f"-n {options.n}: the measures need at least 5 samples")
-    results = experiment.evaluate(options.n, options.seed, options.sampler, options.sampler_steps)
+    results = experiment.evaluate(options.n, options.seed, **how)
     print(f"{options.n} samples of {run.path} against {options.n} test points; floor: training points in their place")
     print(f"{'':20}{'samples':>12}{'floor':>12}{'ratio':>12}")
     for name, (value, floor) in results.items():
@@ -166,33 +175,41 @@ def _evaluate(options: argparse.Namespace) -> int:
 # What commands share
 
 
-def _experiment(settings: dict, with_data: bool = True) -> DDPM:
+def _given(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    """Those of the named options that were given."""
+    return {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
+
+
+def _experiment(model: str, settings: dict, with_data: bool = True) -> Experiment:
     """The experiment of these settings; whatever is wrong with them is a UsageError."""
     try:
-        return DDPM(Config(**settings), with_data)
+        return MODELS[model](MODELS[model].Config(**settings), with_data)
     except (ValueError, TypeError, OSError, RuntimeError) as error:
         raise UsageError(str(error)) from error
 
 
-def _described(run: Run, changes: dict, with_data: bool = True) -> DDPM:
+def _described(run: Run, changes: dict, with_data: bool = True) -> Experiment:
     """The experiment that a run's config.json describes, with some settings changed."""
-    settings = {name: value for name, value in run.config.items() if name != "model"}
-    if run.config["model"] != "ddpm":
-        raise UsageError(f"{run.path} is a run of {run.config['model']!r}: this version knows ddpm")
+    settings = dict(run.config)
+    model = settings.pop("model")
+    if model not in MODELS:
+        raise UsageError(f"{run.path} is a run of {model!r}: this version knows {', '.join(MODELS)}")
     try:
-        config = Config(**settings)
+        config = MODELS[model].Config(**settings)
     except (ValueError, TypeError) as error:
         raise UsageError(f"{run.path / 'config.json'}: {error}") from error
-    return _experiment(asdict(config) | changes, with_data)
+    return _experiment(model, asdict(config) | changes, with_data)
 
 
-def _reopened(options: argparse.Namespace, given: dict) -> tuple[Run, DDPM, int]:
+def _reopened(options: argparse.Namespace, given: dict) -> tuple[Run, Experiment, int]:
     """The run to go on with, its experiment, and the step it is at. Its settings stay as they were, but for MAY_CHANGE."""
     fixed = sorted(given.keys() - set(MAY_CHANGE)) + (["out"] if options.out is not None else [])
     if fixed:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in fixed)
         raise UsageError(f"{flags} cannot change with --resume: the run keeps its own settings")
     run = Run(options.resume)
+    if run.config["model"] != options.model:
+        raise UsageError(f"{run.path} is a run of {run.config['model']!r}: minigen train {run.config['model']} --resume")
     experiment = _described(run, given)
     done = restore(experiment, run)
     if done > experiment.config.steps:
@@ -201,16 +218,18 @@ def _reopened(options: argparse.Namespace, given: dict) -> tuple[Run, DDPM, int]
     return run, experiment, done
 
 
-def _trained(options: argparse.Namespace, with_data: bool = True) -> tuple[Run, DDPM]:
-    """A run and its experiment, with the weights of the checkpoint."""
+def _trained(options: argparse.Namespace, with_data: bool = True) -> tuple[Run, Experiment, dict[str, Any]]:
+    """A run, its experiment with the weights of the checkpoint, and how to sample."""
     run = Run(options.run)
-    changes = {name: getattr(options, name) for name in MAY_CHANGE if getattr(options, name, None) is not None}
-    experiment = _described(run, changes, with_data)
-    if options.sampler_steps and (options.sampler != "ddim" or options.sampler_steps > experiment.config.timesteps):
-        raise UsageError(f"--sampler-steps is for --sampler ddim, and at most {experiment.config.timesteps} for this run")
+    experiment = _described(run, _given(options, MAY_CHANGE), with_data)
+    how = _given(options, SAMPLING)
+    try:
+        experiment.check_sampling(**how)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     if not restore(experiment, run):
-        raise UsageError(f"{run.path} has no checkpoint yet: minigen train ddpm --resume {run.path}")
-    return run, experiment
+        raise UsageError(f"{run.path} has no checkpoint yet: minigen train {run.config['model']} --resume {run.path}")
+    return run, experiment, how
 
 
 def _write_samples(folder: Path, x: np.ndarray, title: str) -> None:

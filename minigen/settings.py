@@ -1,19 +1,28 @@
-"""What the settings of a run may be: a dataclass says it by the types of its fields, and here by their ranges."""
+"""The settings of a run: fields of a dataclass that say their type, what they may be, and what they are for."""
 
 from __future__ import annotations
 
+from dataclasses import field, fields
 from typing import Any, get_args, get_type_hints
 
 
-def check(settings: Any, **ranges: tuple[float, float]) -> None:
-    """ValueError unless each field of a dataclass has the type that it declares, and those named lie in their ranges.
+def setting(default: Any, help: str, within: tuple[float, float] | None = None, choices: tuple[str, ...] | None = None) -> Any:
+    """A field of a settings dataclass, `within` a closed range or one of `choices`."""
+    return field(default=default, metadata={"help": help, "within": within, "choices": choices})
+
+
+def check(settings: Any) -> None:
+    """ValueError unless each field of a dataclass has the type that it declares and a value that it allows.
 
     True is not 1 here; an int may stand where a float is expected.
     """
-    for name, hint in get_type_hints(type(settings)).items():
-        value, types = getattr(settings, name), get_args(hint) or (hint,)
+    hints = get_type_hints(type(settings))
+    for f in fields(settings):
+        name, value, types = f.name, getattr(settings, f.name), get_args(hints[f.name]) or (hints[f.name],)
         if type(value) not in types and not (type(value) is int and float in types):
             raise ValueError(f"{name} must be of type {' or '.join(t.__name__ for t in types)}, got {value!r:.60}")
-    for name, (least, most) in ranges.items():
-        if not least <= getattr(settings, name) <= most:
-            raise ValueError(f"{name} must lie between {least} and {most}, got {getattr(settings, name)!r:.60}")
+        within, choices = f.metadata.get("within"), f.metadata.get("choices")
+        if within and not within[0] <= value <= within[1]:
+            raise ValueError(f"{name} must lie between {within[0]} and {within[1]}, got {value!r:.60}")
+        if choices and value not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r:.60}")

@@ -1,1 +1,6 @@
-"""Each model in training: its data, one step, its samples, pictures and evaluation."""
+"""Models in training, by the names that the command line knows."""
+
+from minigen.experiments.base import Experiment as Experiment
+from minigen.experiments.ddpm import DDPM
+
+MODELS: dict[str, type[Experiment]] = {"ddpm": DDPM}

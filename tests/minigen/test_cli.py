@@ -25,8 +25,10 @@ import pytest
 
 from minigen import cli, pictures
 from minigen.checkpoint import load_checkpoint, save_checkpoint
+from minigen.data import NAMES
 from minigen.experiments.ddpm import DDPM, Config
 from minigen.run import Run
+from minigen.settings import setting
 from minigen.training import restore, train
 
 FILES = {"config.json", "metrics.jsonl", "checkpoint.npz", "samples.npz"}
@@ -37,10 +39,10 @@ PICTURES = {"samples.png", "loss.png", "forward.png", "trajectory.png"}
 class Small(Config):
     """The default settings, but of runs that take a moment."""
 
-    data: str = "ring"
-    steps: int = 3
-    batch_size: int = 2
-    timesteps: int = 4
+    data: str = setting("ring", "what to learn", choices=NAMES)
+    steps: int = setting(3, "training steps", within=(1, 10**9))
+    batch_size: int = setting(2, "points in a batch", within=(1, 10**6))
+    timesteps: int = setting(4, "T", within=(1, 10**5))
 
 
 class Outcome(NamedTuple):
@@ -73,7 +75,7 @@ def small_runs() -> Iterator[None]:
     """Runs that take a moment, and pictures that nobody looks at."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pictures, "_save", lambda figure, path: path.touch())
-        patch.setattr(cli, "Config", Small)
+        patch.setattr(DDPM, "Config", Small)
         patch.setattr(cli, "SAMPLES_OF_A_RUN", 5)
         yield
 
@@ -258,7 +260,7 @@ def test_a_lack_of_memory_is_told_in_one_line(place: Path, monkeypatch: pytest.M
     assert status == 1 and re.fullmatch(r"minigen: error: .*memory.*", err.splitlines()[-1], re.IGNORECASE)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["sample", "--help"], ["evaluate", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "ddpm", "--help"], ["sample", "--help"], ["evaluate", "--help"]])
 def test_help_comes_with_every_command(arguments: list[str]) -> None:
     status, out, _ = minigen(*arguments)
     assert status == 0
@@ -281,7 +283,7 @@ def refused(place: Path, arguments: list[Any], *words: str, statuses: tuple[int,
     status, _, err = minigen(*arguments)
     assert status in statuses and "Traceback" not in err
     *usage, last = err.splitlines()
-    assert re.match(r"minigen( \w+)?: error: ", last) and all(word in last for word in words), err
+    assert re.match(r"minigen( \w+)*: error: ", last) and all(word in last for word in words), err
     assert not usage or usage[0].startswith("usage: ")
     assert contents(place) == before
 
@@ -358,7 +360,7 @@ def test_using_a_run_in_ways_that_cannot_be(place: Path, command: str, options: 
     [
         ([], ["COMMAND"]),
         (["learn"], ["learn"]),
-        (["train"], ["model"]),
+        (["train"], ["MODEL"]),
         (["sample", "run", "--out", "run"], ["run exists", "another --out"]),
         (["sample", "run", "--out", "run/config.json"], ["run/config.json exists", "another --out"]),
         (["sample", "run", "--out", "run/config.json/below"], ["run/config.json/below", "cannot be written"]),

@@ -1,6 +1,5 @@
 """Settings: of the type that they declare, and within their ranges."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigen.settings import check
+from minigen.settings import check, setting
 
 
 @dataclass
@@ -33,19 +32,25 @@ def test_a_setting_has_its_type(name: str, value: Any) -> None:
             check(settings)
 
 
+@dataclass
+class Limited:
+    rate: float = setting(1.0, "a rate", within=(1, 5))
+    kind: str = setting("a", "a kind", choices=("a", "b"))
+
+
 @given(value=st.integers(-3, 7) | st.floats())
 def test_a_setting_lies_in_its_closed_range(value: float) -> None:
-    settings = Settings(rate=value)
     if 1 <= value <= 5:
-        check(settings, rate=(1, 5), count=(1, 1))
+        check(Limited(rate=value))
     else:
         with pytest.raises(ValueError, match="rate must lie between 1 and 5, got "):
-            check(settings, rate=(1, 5), count=(1, 1))
+            check(Limited(rate=value))
 
 
-def test_not_a_number_is_in_no_range() -> None:
-    with pytest.raises(ValueError, match="rate .*, got nan"):
-        check(Settings(rate=math.nan), rate=(-math.inf, math.inf))
+def test_a_setting_is_one_of_its_choices() -> None:
+    check(Limited(kind="b"))
+    with pytest.raises(ValueError, match="kind must be one of a, b, got 'c'"):
+        check(Limited(kind="c"))
 
 
 def test_long_values_are_not_told_in_full() -> None:

@@ -1,0 +1,139 @@
+"""What all experiments share: a data set, a model in training, the average of its weights, and measures of its samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+import nn
+import tensor as T
+from minigen import data, settings
+from minigen.metrics import frechet_distance, precision_recall
+from minigen.run import Run, State
+from minigen.settings import setting
+from tensor import Tensor
+from tensor.arrays import parse_device
+
+Measures = dict[str, tuple[float, float | None]]
+"""By name: the value, and the floor beside it, if there is one."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings of a run, as config.json holds them."""
+
+    data: str = setting("digits", "what to learn", choices=data.NAMES)
+    data_dir: str | None = setting(None, "where the IDX files of MNIST or Fashion-MNIST lie")
+    steps: int = setting(2000, "training steps", within=(1, 10**9))
+    batch_size: int = setting(64, "images or points in a batch", within=(1, 10**6))
+    lr: float = setting(2e-3, "peak learning rate", within=(1e-30, 1e30))
+    seed: int = setting(0, "seed of weights, batches and noise", within=(0, 2**63 - 1))
+    device: str = setting("cpu", "cpu, cuda or cuda:N")
+
+    def __post_init__(self) -> None:
+        settings.check(self)
+        parse_device(self.device)
+
+
+class Experiment:
+    """A model in training on a data set. Each experiment adds `build`, `losses`, `sample` and `draw`.
+
+    Without the data it can load a state and draw samples.
+    """
+
+    Config: ClassVar[Any] = Config
+    title: ClassVar[str]
+
+    warmup_steps: ClassVar[int] = 100
+    betas: ClassVar[tuple[float, float]] = (0.9, 0.99)
+    ema_decay: ClassVar[float] = 0.99
+
+    def __init__(self, config: Any, with_data: bool = True):
+        self.config = config
+        self.shape = data.SHAPES[config.data]
+        if with_data:
+            self.data = data.load(config.data, config.data_dir)
+        T.manual_seed(config.seed)
+        self.rng = np.random.default_rng(config.seed)
+        self.model = self.build().to(config.device)
+        self.optimizer = nn.Adam(self.model.parameters(), config.lr, self.betas)
+        self.ema = nn.EMA(self.model.parameters(), self.ema_decay)
+
+    def build(self) -> Any:
+        """The model, a new one."""
+        raise NotImplementedError
+
+    def losses(self, x: Tensor, labels: np.ndarray | None) -> dict[str, Tensor]:
+        """What to log for a batch; "loss" is what training minimises."""
+        raise NotImplementedError
+
+    def sample(self, n: int, seed: int, *args: Any, **options: Any) -> np.ndarray:
+        """n samples from the averaged weights, float32 (n, ...)."""
+        raise NotImplementedError
+
+    def check_sampling(self, *args: Any, **options: Any) -> None:
+        """ValueError unless `sample` can take these options."""
+        if options:
+            raise ValueError(f"{', '.join('--' + name.replace('_', '-') for name in options)}: not for {self.title}")
+
+    def draw(self, run: Run) -> None:
+        """The pictures of a finished run."""
+        raise NotImplementedError
+
+    @property
+    def size(self) -> int:
+        """How many parameters the model has."""
+        return sum(p.numel() for p in self.model.parameters())
+
+    @property
+    def warning(self) -> str | None:
+        """What is questionable about the settings."""
+        return None
+
+    def step(self, k: int) -> dict[str, float]:
+        """Adam on a random batch, with warm-up and cosine decay of the learning rate; the averaged weights follow."""
+        picked = self.rng.integers(len(self.data.train), size=self.config.batch_size)
+        labels = None if self.data.train_labels is None else self.data.train_labels[picked]
+        losses = self.losses(Tensor(self.data.train[picked], device=self.config.device), labels)
+        self.optimizer.zero_grad()
+        losses["loss"].backward()
+        warmup, decay = nn.schedules.warmup(k - 1, self.warmup_steps), nn.schedules.cosine(k - 1, self.config.steps)
+        self.optimizer.lr = self.config.lr * warmup * decay
+        self.optimizer.step()
+        self.ema.update()
+        return {name: loss.item() for name, loss in losses.items()}
+
+    def state_dict(self) -> State:
+        """Weights, their average, the optimiser and the random generator."""
+        return {
+            "model": self.model.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "rng": self.rng.bit_generator.state,
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from a `state_dict`. KeyError or ValueError if it is of another model."""
+        self.model.load_state_dict(state["model"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rng.bit_generator.state = state["rng"]
+
+    @property
+    def most_evaluated(self) -> int:
+        """How many samples can be compared with as many test points and as many training points."""
+        return min(len(self.data.train), len(self.data.test))
+
+    def evaluate(self, n: int, seed: int, **options: Any) -> Measures:
+        """Of n samples: each measure beside its floor, the same measure for n real training points."""
+        fake = self.sample(n, seed, **options)
+        real, floor = self.data.test[:n], self.data.train[:n]
+        precision, recall = precision_recall(real, fake)
+        best_precision, best_recall = precision_recall(real, floor)
+        return {
+            "Fréchet distance": (frechet_distance(real, fake), frechet_distance(real, floor)),
+            "precision (k = 3)": (precision, best_precision),
+            "recall (k = 3)": (recall, best_recall),
+        }
