@@ -1,8 +1,8 @@
-"""Matrix products."""
+"""Matrix products, and their inverse."""
 
 from __future__ import annotations
 
-from tensor.arrays import Array
+from tensor.arrays import Array, array_module
 from tensor.autodiff import op
 from tensor.shaping import reshape, transpose
 from tensor.tensor import Tensor
@@ -27,3 +27,9 @@ def matmul(a, b) -> Tensor:
     if len(a_shape) == 1 or len(b_shape) == 1:
         y = reshape(y, y.shape[:-2] + a_shape[-2:-1] + (b_shape[-1:] if len(b_shape) > 1 else ()))
     return y
+
+
+@op(A=lambda g, y, A: -(solve(transpose(A, -1, -2), g) @ transpose(y, -1, -2)), B=lambda g, A: solve(transpose(A, -1, -2), g))
+def solve(A: Array, B: Array) -> Tensor:
+    """The X for which A X = B: A (..., n, n) and B (..., n, k), whose other dimensions broadcast. ValueError if A is singular."""
+    return array_module(A).linalg.solve(A, B)
