@@ -131,7 +131,11 @@ class MultivariateNormal(Distribution):
 
     def log_prob(self, value) -> Tensor:
         """-1/2 |L^-1 (x - loc)|^2 - log det L - d/2 log 2 pi"""
-        return -0.5 * _distance2(self.scale_tril, value - self.loc) - _log_det(self.scale_tril) - 0.5 * self.event_shape[0] * LOG_2PI
+        return (
+            -0.5 * _distance2(self.scale_tril, value - self.loc)
+            - _log_det(self.scale_tril)
+            - 0.5 * self.event_shape[0] * LOG_2PI
+        )
 
     def entropy(self) -> Tensor:
         """log det L + d/2 log(2 pi e)"""
@@ -304,7 +308,7 @@ def _full(p: Distribution) -> MultivariateNormal:
     if isinstance(p, MultivariateNormal):
         return p
     if not (isinstance(p, Independent) and isinstance(p.base, Normal) and p.ndims == 1):
-        raise NotImplementedError("kl_divergence: against a MultivariateNormal there is a closed form for Independent(Normal, 1)")
+        raise NotImplementedError("kl_divergence: a MultivariateNormal compares with its like and with Independent(Normal, 1)")
     scale = p.base.scale
     return MultivariateNormal(p.base.loc, scale[..., None] * np.eye(scale.shape[-1], dtype=scale.dtype))
 

@@ -31,5 +31,5 @@ def matmul(a, b) -> Tensor:
 
 @op(A=lambda g, y, A: -(solve(transpose(A, -1, -2), g) @ transpose(y, -1, -2)), B=lambda g, A: solve(transpose(A, -1, -2), g))
 def solve(A: Array, B: Array) -> Tensor:
-    """The X for which A X = B: A (..., n, n) and B (..., n, k), whose other dimensions broadcast. ValueError if A is singular."""
+    """The X for which A X = B: A (..., n, n) and B (..., n, k), which broadcast. ValueError for a singular A."""
     return array_module(A).linalg.solve(A, B)
