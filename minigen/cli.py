@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from minigen import data, pictures
 from minigen.checkpoint import CheckpointError, write_atomically
 from minigen.experiments.ddpm import DDPM, Config
-from minigen.run import Run, RunError, new_folder
+from minigen.run import MAY_CHANGE, Run, RunError, new_folder
 from minigen.training import Diverged, restore, train
 
 SAMPLES_OF_A_RUN = 64
@@ -47,27 +50,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
 # Arguments
 
 
-def _integer(minimum: int, maximum: int = 10**6):
-    def parse(text: str) -> int:
+def _setting(name: str) -> Callable[[str], Any]:
+    """The type of an option that is a setting: Config says what it may be."""
+
+    def parse(text: str) -> Any:
+        value: Any = text
+        with suppress(ValueError):
+            value = type(getattr(Config(), name))(text)
         try:
-            value = int(text)
-        except ValueError:
-            value = minimum - 1
-        if not minimum <= value <= maximum:
-            raise argparse.ArgumentTypeError(f"expected an integer from {minimum} to {maximum}, got {text[:40]!r}")
-        return value
+            return getattr(Config(**{name: value}), name)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
 
     return parse
 
 
-def _rate(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
-    return value
+def _count(text: str) -> int:
+    """The type of a number of samples, or of their steps."""
+    with suppress(ValueError):
+        if 1 <= int(text) <= 10**6:
+            return int(text)
+    raise argparse.ArgumentTypeError(f"expected an integer from 1 to {10**6}, got {text[:40]!r}")
+
+
+def _folder(text: str) -> str:
+    """The type of a folder that a run remembers, wherever it is used from. An empty one stays empty, and a mistake."""
+    return text and os.path.abspath(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -79,12 +87,12 @@ def _parser() -> argparse.ArgumentParser:
     trainer.set_defaults(command=_train)
     trainer.add_argument("model", choices=["ddpm"], help="ddpm: a denoising diffusion model (Ho et al. 2020)")
     trainer.add_argument("--data", choices=data.NAMES, help=f"what to learn (default: {default.data})")
-    trainer.add_argument("--data-dir", metavar="DIR", help="where the IDX files of MNIST or Fashion-MNIST lie")
-    trainer.add_argument("--steps", type=_integer(1), metavar="N", help=f"training steps (default: {default.steps})")
-    trainer.add_argument("--batch-size", type=_integer(1), metavar="N", help=f"default: {default.batch_size}")
-    trainer.add_argument("--lr", type=_rate, metavar="RATE", help=f"peak learning rate (default: {default.lr})")
-    trainer.add_argument("--seed", type=_integer(0, 2**63 - 1), metavar="N", help=f"default: {default.seed}")
-    trainer.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:N (default: cpu)")
+    trainer.add_argument("--data-dir", type=_folder, metavar="DIR", help="where the IDX files of MNIST or Fashion-MNIST lie")
+    trainer.add_argument("--steps", type=_setting("steps"), metavar="N", help=f"training steps (default: {default.steps})")
+    trainer.add_argument("--batch-size", type=_setting("batch_size"), metavar="N", help=f"default: {default.batch_size}")
+    trainer.add_argument("--lr", type=_setting("lr"), metavar="RATE", help=f"peak learning rate (default: {default.lr})")
+    trainer.add_argument("--seed", type=_setting("seed"), metavar="N", help=f"default: {default.seed}")
+    trainer.add_argument("--device", type=_setting("device"), metavar="NAME", help="cpu, cuda or cuda:N (default: cpu)")
     trainer.add_argument("--out", metavar="DIR", help="the run's folder (default: a new one below runs/)")
     trainer.add_argument("--resume", metavar="DIR", help="go on with this run, with its own settings; --steps may extend it")
 
@@ -94,12 +102,13 @@ def _parser() -> argparse.ArgumentParser:
     evaluator.set_defaults(command=_evaluate)
     for command, n in ((sampler, 64), (evaluator, 500)):
         command.add_argument("run", metavar="DIR", help="a run's folder")
-        command.add_argument("-n", type=_integer(1), default=n, metavar="N", help=f"how many samples (default: {n})")
-        command.add_argument("--seed", type=_integer(0, 2**63 - 1), default=1, metavar="N", help="default: 1")
-        command.add_argument("--device", metavar="NAME", help="default: the one the run was trained on")
+        command.add_argument("-n", type=_count, default=n, metavar="N", help=f"how many samples (default: {n})")
+        command.add_argument("--seed", type=_setting("seed"), default=1, metavar="N", help="default: 1")
+        command.add_argument("--device", type=_setting("device"), metavar="NAME", help="default: that of the training")
         command.add_argument("--sampler", choices=["ancestral", "ddim"], default="ancestral", help="default: ancestral")
-        command.add_argument("--sampler-steps", type=_integer(1), metavar="N", help="steps of ddim (default: all)")
+        command.add_argument("--sampler-steps", type=_count, metavar="N", help="steps of ddim (default: all)")
     sampler.add_argument("--out", metavar="DIR", help="where samples.png and samples.npz go (default: DIR/samples-SEED)")
+    evaluator.add_argument("--data-dir", type=_folder, metavar="DIR", help="where the IDX files lie now")
     return parser
 
 
@@ -109,9 +118,9 @@ def _parser() -> argparse.ArgumentParser:
 def _train(options: argparse.Namespace) -> int:
     given = {f.name: getattr(options, f.name) for f in fields(Config) if getattr(options, f.name, None) is not None}
     if options.resume is not None:
-        run, experiment = _reopened(options, given)
+        run, experiment, done = _reopened(options, given)
     else:
-        experiment = _experiment(given)
+        experiment, done = _experiment(given), 0
         name = f"ddpm-{experiment.config.data}"
         run = Run.create(
             Run.unused(name) if options.out is None else options.out, {"model": "ddpm"} | asdict(experiment.config)
@@ -120,7 +129,7 @@ def _train(options: argparse.Namespace) -> int:
     print(f"{title}: {experiment.size:,} parameters, {experiment.config.steps} steps, in {run.path}")
     if experiment.warning:
         print(f"note: {experiment.warning}")
-    if not train(experiment, run, experiment.config.steps):
+    if not train(experiment, run, experiment.config.steps, done):
         print(f"stopped; to go on: minigen train ddpm --resume {run.path}")
         return 130
     _write_samples(run.path, experiment.sample(SAMPLES_OF_A_RUN, experiment.config.seed), title)
@@ -130,7 +139,7 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _sample(options: argparse.Namespace) -> int:
-    run, experiment = _trained(options)
+    run, experiment = _trained(options, with_data=False)
     out = Run.unused(f"samples-{options.seed}", run.path) if options.out is None else options.out
     out = new_folder(out, "choose another --out")
     x = experiment.sample(options.n, options.seed, options.sampler, options.sampler_steps)
@@ -157,15 +166,15 @@ def _evaluate(options: argparse.Namespace) -> int:
 # What commands share
 
 
-def _experiment(settings: dict) -> DDPM:
+def _experiment(settings: dict, with_data: bool = True) -> DDPM:
     """The experiment of these settings; whatever is wrong with them is a UsageError."""
     try:
-        return DDPM(Config(**settings))
+        return DDPM(Config(**settings), with_data)
     except (ValueError, TypeError, OSError, RuntimeError) as error:
         raise UsageError(str(error)) from error
 
 
-def _described(run: Run, changes: dict) -> DDPM:
+def _described(run: Run, changes: dict, with_data: bool = True) -> DDPM:
     """The experiment that a run's config.json describes, with some settings changed."""
     settings = {name: value for name, value in run.config.items() if name != "model"}
     if run.config["model"] != "ddpm":
@@ -174,12 +183,12 @@ def _described(run: Run, changes: dict) -> DDPM:
         config = Config(**settings)
     except (ValueError, TypeError) as error:
         raise UsageError(f"{run.path / 'config.json'}: {error}") from error
-    return _experiment(asdict(config) | changes)
+    return _experiment(asdict(config) | changes, with_data)
 
 
-def _reopened(options: argparse.Namespace, given: dict) -> tuple[Run, DDPM]:
-    """The run to go on with. Its settings stay as they were, but it may be longer, or on another device."""
-    fixed = sorted(given.keys() - {"steps", "device"}) + (["out"] if options.out is not None else [])
+def _reopened(options: argparse.Namespace, given: dict) -> tuple[Run, DDPM, int]:
+    """The run to go on with, its experiment, and the step it is at. Its settings stay as they were, but for MAY_CHANGE."""
+    fixed = sorted(given.keys() - set(MAY_CHANGE)) + (["out"] if options.out is not None else [])
     if fixed:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in fixed)
         raise UsageError(f"{flags} cannot change with --resume: the run keeps its own settings")
@@ -188,14 +197,15 @@ def _reopened(options: argparse.Namespace, given: dict) -> tuple[Run, DDPM]:
     done = restore(experiment, run)
     if done > experiment.config.steps:
         raise UsageError(f"{run.path} is at step {done} already: --steps {experiment.config.steps} lies behind it")
-    run.configure({"model": options.model} | asdict(experiment.config))
-    return run, experiment
+    run.configure(run.config | given)
+    return run, experiment, done
 
 
-def _trained(options: argparse.Namespace) -> tuple[Run, DDPM]:
+def _trained(options: argparse.Namespace, with_data: bool = True) -> tuple[Run, DDPM]:
     """A run and its experiment, with the weights of the checkpoint."""
     run = Run(options.run)
-    experiment = _described(run, {"device": options.device} if options.device else {})
+    changes = {name: getattr(options, name) for name in MAY_CHANGE if getattr(options, name, None) is not None}
+    experiment = _described(run, changes, with_data)
     if options.sampler_steps and (options.sampler != "ddim" or options.sampler_steps > experiment.config.timesteps):
         raise UsageError(f"--sampler-steps is for --sampler ddim, and at most {experiment.config.timesteps} for this run")
     if not restore(experiment, run):

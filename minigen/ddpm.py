@@ -13,7 +13,7 @@ x_t; sampling runs the process backwards with its predictions. A denoiser is any
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ import tensor as T
 from tensor import Tensor
 
 Denoiser = Callable[[Tensor, np.ndarray], Tensor]
+Move = Callable[[Tensor, Tensor, int, int], Tensor]
 SCHEDULES = ("cosine", "linear", "quadratic", "constant")
 
 
@@ -76,45 +77,57 @@ class Diffusion:
         self._of_x0 = np.sqrt(before) * self.beta / left  # the factors of eq. 7
         self._of_xt = np.sqrt(self.alpha) * (1 - before) / left
 
-    def _check(self, t: np.ndarray, first: int) -> None:
-        """IndexError unless all t are integers in first..T."""
+    def _times(self, t: np.ndarray | int, first: int, x: Tensor, y: Tensor) -> np.ndarray:
+        """t as (N,), for each item of x and y (N, ...) a timestep in first..T."""
+        t = np.asarray(t)
+        if x.shape != y.shape or t.shape not in ((), x.shape[:1]) or not len(x):
+            raise ValueError(
+                f"Diffusion: tensors {x.shape} and {y.shape} with timesteps {t.shape}, expected twice the same (N, ...), "
+                "N at least 1, and timesteps (N,) or a single one"
+            )
         if t.dtype.kind not in "iu" or (t < first).any() or (t > self.T).any():
             raise IndexError(f"timesteps must be integers in {first}..{self.T}, got {t.dtype} from {t.min()} to {t.max()}")
+        return np.broadcast_to(t, len(x))
 
-    def _at(self, table: np.ndarray, t: np.ndarray | int, x: Tensor, first: int = 0) -> Tensor:
-        """table[t] for each item of x, shaped to broadcast over it; t must lie in first..T."""
-        t = np.broadcast_to(np.asarray(t), len(x))
-        self._check(t, first)
+    @staticmethod
+    def _at(table: np.ndarray, t: np.ndarray, x: Tensor) -> Tensor:
+        """table[t] for each item of x, shaped to broadcast over it."""
         return Tensor(table[t].reshape(-1, *[1] * (x.ndim - 1)), dtype=x.dtype, device=x.device)
 
     # The forward process and the loss
 
     def q_sample(self, x0: Tensor, t: np.ndarray | int, noise: Tensor) -> Tensor:
         """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps: a draw from q(x_t | x_0), DDPM eq. 4."""
+        t = self._times(t, 0, x0, noise)
         return self._at(self.signal, t, x0) * x0 + self._at(self.spread, t, x0) * noise
 
     def q_posterior(self, x0: Tensor, xt: Tensor, t: np.ndarray | int) -> tuple[Tensor, Tensor]:
         """Mean and variance of q(x_{t-1} | x_t, x_0) for t >= 1, DDPM eqs. 6-7."""
-        mean = self._at(self._of_x0, t, x0, 1) * x0 + self._at(self._of_xt, t, x0) * xt
+        t = self._times(t, 1, x0, xt)
+        mean = self._at(self._of_x0, t, x0) * x0 + self._at(self._of_xt, t, x0) * xt
         return mean, self._at(self.beta_tilde, t, x0)
 
-    def loss(self, denoiser: Denoiser, x0: Tensor, t: np.ndarray, noise: Tensor) -> Tensor:
+    def loss(self, denoiser: Denoiser, x0: Tensor, t: np.ndarray | int, noise: Tensor) -> Tensor:
         """The simple loss, |eps - eps(x_t, t)|^2 averaged over elements and batch: DDPM eq. 14, Algorithm 1."""
-        self._check(np.asarray(t), 1)
+        t = self._times(t, 1, x0, noise)
         return nn.mse_loss(denoiser(self.q_sample(x0, t, noise), t), noise)
 
     def predict_x0(self, xt: Tensor, t: np.ndarray | int, noise: Tensor) -> Tensor:
         """The x_0 of which x_t would be the noisy version: eq. 4 solved for x_0."""
-        scale = self._at(1 / self.signal, t, xt)
-        return scale * (xt - self._at(self.spread, t, xt) * noise)
+        t = self._times(t, 0, xt, noise)
+        return self._at(1 / self.signal, t, xt) * (xt - self._at(self.spread, t, xt) * noise)
 
-    # Samplers. Each yields its states from x_T to x_0.
+    # Samplers. Each yields its states from x_T to x_0: it moves from x_t, and the x_0 seen behind it, to the next x_s, s < t.
 
-    def _denoise(self, denoiser: Denoiser, x: Tensor, t: int, clip_x0: bool) -> Tensor:
-        with T.no_grad():
-            noise = denoiser(x, np.full(len(x), t))
-        x0 = self.predict_x0(x, t, noise)
-        return x0.clamp(-1, 1) if clip_x0 else x0
+    def _states(self, denoiser: Denoiser, x: Tensor, times: Sequence[int], clip_x0: bool, move: Move) -> Iterator[Step]:
+        yield Step(self.T, x, None)
+        for t, s in zip(times, times[1:]):
+            with T.no_grad():
+                noise = denoiser(x, np.full(len(x), t))
+            x0 = self.predict_x0(x, t, noise)
+            x0 = x0.clamp(-1, 1) if clip_x0 else x0
+            x = move(x, x0, t, s)
+            yield Step(s, x, x0)
 
     def ancestral(
         self, denoiser: Denoiser, x: Tensor, rng: np.random.Generator, variance: str = "beta", clip_x0: bool = True
@@ -127,13 +140,12 @@ class Diffusion:
         if variance not in ("beta", "beta_tilde"):
             raise ValueError(f"variance must be 'beta' or 'beta_tilde', got {variance!r}")
         sigma = np.sqrt(self.beta if variance == "beta" else self.beta_tilde)
-        yield Step(self.T, x, None)
-        for t in range(self.T, 0, -1):
-            x0 = self._denoise(denoiser, x, t, clip_x0)
-            x, _ = self.q_posterior(x0, x, t)
-            if t > 1:
-                x = x + float(sigma[t]) * T.randn(x.shape, generator=rng, dtype=x.dtype, device=x.device)
-            yield Step(t - 1, x, x0)
+
+        def move(x: Tensor, x0: Tensor, t: int, s: int) -> Tensor:
+            mean, _ = self.q_posterior(x0, x, t)
+            return mean + float(sigma[t]) * T.randn(x.shape, generator=rng, dtype=x.dtype, device=x.device) if s else mean
+
+        return self._states(denoiser, x, range(self.T, -1, -1), clip_x0, move)
 
     def ddim(self, denoiser: Denoiser, x: Tensor, steps: int, clip_x0: bool = True) -> Iterator[Step]:
         """The deterministic sampler (DDIM eq. 12 with sigma = 0) over `steps` timesteps spread evenly over 1..T.
@@ -144,9 +156,9 @@ class Diffusion:
         if not 1 <= steps <= self.T:
             raise ValueError(f"ddim: steps must lie in 1..{self.T}, got {steps}")
         kept = np.linspace(0, self.T, steps + 1).round().astype(int)[::-1].tolist()
-        yield Step(self.T, x, None)
-        for t, s in zip(kept, kept[1:]):
-            x0 = self._denoise(denoiser, x, t, clip_x0)
+
+        def move(x: Tensor, x0: Tensor, t: int, s: int) -> Tensor:
             noise = (x - math.sqrt(self.alpha_bar[t]) * x0) / math.sqrt(1 - self.alpha_bar[t])
-            x = self.q_sample(x0, s, noise)
-            yield Step(s, x, x0)
+            return self.q_sample(x0, s, noise)
+
+        return self._states(denoiser, x, kept, clip_x0, move)

@@ -2,7 +2,7 @@
 
 config.json      the model and its settings
 metrics.jsonl    one line of JSON a step
-checkpoint.npz   weights, their average, optimiser, step and random state: enough to go on bit for bit
+checkpoint.npz   weights, their average, optimiser, step and random state: enough to go on bit for bit; and the settings
 *.png, *.npz     pictures and samples
 """
 
@@ -14,11 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from minigen.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from minigen.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, write_atomically
 from tensor import Tensor
 
 State = dict[str, Any]
 """A tree of dicts with tensors, arrays, numbers and strings for leaves."""
+
+MAY_CHANGE = ("steps", "device", "data_dir")
+"""The settings that a run may change when it goes on; all others belong to its checkpoint."""
 
 
 class RunError(Exception):
@@ -97,23 +100,37 @@ class Run:
     def save(self, state: State) -> None:
         """Replace the checkpoint, at once and whole."""
         arrays: dict[str, np.ndarray] = {}
-        meta = _without_arrays(state, "", arrays)
+        meta = {"config": _fixed(self.config), "state": _without_arrays(state, "", arrays)}
         save_checkpoint(self.path / "checkpoint.npz", arrays, meta)
 
     def load(self) -> State:
-        """The checkpoint's state. CheckpointError if there is none or it is damaged."""
-        arrays, state = load_checkpoint(self.path / "checkpoint.npz")
-        for name, array in arrays.items():
-            *folders, leaf = name.split("/")
-            place = state
-            for folder in folders:
-                place = place.setdefault(folder, {})
-            place[leaf] = array
+        """The checkpoint's state. CheckpointError if there is none, if it is damaged, or if config.json was changed since."""
+        path = self.path / "checkpoint.npz"
+        arrays, meta = load_checkpoint(path)
+        try:
+            config, state = dict(meta["config"]), dict(meta["state"])
+            for name, array in arrays.items():
+                *folders, leaf = name.split("/")
+                place = state
+                for folder in folders:
+                    place = place.setdefault(folder, {})
+                place[leaf] = array
+        except (AttributeError, LookupError, TypeError, ValueError):
+            raise CheckpointError(f"{path} is not a run's checkpoint as this version writes it: start a new run") from None
+        now = _fixed(self.config)
+        if changed := [name for name in config | now if config.get(name) != now.get(name)]:
+            was = ", ".join(f"{name} was {config.get(name)!r}" for name in changed)
+            raise CheckpointError(f"{self.path / 'config.json'} was changed since {path} was saved: {was}; change it back")
         return state
 
 
 def _json(config: dict[str, Any]) -> bytes:
     return (json.dumps(config, indent=2) + "\n").encode()
+
+
+def _fixed(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings that a run keeps."""
+    return {name: value for name, value in config.items() if name not in MAY_CHANGE}
 
 
 def _without_arrays(state: State, prefix: str, arrays: dict[str, np.ndarray]) -> State:

@@ -8,14 +8,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+import numpy as np
 from tqdm import tqdm
 
 from minigen.checkpoint import CheckpointError
 from minigen.run import Run, State
+from tensor import Tensor
 
 
 class Experiment(Protocol):
-    """What the loop needs of a model in training. `state_dict` holds all that the next steps depend on."""
+    """What the loop needs of a model in training.
+
+    `state_dict` holds all that the next steps depend on: tensors and arrays that keep their shapes and dtypes, counts (the
+    integers from 0, below 2**128 as those of a random generator are), and whatever else keeps its type.
+    """
 
     def step(self, k: int) -> dict[str, float]:
         """Train on one batch, the k-th of the run (from 1), and return what to log."""
@@ -29,15 +35,15 @@ class Diverged(Exception):
     """A loss became NaN or infinite."""
 
 
-def train(experiment: Experiment, run: Run, steps: int, save_every: int = 500) -> bool:
-    """Train up to step `steps`, going on from the run's checkpoint if it has one. False if Ctrl-C ended it early.
+def train(experiment: Experiment, run: Run, steps: int, done: int = 0, save_every: int = 500) -> bool:
+    """Train from step `done`, to which `restore` has brought the experiment, to step `steps`. False if Ctrl-C ended it early.
 
     A checkpoint is written every `save_every` steps, at the end, and on Ctrl-C. If a metric is no longer finite, Diverged is
     raised and the last checkpoint stays as it was.
     """
-    done = restore(experiment, run)
     run.forget_after(done)
-    with _stop_requested() as stopped, tqdm(total=steps, initial=done, desc="training", unit="step") as bar:
+    bar = tqdm(total=steps, initial=done, desc="training", unit="step")
+    with bar, _stop_requested() as stopped, np.errstate(all="ignore"):
         while done < steps:
             done += 1
             metrics = experiment.step(done)
@@ -56,16 +62,40 @@ def train(experiment: Experiment, run: Run, steps: int, save_every: int = 500) -
 
 
 def restore(experiment: Experiment, run: Run) -> int:
-    """Give the experiment the state of the run's checkpoint; returns the step it was saved at, 0 if there is none."""
-    if not (run.path / "checkpoint.npz").exists():
+    """Give the experiment the state of the run's checkpoint; returns the step it was saved at, 0 if there is none.
+
+    CheckpointError unless the state has the form of the experiment's own: names, types, shapes and dtypes.
+    """
+    path = run.path / "checkpoint.npz"
+    if not path.exists():
         return 0
+    state = run.load()
+    saved, own = _form(state), _form(experiment.state_dict() | {"step": 0})
+    differing = [name for name in own | saved if saved.get(name) != own.get(name)]
+    wrong = [f"{name} is {saved.get(name, 'missing')}, expected {own.get(name, 'nothing')}" for name in differing]
     try:
-        state = run.load()
-        done = int(state.pop("step"))
-        experiment.load_state_dict(state)
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{run.path / 'checkpoint.npz'} is a checkpoint of another model: {error}") from error
-    return done
+        if not wrong:
+            done = state.pop("step")
+            experiment.load_state_dict(state)
+            return done
+    except (ArithmeticError, ValueError) as error:
+        wrong = [str(error)]
+    raise CheckpointError(f"{path} is a checkpoint of another model: {'; '.join(wrong[:3])}")
+
+
+def _form(state: State, prefix: str = "") -> dict[str, str]:
+    """What stands where in a state: {"optimizer": "dict", "optimizer/steps": "count", "optimizer/m": "float32 (4,)", ...}"""
+    form = {}
+    for name, value in state.items():
+        if isinstance(value, (Tensor, np.ndarray)):
+            form[prefix + name] = f"{value.dtype} {value.shape}"
+        elif type(value) is int and 0 <= value < 2**128:
+            form[prefix + name] = "count"
+        else:
+            form[prefix + name] = type(value).__name__
+        if isinstance(value, dict):
+            form |= _form(value, f"{prefix}{name}/")
+    return form
 
 
 @contextmanager

@@ -24,7 +24,7 @@ def timestep_embedding(t: np.ndarray, dim: int, max_period: float = 10_000.0) ->
 
 
 class TimeMLP(nn.Module):
-    """Timesteps (N,) to features (N, out_features): the sinusoidal embedding through two dense layers."""
+    """Timesteps of N items to features (N, out_features): the sinusoidal embedding through two dense layers."""
 
     def __init__(self, dim: int, out_features: int):
         if dim < 2 or dim % 2:
@@ -33,7 +33,9 @@ class TimeMLP(nn.Module):
         self.inner = nn.Linear(dim, out_features)
         self.outer = nn.Linear(out_features, out_features)
 
-    def forward(self, t: np.ndarray) -> Tensor:
+    def forward(self, t: np.ndarray, N: int) -> Tensor:
+        if np.shape(t) != (N,) or not N:
+            raise ValueError(f"TimeMLP: expected items and a timestep for each, got {N} items and timesteps {np.shape(t)}")
         weight = self.inner.weight
         embedding = Tensor(timestep_embedding(t, self.dim), dtype=weight.dtype, device=weight.device)
         return T.silu(self.outer(T.silu(self.inner(embedding))))
@@ -79,10 +81,13 @@ class AttentionBlock(nn.Module):
 class UNet(nn.Module):
     """Noise prediction: images x (N, image_channels, H, W) and timesteps t (N,) to noise of the shape of x.
 
-    `channels` gives the width of each level; H and W must be divisible by 2 ** (levels - 1).
+    `channels` gives the width of each level; H and W must be divisible by 2 ** (levels - 1). A width of 1 is refused:
+    group norm over a single channel would take away what the time embedding adds.
     """
 
     def __init__(self, image_channels: int = 1, channels: Sequence[int] = (32, 64), num_heads: int = 2):
+        if not channels or min(channels) < 2:
+            raise ValueError(f"UNet: channels must be one or more widths of at least 2, got {channels}")
         first, last = channels[0], channels[-1]
         time = 4 * first
         self.levels = len(channels)
@@ -101,7 +106,7 @@ class UNet(nn.Module):
         if any(n % 2 ** (self.levels - 1) for n in x.shape[2:]):
             raise ValueError(f"UNet: with {self.levels} levels, height and width of {x.shape} must be multiples of "
                              f"{2 ** (self.levels - 1)}")  # fmt: skip
-        time = self.time(t)
+        time = self.time(t, len(x))
         h = self.stem(x)
         skips = []
         for level in range(self.levels):
@@ -127,7 +132,7 @@ class MLPDenoiser(nn.Module):
         self.head = nn.Linear(width, dim)
 
     def forward(self, x: Tensor, t: np.ndarray) -> Tensor:
-        time = self.time(t)
+        time = self.time(t, len(x))
         h = self.stem(x)
         for layer in self.layers:
             h = h + layer(T.silu(h + time))

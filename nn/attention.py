@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import tensor as T
+from nn.checks import check_groups, check_sizes
 from nn.layers import Linear
 from nn.module import Module
 from tensor import Tensor
@@ -17,16 +18,18 @@ class SelfAttention2d(Module):
     """
 
     def __init__(self, channels: int, num_heads: int = 1):
-        if channels % num_heads:
-            raise ValueError(f"SelfAttention2d: {channels} channels cannot be split into {num_heads} heads")
-        self.num_heads = num_heads
+        check_sizes("SelfAttention2d", channels=channels, num_heads=num_heads)
+        check_groups("SelfAttention2d", num_heads, channels, name="heads")
+        self.channels, self.num_heads = channels, num_heads
         self.qkv = Linear(channels, 3 * channels)
         self.out = Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.ndim != 4 or x.shape[1] != self.channels:
+            raise ValueError(f"SelfAttention2d: expected x (N, {self.channels}, H, W), got {x.shape}")
         N, C, H, W = x.shape
         tokens = x.permute(0, 2, 3, 1).reshape(N, H * W, C)
-        qkv = self.qkv(tokens).reshape(N, H * W, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        qkv = self.qkv(tokens).reshape(N, H * W, 3, self.num_heads, C // self.num_heads).permute(2, 0, 3, 1, 4)
         q, k, v = qkv[0], qkv[1], qkv[2]  # (N, heads, H W, d)
         weights = T.softmax(q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1]), -1)  # (N, heads, H W, H W)
         mixed = (weights @ v).permute(0, 2, 1, 3).reshape(N, H * W, C)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+import numpy as np
+
+from nn.checks import check_range, fitting
 from nn.flat import FlatView
 from nn.module import Parameter
-from tensor.tensor import Tensor
 
 
 class EMA:
@@ -17,8 +19,7 @@ class EMA:
     """
 
     def __init__(self, parameters: Iterable[Parameter], decay: float = 0.999):
-        if not 0 <= decay < 1:
-            raise ValueError(f"EMA: decay must lie in [0, 1), got {decay}")
+        check_range("EMA", 1, decay=decay)
         self.view = FlatView(parameters)
         self.decay = decay
         self.updates = 0
@@ -43,9 +44,10 @@ class EMA:
 
     def state_dict(self) -> dict:
         """`updates`, and the average of each parameter as one vector."""
-        return {"updates": self.updates, "average": Tensor(self.average)}
+        return {"updates": self.updates, "average": self.view.saved(self.average)}
 
     def load_state_dict(self, state) -> None:
         """Go on from a `state_dict`."""
-        self.view.load(self.average, state["average"], "EMA: the average")
-        self.updates = int(state["updates"])
+        updates = int(fitting("EMA: updates", state["updates"], np.int64(0)))
+        self.average = self.view.restored("EMA: average", state["average"], self.average)
+        self.updates = updates

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
-from nn.module import Parameter
+from nn.checks import fitting
+from nn.module import Module, Parameter
 from tensor.arrays import Array, array_module, freeze, memory_order, to_device
 from tensor.tensor import Tensor
+
+
+def parameter_list(parameters: Iterable[Parameter]) -> list[Parameter]:
+    """The parameters as a list. TypeError for anything that is no leaf with requires_grad=True, or a frozen Parameter."""
+    if isinstance(parameters, (Module, Tensor)):
+        raise TypeError(f"expected a list of parameters, such as model.parameters(), got one {type(parameters).__name__}")
+    listed = list(parameters)
+    for k, p in enumerate(listed):
+        if not isinstance(p, Parameter) and not (isinstance(p, Tensor) and p.is_leaf and p.requires_grad):
+            raise TypeError(f"parameter {k}: expected a leaf with requires_grad=True, got a {type(p).__name__} that is none")
+    return listed
 
 
 class FlatView:
     """A fixed list of parameters, read and written as one vector. Each keeps its own order in memory."""
 
     def __init__(self, parameters: Iterable[Parameter]):
-        self.parameters = list(parameters)
+        self.parameters = parameter_list(parameters)
         if not self.parameters:
             raise ValueError("there are no parameters")
         if len({id(p) for p in self.parameters}) < len(self.parameters):
@@ -42,12 +55,15 @@ class FlatView:
         stored = (flat[span].reshape(shape) for span, shape in zip(self.spans, shapes))
         return [x.transpose(np.argsort(order)) for x, order in zip(stored, self.orders)]
 
-    def load(self, vector: Array, saved: Tensor | Array, name: str) -> None:
-        """Overwrite a vector of this view with a saved one, which errors call by `name`."""
-        saved = saved.data if isinstance(saved, Tensor) else saved
-        if saved.shape != vector.shape:
-            raise ValueError(f"{name} has {saved.shape} values, expected {vector.shape}")
-        vector[...] = to_device(saved, self.parameters[0].device)
+    def saved(self, flat: Array) -> Tensor:
+        """A vector as it is saved: each parameter in C order, in whatever order it lies in memory."""
+        return Tensor._wrap(array_module(flat).concatenate([x.reshape(-1) for x in self.split(flat)]))
+
+    def restored(self, name: str, saved: Any, flat: Array) -> Array:
+        """A new vector of the dtype of `flat` from a saved one. ValueError with `name` if it does not fit."""
+        array = to_device(fitting(name, saved, flat), self.parameters[0].device)
+        ordered = self.gather([array[span].reshape(p.shape) for span, p in zip(self.spans, self.parameters)])
+        return ordered.astype(flat.dtype, copy=False)
 
     def bind(self, flat: Array) -> None:
         """Make the parameters views of a vector, which nobody may write to any more."""

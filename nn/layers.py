@@ -9,7 +9,8 @@ import numpy as np
 
 import tensor as T
 from nn import init
-from nn.module import Module, Parameter
+from nn.checks import check_groups, check_range, check_sizes
+from nn.module import Buffer, Module, Parameter
 from tensor import Tensor
 from tensor.arrays import axis
 from tensor.convolution import as_pair
@@ -27,6 +28,8 @@ class Linear(Module):
     """y = x W^T + b on the last dimension: (..., in_features) to (..., out_features)."""
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True):
+        check_sizes("Linear", in_features=in_features, out_features=out_features)
+        self.in_features, self.out_features = in_features, out_features
         self.weight = Parameter(np.zeros((out_features, in_features), np.float32))
         init.kaiming_uniform_(self.weight, math.sqrt(5))
         self.bias = _uniform_bias(out_features, in_features) if bias else None
@@ -38,12 +41,6 @@ class Linear(Module):
         y = x.reshape(-1, x.shape[-1]) @ self.weight.transpose(0, 1)
         y = y if self.bias is None else y + self.bias
         return y.reshape(*x.shape[:-1], y.shape[-1])
-
-
-def _check_groups(layer: str, groups: int, *channels: int) -> None:
-    for n in channels:
-        if n % groups:
-            raise ValueError(f"{layer}: {n} channels cannot be split into {groups} groups")
 
 
 def _kernel(out_channels: int, in_channels: int, kernel_size) -> Parameter:
@@ -68,7 +65,9 @@ class Conv2d(Module):
         groups: int = 1,
         bias: bool = True,
     ):
-        _check_groups("Conv2d", groups, in_channels, out_channels)
+        check_sizes("Conv2d", in_channels=in_channels, out_channels=out_channels, groups=groups)
+        check_groups("Conv2d", groups, in_channels, out_channels)
+        self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
         self.weight = _kernel(out_channels, in_channels // groups, kernel_size)
         self.bias = _uniform_bias(out_channels, math.prod(self.weight.shape[1:])) if bias else None
@@ -84,7 +83,9 @@ class ConvTranspose2d(Module):
         self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups: int = 1,
         bias: bool = True, dilation=1,
     ):  # fmt: skip
-        _check_groups("ConvTranspose2d", groups, in_channels, out_channels)
+        check_sizes("ConvTranspose2d", in_channels=in_channels, out_channels=out_channels, groups=groups)
+        check_groups("ConvTranspose2d", groups, in_channels, out_channels)
+        self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
         self.stride, self.padding, self.output_padding = stride, padding, output_padding
         self.groups, self.dilation = groups, dilation
         self.weight = _kernel(in_channels, out_channels // groups, kernel_size)
@@ -94,6 +95,11 @@ class ConvTranspose2d(Module):
         return T.conv_transpose2d(
             x, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
         )
+
+
+def _check_channels(layer: str, x: Tensor, channels: int) -> None:
+    if x.shape[1:2] != (channels,):
+        raise ValueError(f"{layer}: expected x (N, {channels}, ...), got {x.shape}")
 
 
 def _scale_and_shift(shape, affine: bool) -> tuple[Parameter | None, Parameter | None]:
@@ -106,12 +112,13 @@ class GroupNorm(Module):
     """group_norm with a scale and a shift for each channel; with `silu=True`, SiLU follows in the same pass over memory."""
 
     def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, silu: bool = False):
-        if num_channels % num_groups:
-            raise ValueError(f"GroupNorm: {num_channels} channels cannot be split into {num_groups} groups")
-        self.num_groups, self.eps, self.silu = num_groups, eps, silu
+        check_sizes("GroupNorm", num_groups=num_groups, num_channels=num_channels)
+        check_groups("GroupNorm", num_groups, num_channels)
+        self.num_groups, self.num_channels, self.eps, self.silu = num_groups, num_channels, eps, silu
         self.weight, self.bias = _scale_and_shift(num_channels, affine)
 
     def forward(self, x: Tensor) -> Tensor:
+        _check_channels("GroupNorm", x, self.num_channels)
         return T.group_norm(x, self.num_groups, self.weight, self.bias, self.eps, self.silu)
 
 
@@ -119,10 +126,12 @@ class InstanceNorm2d(Module):
     """instance_norm; without scale and shift unless affine=True."""
 
     def __init__(self, num_features: int, eps: float = 1e-5, affine: bool = False):
-        self.eps = eps
+        check_sizes("InstanceNorm2d", num_features=num_features)
+        self.num_features, self.eps = num_features, eps
         self.weight, self.bias = _scale_and_shift(num_features, affine)
 
     def forward(self, x: Tensor) -> Tensor:
+        _check_channels("InstanceNorm2d", x, self.num_features)
         return T.instance_norm(x, self.weight, self.bias, self.eps)
 
 
@@ -130,6 +139,8 @@ class LayerNorm(Module):
     """layer_norm over the last dimensions, with a scale and a shift for each element."""
 
     def __init__(self, normalized_shape: int | tuple[int, ...], eps: float = 1e-5, elementwise_affine: bool = True):
+        for n in normalized_shape if isinstance(normalized_shape, tuple) else (normalized_shape,):
+            check_sizes("LayerNorm", normalized_shape=n)
         self.normalized_shape, self.eps = normalized_shape, eps
         self.weight, self.bias = _scale_and_shift(normalized_shape, elementwise_affine)
 
@@ -141,11 +152,13 @@ class BatchNorm2d(Module):
     """batch_norm: the batch's statistics in training, running averages of them in evaluation."""
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True):
-        self.eps, self.momentum = eps, momentum
+        check_sizes("BatchNorm2d", num_features=num_features)
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.weight, self.bias = _scale_and_shift(num_features, affine)
-        self.running_mean, self.running_var = T.zeros(num_features), T.ones(num_features)
+        self.running_mean, self.running_var = Buffer(T.zeros(num_features)), Buffer(T.ones(num_features))
 
     def forward(self, x: Tensor) -> Tensor:
+        _check_channels("BatchNorm2d", x, self.num_features)
         running = self.running_mean, self.running_var
         return T.batch_norm(x, *running, self.weight, self.bias, self.training, self.momentum, self.eps)
 
@@ -154,6 +167,8 @@ class Embedding(Module):
     """A table of num_embeddings vectors; integers (...) to vectors (..., embedding_dim)."""
 
     def __init__(self, num_embeddings: int, embedding_dim: int):
+        check_sizes("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.weight = Parameter(np.zeros((num_embeddings, embedding_dim), np.float32))
         init.normal_(self.weight)
 
@@ -165,8 +180,7 @@ class Dropout(Module):
     """In training, each element is 0 with probability p and otherwise divided by 1 - p (Srivastava et al. 2014)."""
 
     def __init__(self, p: float = 0.5, generator: np.random.Generator | None = None):
-        if not 0 <= p < 1:
-            raise ValueError(f"Dropout: the probability must lie in [0, 1), got {p}")
+        check_range("Dropout", 1, p=p)
         self.p = p
         self.generator = generator
 

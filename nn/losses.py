@@ -2,48 +2,73 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 import tensor as T
 from tensor import Tensor
-from tensor.arrays import check_indices
+from tensor.arrays import Array, array_module, check_indices
+from tensor.autodiff import op
 
 
-def _reduced(loss: Tensor, reduction: str) -> Tensor:
+def _reduced(name: str, loss: Tensor, reduction: str) -> Tensor:
     if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+        raise ValueError(f"{name}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+    if reduction == "mean" and not math.prod(loss.shape):
+        raise ValueError(f"{name}: an empty batch has no mean, the losses have shape {loss.shape}")
     return loss if reduction == "none" else getattr(T, reduction)(loss)
 
 
-def _check_shapes(name: str, input, target) -> None:
+def _check(name: str, input, target) -> None:
     """Broadcasting a prediction against its target is nearly always a mistake, so it is an error."""
+    _check_tensors(name, input=input, target=target)
     if tuple(input.shape) != tuple(target.shape):
         raise ValueError(f"{name}: input {tuple(input.shape)} and target {tuple(target.shape)} differ in shape")
 
 
+def _check_tensors(name: str, **given) -> None:
+    for role, x in given.items():
+        if not hasattr(x, "shape"):
+            raise TypeError(f"{name}: {role} must be a tensor or an array, got {type(x).__name__}")
+
+
 def mse_loss(input: Tensor, target, reduction: str = "mean") -> Tensor:
     """(input - target)^2"""
-    _check_shapes("mse_loss", input, target)
-    return _reduced(T.square(input - target), reduction)
+    _check("mse_loss", input, target)
+    return _reduced("mse_loss", T.square(input - target), reduction)
 
 
 def l1_loss(input: Tensor, target, reduction: str = "mean") -> Tensor:
     """|input - target|"""
-    _check_shapes("l1_loss", input, target)
-    return _reduced(T.abs(input - target), reduction)
+    _check("l1_loss", input, target)
+    return _reduced("l1_loss", T.abs(input - target), reduction)
 
 
 def binary_cross_entropy_with_logits(input: Tensor, target, reduction: str = "mean") -> Tensor:
-    """-log of the Bernoulli probability of `target` in [0, 1], in nats, stable for any logit x.
+    """-log of the Bernoulli probability of `target` in [0, 1], in nats, exact for any logit x, also an infinite one.
 
     With sigmoid(x) = exp(-softplus(-x)) it is  target softplus(-x) + (1 - target) softplus(x).
     """
-    _check_shapes("binary_cross_entropy_with_logits", input, target)
-    return _reduced(target * T.softplus(-input) + (1 - target) * T.softplus(input), reduction)
+    name = "binary_cross_entropy_with_logits"
+    _check(name, input, target)
+    values = target.data if isinstance(target, Tensor) else target
+    if values.size and not (values.min() >= 0 and values.max() <= 1):
+        raise ValueError(f"{name}: target must lie in [0, 1], got values from {values.min()} to {values.max()}")
+    return _reduced(name, _bernoulli_cost(input, target), reduction)
+
+
+@op(x=lambda g, x, target: g * (T.sigmoid(x) - target), target=lambda g, x: -g * x)
+def _bernoulli_cost(x: Array, target: Array) -> Tensor:
+    """softplus(x) - target x, as |x| times the error of the sure answer x > 0, plus softplus(-|x|)."""
+    xp = array_module(x)
+    size, error = xp.abs(x), xp.where(x > 0, 1 - target, target)
+    return xp.where(error == 0, error, size) * error + xp.log1p(xp.exp(-size))  # no error costs 0, even at inf each
 
 
 def cross_entropy(input: Tensor, target, reduction: str = "mean") -> Tensor:
     """-log softmax(input)[target] in nats: logits (N, classes) and integer classes (N,)."""
+    _check_tensors("cross_entropy", input=input)
     labels = target.data if isinstance(target, Tensor) else np.asarray(target)
     if input.ndim != 2 or labels.shape != input.shape[:1] or labels.dtype.kind not in "iu":
         raise ValueError(
@@ -51,4 +76,4 @@ def cross_entropy(input: Tensor, target, reduction: str = "mean") -> Tensor:
             f"{labels.dtype} {labels.shape}"
         )
     check_indices(labels, input.shape[1], "cross_entropy", "class", from_the_end=False)
-    return _reduced(-T.log_softmax(input, 1)[np.arange(len(labels)), target], reduction)
+    return _reduced("cross_entropy", -T.log_softmax(input, 1)[np.arange(len(labels)), target], reduction)

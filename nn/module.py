@@ -1,4 +1,4 @@
-"""Parameter, Module, Sequential: networks as trees of named tensors."""
+"""Parameter, Buffer, Module, Sequential: networks as trees of named tensors."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from nn.checks import fitting
 from tensor.arrays import freeze, parse_device, to_device
 from tensor.tensor import Tensor
 
@@ -20,28 +21,30 @@ class Parameter(Tensor):
         super().__init__(data, requires_grad)
 
 
+class Buffer(Tensor):
+    """A tensor that a module keeps, moves and saves, but does not train."""
+
+    __slots__ = ()
+
+
 class Module:
     """A network, or a part of one.
 
-    Tensors, modules and lists of modules that are set as attributes belong to it: `Parameter`s are trained, other tensors
-    (buffers) are only kept. Names follow the attributes, as in PyTorch: `blocks.0.conv.weight`.
+    The parameters, buffers and modules that are set as attributes belong to it, also those in lists, tuples and dicts,
+    however nested. Names are paths of attributes, as in PyTorch: `blocks.0.conv.weight`. Other tensors are no part of it.
     """
 
     training = True
 
-    def forward(self, *args: Any) -> Any:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no forward()")
 
-    def __call__(self, *args: Any) -> Any:
-        return self.forward(*args)
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(*args, **kwargs)
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The modules directly below this one."""
-        for name, value in vars(self).items():
-            if isinstance(value, Module):
-                yield name, value
-            elif isinstance(value, (list, tuple)):
-                yield from ((f"{name}.{k}", item) for k, item in enumerate(value) if isinstance(item, Module))
+        return ((name, part) for name, part in _parts(vars(self)) if isinstance(part, Module))
 
     def modules(self) -> Iterator[Module]:
         """This module and all modules below it."""
@@ -51,9 +54,7 @@ class Module:
 
     def named_tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
         """All parameters and buffers with their names."""
-        for name, value in vars(self).items():
-            if isinstance(value, Tensor):
-                yield prefix + name, value
+        yield from ((name, part) for name, part in _parts(vars(self), prefix) if isinstance(part, Tensor))
         for name, child in self.named_children():
             yield from child.named_tensors(f"{prefix}{name}.")
 
@@ -93,11 +94,11 @@ class Module:
 
     def to(self, device_or_dtype) -> Module:
         """Move all parameters and buffers to a device, or cast the floating-point ones to a dtype. Gradients are dropped."""
-        is_device = isinstance(device_or_dtype, str) and not device_or_dtype.startswith(("float", "int", "complex"))
+        is_device = isinstance(device_or_dtype, str) and device_or_dtype.startswith(("cpu", "cuda"))
         if is_device:
             parse_device(device_or_dtype)
-        elif np.dtype(device_or_dtype) not in (np.float32, np.float64):
-            raise TypeError(f"{np.dtype(device_or_dtype)} cannot be trained: use float32 or float64")
+        elif device_or_dtype is None or device_or_dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+            raise ValueError(f"to: expected 'cpu', 'cuda', 'cuda:N', 'float32' or 'float64', got {device_or_dtype!r}")
         for _, x in self.named_tensors():
             wanted = x.requires_grad
             x.requires_grad_(False)
@@ -114,16 +115,22 @@ class Module:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over values by name. If any does not fit, none is taken, and a KeyError or ValueError lists all."""
+        if not isinstance(state, Mapping):
+            raise TypeError(f"{type(self).__name__}: expected a dict of tensors by name, got {type(state).__name__}")
         own = dict(self.named_tensors())
         missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
         if missing or unexpected:
             raise KeyError(f"{type(self).__name__}: missing {missing}, unexpected {unexpected}")
-        shapes = {name: np.shape(state[name]) if not isinstance(state[name], Tensor) else state[name].shape for name in own}
-        wrong = [f"{name}: {shapes[name]} for {x.shape}" for name, x in own.items() if shapes[name] != x.shape]
-        if wrong:
-            raise ValueError(f"{type(self).__name__}: shapes differ: {'; '.join(wrong)}")
+        arrays, wrong = {}, []
         for name, x in own.items():
-            x.copy_(state[name])
+            try:
+                arrays[name] = fitting(name, state[name], x.data)
+            except ValueError as error:
+                wrong.append(str(error))
+        if wrong:
+            raise ValueError(f"{type(self).__name__}: {'; '.join(wrong)}")
+        for name, x in own.items():
+            x.copy_(arrays[name])
 
     def __repr__(self) -> str:
         children = [f"  ({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()]
@@ -132,11 +139,20 @@ class Module:
     def extra_repr(self) -> str:
         """What `repr` says of the module itself: its plain attributes."""
         plain = {k: v for k, v in vars(self).items() if isinstance(v, (int, float, str, tuple)) and k != "training"}
-        return ", ".join(f"{name}={value!r}" for name, value in plain.items())
+        return ", ".join(f"{name}={value!r}" for name, value in plain.items() if not any(_parts([value])))
+
+
+def _parts(container: Any, prefix: str = "") -> Iterator[tuple[str, Parameter | Buffer | Module]]:
+    """The parameters, buffers and modules in a dict, list or tuple, and in those that it holds, with their paths."""
+    for key, value in container.items() if isinstance(container, dict) else enumerate(container):
+        if isinstance(value, (Parameter, Buffer, Module)):
+            yield f"{prefix}{key}", value
+        elif isinstance(value, (dict, list, tuple)):
+            yield from _parts(value, f"{prefix}{key}.")
 
 
 class Sequential(Module):
-    """Modules one after the other; `model[k]` is the k-th."""
+    """Modules one after the other; `model[k]` is the k-th, and a slice is a Sequential that keeps their names."""
 
     def __init__(self, *modules: Module):
         for k, module in enumerate(modules):
@@ -144,8 +160,12 @@ class Sequential(Module):
                 raise TypeError(f"Sequential: {module!r} is no module, wrap it in one")
             setattr(self, str(k), module)
 
-    def __getitem__(self, k: int) -> Module:
-        return [module for _, module in self.named_children()][k]
+    def __getitem__(self, k: int | slice) -> Any:
+        if not isinstance(k, slice):
+            return list(self)[k]
+        part = Sequential()
+        vars(part).update(list(self.named_children())[k])
+        return part
 
     def __len__(self) -> int:
         return sum(1 for _ in self.named_children())

@@ -10,11 +10,13 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from nn.flat import FlatView
+import numpy as np
+
+from nn.checks import check_range, fitting
+from nn.flat import FlatView, parameter_list
 from nn.module import Parameter
 from tensor.arrays import Array, array_module
 from tensor.parallel import map_blocks
-from tensor.tensor import Tensor
 
 
 class Optimizer:
@@ -26,13 +28,10 @@ class Optimizer:
     slots: tuple[str, ...] = ()
     """The names of the vectors that the optimiser remembers from step to step."""
 
-    weight_decay = 0.0
-
-    def __init__(self, parameters: Iterable[Parameter], lr: float):
-        if not lr >= 0:
-            raise ValueError(f"{type(self).__name__}: the learning rate must not be negative, got {lr}")
+    def __init__(self, parameters: Iterable[Parameter], lr: float, weight_decay: float = 0.0):
+        check_range(type(self).__name__, lr=lr, weight_decay=weight_decay)
         self.view = FlatView(parameters)
-        self.lr = lr
+        self.lr, self.weight_decay = lr, weight_decay
         self.steps = 0
         for name in self.slots:
             values = self.view.values()
@@ -75,16 +74,17 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on besides the parameters: `steps`, and a vector for each slot."""
-        return {"steps": self.steps} | {name: Tensor(getattr(self, name)) for name in self.slots}
+        return {"steps": self.steps} | {name: self.view.saved(getattr(self, name)) for name in self.slots}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state_dict`. KeyError or ValueError if it is not of this optimiser and these parameters."""
         names = ["steps", *self.slots]
         if sorted(state) != sorted(names):
             raise KeyError(f"{type(self).__name__}: expected {names}, got {sorted(state)}")
+        loaded: dict[str, Any] = {"steps": int(fitting(f"{type(self).__name__}: steps", state["steps"], np.int64(0)))}
         for name in self.slots:
-            self.view.load(getattr(self, name), state[name], f"{type(self).__name__}: {name}")
-        self.steps = int(state["steps"])
+            loaded[name] = self.view.restored(f"{type(self).__name__}: {name}", state[name], getattr(self, name))
+        vars(self).update(loaded)
 
 
 def _runs(spans: list[slice], wanted: list[bool]) -> list[slice]:
@@ -105,10 +105,11 @@ class SGD(Optimizer):
     velocity: Array
 
     def __init__(self, parameters, lr: float = 1e-3, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False):
-        if nesterov and momentum <= 0:
+        check_range("SGD", momentum=momentum)
+        if nesterov and not momentum:
             raise ValueError("SGD: Nesterov needs momentum > 0")
-        super().__init__(parameters, lr)
-        self.momentum, self.weight_decay, self.nesterov = momentum, weight_decay, nesterov
+        super().__init__(parameters, lr, weight_decay)
+        self.momentum, self.nesterov = momentum, nesterov
 
     def update(self, p: Array, g: Array, span: slice) -> None:
         g = self.decay(p, g)
@@ -129,10 +130,11 @@ class Adam(Optimizer):
     v: Array
 
     def __init__(self, parameters, lr: float = 1e-3, betas=(0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0):
-        if not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"{type(self).__name__}: betas must lie in [0, 1), got {betas}")
-        super().__init__(parameters, lr)
-        self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"{type(self).__name__}: betas must be two numbers in [0, 1), got {betas}")
+        check_range(type(self).__name__, eps=eps)
+        super().__init__(parameters, lr, weight_decay)
+        self.betas, self.eps = betas, eps
 
     def update(self, p: Array, g: Array, span: slice) -> None:
         xp, (b1, b2) = array_module(p), self.betas
@@ -162,7 +164,9 @@ class AdamW(Adam):
 
 def clip_grad_norm_(parameters: Iterable[Parameter], max_norm: float) -> float:
     """Scale all gradients together so that their joint L2 norm is at most `max_norm`; returns the norm before."""
-    pairs = [(p, p.grad) for p in parameters if p.grad is not None]
+    if not max_norm >= 0:
+        raise ValueError(f"clip_grad_norm_: max_norm must not be negative, got {max_norm}")
+    pairs = [(p, p.grad) for p in parameter_list(parameters) if p.grad is not None]
     norm = math.sqrt(sum(float((g.data.astype("float64") ** 2).sum()) for _, g in pairs))
     if norm > max_norm:
         for p, g in pairs:
@@ -172,6 +176,7 @@ def clip_grad_norm_(parameters: Iterable[Parameter], max_norm: float) -> float:
 
 def clip_grad_value_(parameters: Iterable[Parameter], clip_value: float) -> None:
     """Limit each element of each gradient to [-clip_value, clip_value]."""
-    for p in parameters:
+    check_range("clip_grad_value_", clip_value=clip_value)
+    for p in parameter_list(parameters):
         if p.grad is not None:
             p.grad = p.grad.clamp(-clip_value, clip_value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 import sys
 from types import ModuleType
 from typing import Any
@@ -113,11 +114,26 @@ def sum_axes(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
     return sums if keepdims else sums.squeeze(axes)
 
 
+def integers(value) -> tuple[int, ...]:
+    """An integer, of Python or of NumPy, or several, as a tuple; TypeError for anything else."""
+    try:
+        return tuple(map(operator.index, value)) if hasattr(value, "__iter__") else (operator.index(value),)
+    except TypeError:
+        raise TypeError(f"expected an integer or several, got {value!r}") from None
+
+
 def axis(dim: int, ndim: int, op: str) -> int:
     """`dim` counted from the front; IndexError if there is no such dimension."""
+    dim = operator.index(dim)
     if not -ndim <= dim < ndim:
         raise IndexError(f"{op}: dim {dim} is out of range for a tensor with {ndim} dimensions")
     return dim % ndim
+
+
+def as_indices(x) -> Array:
+    """A list or an array as a new array of indices: a list with nothing in it holds integers."""
+    array = x.copy() if hasattr(x, "dtype") else np.array(x)
+    return array if array.size or hasattr(x, "dtype") else array.astype(np.int64)
 
 
 def check_indices(index: Array, size: int, op: str, what: str = "index", from_the_end: bool = True) -> None:

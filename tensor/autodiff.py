@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
@@ -30,9 +31,10 @@ import numpy as np
 
 from tensor.arrays import Array, array_module, device_of, sum_axes
 from tensor.modes import check_finite, mode, mode_with
-from tensor.tensor import FLOAT32, FLOAT64, Node, Tensor, as_tensor
+from tensor.tensor import FLOAT32, FLOAT64, Node, Tensor, as_tensor, supported
 
 _NUMBERS = (float, int, bool, type(None))
+_ERRORS = (IndexError, ValueError, TypeError, RuntimeError, AttributeError)
 
 
 # Declaring ops
@@ -52,7 +54,7 @@ class Op:
 
     def __init__(self, forward: Callable, vjps: dict[str, Callable], joint: tuple[str, Callable] | None):
         parameters = inspect.signature(forward).parameters
-        self.name, self.forward = forward.__name__, forward
+        self.name, self.forward = forward.__name__.lstrip("_"), forward
         self.arguments = list(parameters)
         self.defaults = [p.default for p in parameters.values()]
         self.edges = [self._edge((name,), vjp, False) for name, vjp in vjps.items()]
@@ -94,9 +96,12 @@ class Op:
         for a, differentiable in zip(args, self.differentiable):
             parent = None
             if isinstance(a, Tensor):
-                if recording and differentiable and a.node is not None:
-                    parent, recorded = a.node, True
-                a = a.data
+                if recording and a.node is not None:
+                    if differentiable:
+                        parent, recorded = a.node, True
+                    elif self.edges:
+                        self._refuse_gradient(args)
+                a = a._data
                 if kind is None:
                     dtype, kind = a.dtype, type(a)
                 elif differentiable and (a.dtype is not dtype or type(a) is not kind):
@@ -105,20 +110,20 @@ class Op:
                     a = a[()]  # NumPy computes ten times faster with scalars than with 0-d arrays
             elif type(a) not in _NUMBERS:
                 agree = agree and not differentiable
-                if recording and hasattr(a, "dtype"):
+                if recording and isinstance(getattr(a, "dtype", None), np.dtype):
                     a = a.copy()  # its owner may write into it before the gradients flow
                 elif type(a) is list:
                     a = tuple(a)
             values.append(a)
             parents.append(parent)
-        if kind is None:
-            return self.forward(*args)
-        if not agree:
-            dtype = self._reconcile(args, values)
         try:
+            if kind is None:
+                return self.forward(*args)
+            if not agree:
+                dtype = self._reconcile(args, values)
             y = self.forward(*values)
-        except (ValueError, IndexError, TypeError) as error:
-            raise self._explained(error, values) from error
+        except _ERRORS as error:
+            raise _in_the_name_of(self.name, error, values) from None
         if type(y) is not kind:
             y = np.asarray(y)
         if y.dtype == FLOAT64 and dtype != FLOAT64 and dtype != FLOAT32:
@@ -127,12 +132,13 @@ class Op:
             check_finite(y, f"the output of {self.name!r}")
         return Tensor._wrap(y, self._record(values, parents, y) if recorded else None)
 
-    def _explained(self, error: Exception, values: list) -> Exception:
-        """The error with the op's name and the shapes it was given."""
-        if str(error).startswith(f"{self.name}: "):
-            return error
-        kind = next(kind for kind in (IndexError, ValueError, TypeError) if isinstance(error, kind))
-        return kind(f"{self.name}: {error} (input shapes: {[v.shape for v in values if hasattr(v, 'shape')]})")
+    def _refuse_gradient(self, args: Sequence) -> None:
+        """Where some arguments have a VJP, a gradient of the others would be lost. An op without any is constant by nature."""
+        for name, a, differentiable in zip(self.arguments, args, self.differentiable):
+            if not differentiable and isinstance(a, Tensor) and a.requires_grad:
+                raise RuntimeError(
+                    f"{self.name}: not differentiable with respect to {name!r}, which requires a gradient: detach() it"
+                )
 
     def _record(self, values: list, parents: list, y: Array) -> Node:
         pool = [*values, y]
@@ -147,7 +153,8 @@ class Op:
     def _reconcile(self, args: Sequence, values: list) -> np.dtype:
         """Bring the differentiable arguments to one device and dtype, in place in `values`. Tensors decide, others follow.
 
-        Among tensors those with dimensions decide before 0-d ones, and floats before integers, as in PyTorch.
+        Among tensors those with dimensions decide before 0-d ones, and floats before integers, as in PyTorch. Integers
+        beside an array of floats become float32.
         """
         places = [k for k, differentiable in enumerate(self.differentiable) if differentiable]
         tensors = [args[k].data for k in places if isinstance(args[k], Tensor)]
@@ -158,6 +165,8 @@ class Op:
             )
         floats = [x for x in tensors if x.dtype.kind == "f"]
         deciding = [x.dtype for x in floats if x.ndim] or [x.dtype for x in floats]
+        if tensors and not deciding and any(hasattr(values[k], "dtype") and values[k].dtype.kind not in "biu" for k in places):
+            deciding = [FLOAT32]
         dtype = np.result_type(*(deciding or [x.dtype for x in tensors] or [FLOAT32]))
         xp = array_module(tensors[0]) if tensors else np
         for k in places:
@@ -169,14 +178,56 @@ class Op:
         return dtype
 
 
+def _in_the_name_of(name: str, error: Any, values: Sequence = ()) -> Exception:
+    """The error as one of the op that was called, whatever raised it inside; NumPy's words are given the shapes of `values`."""
+    message = str(error)
+    inner = re.match(r"\w+(: |\(\) )", message)
+    kind = next(kind for kind in _ERRORS if isinstance(error, kind))
+    if kind is AttributeError:
+        if hasattr(error.obj, "shape"):
+            return error  # a mistake in the op
+        kind, message = TypeError, f"expected a tensor, got {type(error.obj).__name__}"
+    elif re.search("(operand|between).*'NoneType'", message):
+        message = "expected a tensor, an array or a number, got None"
+    elif inner:
+        message = message[inner.end() :]
+    elif values:
+        message += f" (input shapes: {[v.shape for v in values if hasattr(v, 'shape')]})"
+    return kind(f"{name}: {message}").with_traceback(error.__traceback__)
+
+
 F = TypeVar("F", bound=Callable)
+
+
+def composite(function: F) -> F:
+    """A function made of ops, whose errors bear its own name and not theirs."""
+
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except _ERRORS as error:
+            raise _in_the_name_of(function.__name__, error) from None
+
+    return call  # type: ignore[return-value]
+
+
+def floating(forward: F) -> F:
+    """Let a forward whose first argument is to be of floats take integers and bool as float32, as PyTorch promotes them."""
+
+    @functools.wraps(forward)
+    def call(x, *others):
+        return forward(x if getattr(x, "dtype", FLOAT32).kind == "f" else x.astype(FLOAT32), *others)
+
+    return call  # type: ignore[return-value]
 
 
 def op(*, joint: tuple[str, Callable] | None = None, **vjps: Callable) -> Callable[[F], F]:
     """Declare an op: decorate its forward on raw arrays with the VJP of each argument (see the top of this file).
 
     `joint=("x weight", vjp)` names arguments whose gradients one function returns together, as a tuple. Its second parameter
-    tells which of them are wanted, as a tuple of bool; for the others it may return None.
+    tells which of them are wanted, as a tuple of bool; for the others it may return None. Integers stay integers where NumPy
+    keeps them, unless the forward is `floating`.
     """
 
     def declare(forward: F) -> F:
@@ -209,7 +260,7 @@ def fused(targets: str, forward: Callable, vjp: Callable) -> Callable[[F], F]:
 
         first = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in ("g", "wanted", "y")]
         backward.__signature__ = inspect.Signature([*first, *signature.parameters.values()])  # type: ignore[attr-defined]
-        call = op(joint=(targets, backward))(functools.wraps(definition)(lambda *args: forward(*args)))
+        call = op(joint=(targets, backward))(functools.wraps(definition)(floating(forward)))
         call.definition = definition  # type: ignore[attr-defined]
         return call  # type: ignore[return-value]
 
@@ -383,6 +434,9 @@ def backward(x: Tensor, gradient=None, retain_graph: bool | None = None, create_
 @op(x=lambda g: g)
 def cast(x: Array, dtype) -> Tensor:
     """The same values in another floating-point dtype."""
+    dtype = supported(dtype)
+    if x.dtype.kind == "f" and dtype.kind != "f":
+        raise TypeError(f"cast: {dtype} has no gradients; x.to({dtype}) gives a constant")
     return x.astype(dtype)
 
 

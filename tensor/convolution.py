@@ -19,8 +19,8 @@ from functools import reduce
 from operator import add
 from typing import NamedTuple
 
-from tensor.arrays import Array, array_module, in_long_rows
-from tensor.autodiff import op
+from tensor.arrays import Array, array_module, in_long_rows, integers
+from tensor.autodiff import composite, op
 from tensor.parallel import map_blocks
 from tensor.reductions import sum
 from tensor.shaping import cat, chunk
@@ -213,15 +213,21 @@ def conv_weight(x: Array, z: Array, kernel: Pair, geometry: Geometry) -> Tensor:
 
 def as_pair(value, name: str, minimum: int) -> Pair:
     """An integer twice, or a pair as it is; ValueError for anything else."""
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2 or any(not isinstance(n, int) or n < minimum for n in pair):
+    try:
+        numbers = integers(value)
+    except TypeError:
+        numbers = ()
+    pair = numbers * 2 if len(numbers) == 1 else numbers
+    if len(pair) != 2 or min(pair) < minimum:
         raise ValueError(f"{name} must be an integer >= {minimum} or a pair of them, got {value!r}")
-    return pair
+    return pair  # type: ignore[return-value]
 
 
 def _check(name: str, x, weight, bias, groups: int, transposed: bool) -> None:
     if len(x.shape) != 4 or len(weight.shape) != 4:
         raise ValueError(f"{name}: expected x (N, C, H, W) and a 4-d weight, got {tuple(x.shape)} and {tuple(weight.shape)}")
+    if 0 in (*x.shape[1:], *weight.shape):
+        raise ValueError(f"{name}: x {tuple(x.shape)} or weight {tuple(weight.shape)} has a dimension of length 0")
     if groups < 1 or x.shape[1] % groups or weight.shape[0] % groups:
         raise ValueError(f"{name}: groups={groups} must divide {x.shape[1]} input channels and weight {tuple(weight.shape)}")
     expected = weight.shape[0] if transposed else weight.shape[1] * groups
@@ -242,6 +248,7 @@ def _grouped(conv_one, x, weight, bias, groups: int) -> Tensor:
     return cat([conv_one(*part) for part in zip(chunk(x, groups, 1), chunk(weight, groups), biases)], 1)
 
 
+@composite
 def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups: int = 1) -> Tensor:
     """Cross-correlate images x (N, C, H, W) with weight (O, C / groups, kh, kw): (N, O, H', W').
 
@@ -258,6 +265,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups: int = 
     return _grouped(lambda x, w, b: conv(x, w, b, size, geometry), x, weight, bias, groups)
 
 
+@composite
 def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0, groups: int = 1, dilation=1) -> Tensor:
     """The adjoint of conv2d: x (N, C, H, W), weight (C, O / groups, kh, kw) to (N, O, H', W').
 

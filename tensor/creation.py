@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from tensor.arrays import to_device
-from tensor.tensor import Tensor
+from tensor.tensor import Tensor, supported
 
 _default = np.random.default_rng()
 
@@ -30,7 +30,7 @@ def _shape(size: tuple) -> tuple[int, ...]:
 
 
 def _new(array: np.ndarray, dtype, device: str, requires_grad: bool) -> Tensor:
-    return Tensor._wrap(to_device(array.astype(dtype, copy=False), device)).requires_grad_(requires_grad)
+    return Tensor._wrap(to_device(array.astype(supported(dtype), copy=False), device)).requires_grad_(requires_grad)
 
 
 def zeros(*size, dtype=np.float32, device: str = "cpu", requires_grad: bool = False) -> Tensor:

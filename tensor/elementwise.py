@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from tensor.arrays import Array, array_module
-from tensor.autodiff import fused, op
+from tensor.autodiff import composite, floating, fused, op
 from tensor.parallel import map_blocks
 from tensor.tensor import Tensor
 
@@ -60,18 +61,21 @@ def pow(a: Array, b: Array) -> Tensor:
 
 
 @op(x=lambda g, y: g * y)
+@floating
 def exp(x: Array) -> Tensor:
     """e ** x"""
     return array_module(x).exp(x)
 
 
 @op(x=lambda g, x: g / x)
+@floating
 def log(x: Array) -> Tensor:
     """The natural logarithm."""
     return array_module(x).log(x)
 
 
 @op(x=lambda g, y: g / (2.0 * y))
+@floating
 def sqrt(x: Array) -> Tensor:
     """The square root."""
     return array_module(x).sqrt(x)
@@ -84,24 +88,28 @@ def square(x: Array) -> Tensor:
 
 
 @op(x=lambda g, x: g * cos(x))
+@floating
 def sin(x: Array) -> Tensor:
     """The sine."""
     return array_module(x).sin(x)
 
 
 @op(x=lambda g, x: -g * sin(x))
+@floating
 def cos(x: Array) -> Tensor:
     """The cosine."""
     return array_module(x).cos(x)
 
 
 @op(x=lambda g, y: g * (1.0 - y * y))
+@floating
 def tanh(x: Array) -> Tensor:
     """The hyperbolic tangent."""
     return array_module(x).tanh(x)
 
 
 @op(x=lambda g, x: g * (2 / math.sqrt(math.pi)) * exp(-x * x))
+@floating
 def erf(x: Array) -> Tensor:
     """The error function: 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x. On the CPU at Python's speed."""
     if array_module(x) is np:
@@ -115,6 +123,7 @@ def erf(x: Array) -> Tensor:
 
 
 @op(x=lambda g, y: g * y * (1.0 - y))
+@floating
 def sigmoid(x: Array) -> Tensor:
     """1 / (1 + exp(-x))"""
     y = array_module(x).empty_like(x)
@@ -132,6 +141,7 @@ def sigmoid_into(out: Array, x: Array) -> Array:
 
 
 @op(x=lambda g, x: g * sigmoid(x))
+@floating
 def softplus(x: Array) -> Tensor:
     """log(1 + exp(x)), without overflow."""
     return array_module(x).logaddexp(x, x.dtype.type(0))
@@ -144,6 +154,7 @@ def relu(x: Array) -> Tensor:
 
 
 @op(x=lambda g, x, negative_slope: g * _slope(x, negative_slope))
+@floating
 def leaky_relu(x: Array, negative_slope: float = 0.01) -> Tensor:
     """x where x > 0, else negative_slope * x."""
     return x * _slope(x, negative_slope)
@@ -200,6 +211,7 @@ def silu(x: Array) -> Tensor:
     return x * sigmoid(x)
 
 
+@composite
 def gelu(x, approximate: str = "none") -> Tensor:
     """x * Phi(x) with the Gaussian distribution function Phi (Hendrycks & Gimpel 2016).
 
@@ -249,12 +261,17 @@ def _clamp_vjp(g, x, min, max):
     return g if max is None else g * (x <= max)
 
 
+def _number(x: Any) -> Any:
+    """A scalar of NumPy as Python's, which leaves what it meets its dtype."""
+    return x.item() if hasattr(x, "item") else x
+
+
 @op(x=_clamp_vjp)
 def clamp(x: Array, min: float | None = None, max: float | None = None) -> Tensor:
     """x limited to [min, max]; the gradient passes where x lies inside, bounds included."""
     if min is None and max is None:
         raise ValueError("clamp: give min, max or both")
-    return array_module(x).clip(x, min if min is None else float(min), max if max is None else float(max))
+    return array_module(x).clip(x, _number(min), _number(max))
 
 
 @op(a=lambda g, condition: where(condition, g, 0.0), b=lambda g, condition: where(condition, 0.0, g))

@@ -16,8 +16,8 @@ import math
 from types import ModuleType
 
 from tensor import elementwise
-from tensor.arrays import Array, array_module, in_long_rows
-from tensor.autodiff import fused
+from tensor.arrays import Array, array_module, in_long_rows, integers
+from tensor.autodiff import composite, fused
 from tensor.elementwise import sigmoid_into, silu_slope, sqrt, square
 from tensor.modes import no_grad
 from tensor.parallel import map_blocks
@@ -132,32 +132,45 @@ def normalize(x: Array, weight: Array, bias: Array, groups: int, eps: float, sil
 # PyTorch's names
 
 
-def _affine(name: str, x, weight, bias, channels: int):
+def _check_images(x) -> None:
+    if len(x.shape) < 2:
+        raise ValueError(f"expected x (N, C, ...), got {tuple(x.shape)}")
+
+
+def _check_shapes(shape: tuple[int, ...], **vectors) -> None:
+    """ValueError if any of what belongs to the channels has another shape."""
+    for name, vector in vectors.items():
+        if vector is not None and tuple(vector.shape) != shape:
+            raise ValueError(f"{name} has shape {tuple(vector.shape)}, expected {shape}")
+
+
+def _affine(x, weight, bias, channels: int):
     """weight and bias, or ones and zeros in their place."""
     xp = array_module(x.data if isinstance(x, Tensor) else x)
-    for label, vector in (("weight", weight), ("bias", bias)):
-        if vector is not None and tuple(vector.shape) != (channels,):
-            raise ValueError(f"{name}: {label} has shape {tuple(vector.shape)}, expected ({channels},)")
     return (
         xp.ones(channels, x.dtype) if weight is None else weight,
         xp.zeros(channels, x.dtype) if bias is None else bias,
     )
 
 
+@composite
 def group_norm(x, num_groups: int, weight=None, bias=None, eps: float = 1e-5, silu: bool = False) -> Tensor:
     """Normalise each image over its pixels and each group of channels (Wu & He 2018). x is (N, C, ...).
 
     `silu=True` applies SiLU to the result in the same pass over memory.
     """
+    _check_images(x)
     N, C, *size = x.shape
     if num_groups < 1 or C % num_groups:
         raise ValueError(f"group_norm: {C} channels cannot be split into {num_groups} groups")
-    weight, bias = _affine("group_norm", x, weight, bias, C)
+    _check_shapes((C,), weight=weight, bias=bias)
+    weight, bias = _affine(x, weight, bias, C)
     last = permute(x, (0, *range(2, x.ndim), 1))
     y = normalize(reshape(last, (N, math.prod(size), C)), weight, bias, num_groups, eps, silu)
     return permute(reshape(y, last.shape), (0, x.ndim - 1, *range(1, x.ndim - 1)))
 
 
+@composite
 def instance_norm(x, weight=None, bias=None, eps: float = 1e-5) -> Tensor:
     """Normalise each channel of each image over its pixels (Ulyanov et al. 2016). x is (N, C, ...)."""
     if math.prod(x.shape[2:]) < 2:
@@ -165,17 +178,20 @@ def instance_norm(x, weight=None, bias=None, eps: float = 1e-5) -> Tensor:
     return group_norm(x, x.shape[1], weight, bias, eps)
 
 
+@composite
 def layer_norm(x, normalized_shape: int | tuple[int, ...], weight=None, bias=None, eps: float = 1e-5) -> Tensor:
     """Normalise over the last dimensions, which must be `normalized_shape` (Ba et al. 2016)."""
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    if tuple(x.shape[x.ndim - len(shape) :]) != shape:
-        raise ValueError(f"layer_norm: the last dimensions of {tuple(x.shape)} are not {shape}")
+    shape = integers(normalized_shape)
+    if 0 in shape or tuple(x.shape[x.ndim - len(shape) :]) != shape:
+        raise ValueError(f"layer_norm: the last dimensions of {tuple(x.shape)} are not {shape}, or of length 0")
+    _check_shapes(shape, weight=weight, bias=bias)
     features = math.prod(shape)
     weight, bias = (v if v is None else reshape(v, (features,)) for v in (weight, bias))
-    weight, bias = _affine("layer_norm", x, weight, bias, features)
+    weight, bias = _affine(x, weight, bias, features)
     return reshape(normalize(reshape(x, (-1, 1, features)), weight, bias, 1, eps), x.shape)
 
 
+@composite
 def batch_norm(
     x, running_mean=None, running_var=None, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
 ) -> Tensor:
@@ -184,10 +200,14 @@ def batch_norm(
     When training, the batch's own statistics are used, gradients flow through them, and running_mean and running_var
     (unbiased) move towards them by `momentum`. Otherwise the running statistics are used as constants.
     """
+    _check_images(x)
     C = x.shape[1]
-    weight, bias = _affine("batch_norm", x, weight, bias, C)
+    _check_shapes((C,), weight=weight, bias=bias, running_mean=running_mean, running_var=running_var)
+    if (running_mean is None) != (running_var is None):
+        raise ValueError("running_mean and running_var belong together: give both or neither")
+    weight, bias = _affine(x, weight, bias, C)
     if not training:
-        if running_mean is None or running_var is None:
+        if running_mean is None:
             raise ValueError("batch_norm: without training=True it needs running_mean and running_var")
         scale = weight * (running_var + eps) ** -0.5
         across = (1, C) + (1,) * (x.ndim - 2)

@@ -12,14 +12,15 @@ import os
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextvars import copy_context
 from typing import Any
 
 import numpy as np
 
 from tensor.arrays import Array
 
-PARALLEL_BYTES = 4 * 2**20
-"""What a kernel must touch before it is worth waking a second thread."""
+WORTH_A_THREAD = 1 / 4
+"""The share of a block that a kernel must touch before it is worth waking a second thread."""
 
 _threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -51,10 +52,11 @@ def map_blocks(kernel: Callable[[Any], Any], x: Array, arrays: float, block_byte
     """Call `kernel(rows)` with indices that together cover the first axis of `x`, and return the results in order.
 
     `arrays` says how much a block touches, so many times its share of `x`; it should be at most `block_bytes`. Large blocks
-    suit kernels of many short NumPy calls, where threads would queue for the interpreter. On a GPU `x` is one block.
+    suit kernels of many short NumPy calls, where threads would queue for the interpreter; small ones suit matrix products. On a
+    GPU `x` is one block.
     """
     touched = arrays * x.nbytes
-    if not isinstance(x, np.ndarray) or touched < PARALLEL_BYTES:
+    if not isinstance(x, np.ndarray) or touched <= WORTH_A_THREAD * block_bytes:
         return [kernel(slice(None) if x.ndim else ...)]
     n = len(x)
     size = -(-n // 2 ** max(1, math.ceil(math.log2(touched / block_bytes))))
@@ -66,7 +68,7 @@ def map_blocks(kernel: Callable[[Any], Any], x: Array, arrays: float, block_byte
         for k, rows in queue:
             results[k] = kernel(rows)
 
-    helpers = [_pool().submit(work) for _ in range(min(_threads, len(blocks)) - 1)]
+    helpers = [_pool().submit(copy_context().run, work) for _ in range(min(_threads, len(blocks)) - 1)]
     try:
         work()
     finally:

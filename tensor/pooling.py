@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tensor.arrays import Array, array_module, check_indices
-from tensor.autodiff import op
+from tensor.arrays import Array, array_module, as_indices, check_indices
+from tensor.autodiff import composite, op
 from tensor.convolution import Geometry, as_pair, conv2d
-from tensor.shaping import _gather, expand, permute, reshape
-from tensor.tensor import Tensor
+from tensor.shaping import _getitem, expand, permute, reshape
+from tensor.tensor import FLOAT32, Tensor
 
 
 @op()
@@ -16,11 +16,11 @@ def _argmax_in_windows(x: Array, kernel: tuple[int, int], geometry: Geometry) ->
     (kh, kw), ((sh, sw), (ph, pw), _) = kernel, geometry
     P, H, W = x.shape
     h, w = geometry.output_size((H, W), kernel)
-    x = xp.pad(x, ((0, 0), (ph, ph), (pw, pw)), constant_values=-xp.inf)
+    x = xp.pad(x, ((0, 0), (ph, ph), (pw, pw)), mode="edge")  # copies of pixels that each window there sees, too
     a, b, c = x.strides
     windows = xp.lib.stride_tricks.as_strided(x, (P, h, w, kh, kw), (a, b * sh, c * sw, b, c))
     best = windows.reshape(P, h, w, kh * kw).argmax(3)
-    row = (best // kw + (xp.arange(h) * sh - ph)[:, None]).clip(0, H - 1)  # never in the frame
+    row = (best // kw + (xp.arange(h) * sh - ph)[:, None]).clip(0, H - 1)  # the pixel, if this is its copy
     return row * W + (best % kw + xp.arange(w) * sw - pw).clip(0, W - 1)
 
 
@@ -36,6 +36,7 @@ def _geometry(name: str, x, kernel_size, stride, padding) -> tuple[tuple[int, in
     return kernel, geometry
 
 
+@composite
 def max_pool2d(x, kernel_size, stride=None, padding=0) -> Tensor:
     """The largest pixel in each window of x (N, C, H, W). The stride is the kernel size unless given.
 
@@ -47,31 +48,38 @@ def max_pool2d(x, kernel_size, stride=None, padding=0) -> Tensor:
     best = _argmax_in_windows(flat, kernel, geometry)
     best = best.data if isinstance(best, Tensor) else best
     planes = array_module(best).arange(N * C)[:, None, None]
-    y = _gather(reshape(flat, (N * C, H * W)), (planes, best))
+    y = _getitem(reshape(flat, (N * C, H * W)), (planes, best))
     return reshape(y, (N, C, *best.shape[1:]))
 
 
+@composite
 def avg_pool2d(x, kernel_size, stride=None, padding=0) -> Tensor:
     """The mean of each window of x (N, C, H, W), zeros of the padding included: a convolution with a constant kernel."""
     kernel, geometry = _geometry("avg_pool2d", x, kernel_size, stride, padding)
     N, C, H, W = x.shape
-    weight = array_module(x.data if isinstance(x, Tensor) else x).full((1, 1, *kernel), 1 / (kernel[0] * kernel[1]), x.dtype)
+    dtype = x.dtype if x.dtype.kind == "f" else FLOAT32
+    weight = array_module(x.data if isinstance(x, Tensor) else x).full((1, 1, *kernel), 1 / (kernel[0] * kernel[1]), dtype)
     y = conv2d(reshape(x, (N * C, 1, H, W)), weight, None, geometry.stride, geometry.padding)
     return reshape(y, (N, C, *y.shape[2:]))
 
 
+@composite
 def upsample_nearest(x, scale_factor) -> Tensor:
     """Each pixel of x (N, C, H, W) repeated `scale_factor` (an integer or (height, width)) times."""
     sh, sw = as_pair(scale_factor, "scale_factor", 1)
+    if len(x.shape) != 4:
+        raise ValueError(f"upsample_nearest: expected x (N, C, H, W), got {tuple(x.shape)}")
     N, C, H, W = x.shape
     last = reshape(permute(x, (0, 2, 3, 1)), (N, H, 1, W, 1, C))
     return permute(reshape(expand(last, (N, H, sh, W, sw, C)), (N, H * sh, W * sw, C)), (0, 3, 1, 2))
 
 
+@composite
 def embedding(indices, weight) -> Tensor:
     """Row indices[...] of the table weight (rows, features). An index out of range raises IndexError on every device."""
-    indices = indices.data if isinstance(indices, Tensor) else array_module(weight.data).array(indices)
+    xp = array_module(weight.data if isinstance(weight, Tensor) else weight)
+    indices = indices.data if isinstance(indices, Tensor) else xp.asarray(as_indices(indices))
     if indices.dtype.kind not in "iu":
         raise TypeError(f"embedding: indices must be integers, got {indices.dtype}")
     check_indices(indices, weight.shape[0], "embedding", from_the_end=False)
-    return _gather(weight, (indices,))
+    return _getitem(weight, (indices,))

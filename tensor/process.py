@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -34,5 +35,6 @@ def _keep_freed_memory() -> None:
             libc.mallopt(-3, 32 * 2**20)
 
 
-_one_thread_in_openblas()
-_keep_freed_memory()
+for tell in (_one_thread_in_openblas, _keep_freed_memory):
+    with suppress(OSError):  # a library that cannot be opened
+        tell()

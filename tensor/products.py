@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tensor.arrays import Array, array_module
-from tensor.autodiff import op
+from tensor.autodiff import composite, op
 from tensor.shaping import reshape, transpose
 from tensor.tensor import Tensor
 
@@ -13,6 +13,7 @@ def _matmul(a: Array, b: Array) -> Tensor:
     return a @ b
 
 
+@composite
 def matmul(a, b) -> Tensor:
     """The matrix product of the last two dimensions; the others are batches and broadcast.
 

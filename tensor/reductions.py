@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from tensor.arrays import Array, array_module, axis, sum_axes
-from tensor.autodiff import op
+from tensor.arrays import Array, array_module, axis, integers, sum_axes
+from tensor.autodiff import composite, floating, op
 from tensor.elementwise import eq, exp, square
 from tensor.shaping import reshape
 from tensor.tensor import Tensor
@@ -18,10 +18,18 @@ Dim = int | tuple[int, ...] | None
 
 def _axes(dim: Dim, ndim: int, op: str) -> tuple[int, ...]:
     """`dim` as a tuple of distinct axes in 0..ndim-1."""
-    dims = range(ndim) if dim is None else (dim,) if isinstance(dim, int) else dim
-    axes = tuple(axis(d, ndim, op) for d in dims) if ndim else ()
+    dims = range(ndim) if dim is None else integers(dim)
+    axes = tuple(axis(d, ndim, op) for d in dims if ndim or d not in (0, -1))  # PyTorch knows those two in a 0-d tensor
     if len(set(axes)) < len(axes):
         raise ValueError(f"{op}: dim {dim} names a dimension twice")
+    return axes
+
+
+def _filled_axes(x: Array, dim: Dim, op: str) -> tuple[int, ...]:
+    """`_axes` of which none is empty: nothing has no largest and no smallest value."""
+    axes = _axes(dim, x.ndim, op)
+    if any(x.shape[k] == 0 for k in axes):
+        raise ValueError(f"{op}: {x.shape} holds no values along {axes}")
     return axes
 
 
@@ -47,6 +55,7 @@ def mean(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
     return x.mean(_axes(dim, x.ndim, "mean"), keepdims=keepdim)
 
 
+@composite
 def var(x, dim: Dim = None, correction: int = 1, keepdim: bool = False) -> Tensor:
     """The variance over `dim`: sum((x - mean)^2) / (n - correction). The default is the unbiased estimate."""
     n = _count(x.shape, dim, "var") - correction
@@ -63,25 +72,27 @@ def _extremum_vjp(g, x, y, dim):
 @op(x=_extremum_vjp)
 def max(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """The largest values over `dim`, like PyTorch's `amax`; tied values share the gradient equally."""
-    return x.max(_axes(dim, x.ndim, "max"), keepdims=keepdim)
+    return x.max(_filled_axes(x, dim, "max"), keepdims=keepdim)
 
 
 @op(x=_extremum_vjp)
 def min(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """The smallest values over `dim`, like PyTorch's `amin`; tied values share the gradient equally."""
-    return x.min(_axes(dim, x.ndim, "min"), keepdims=keepdim)
+    return x.min(_filled_axes(x, dim, "min"), keepdims=keepdim)
 
 
 @op()
 def argmax(x: Array, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Where the largest value over `dim` stands (of the flattened tensor, if None). Integers, without a gradient."""
+    _filled_axes(x, dim, "argmax")
     return x.argmax(dim, keepdims=keepdim)
 
 
 @op(x=lambda g, x, dim: _unreduced(g, x.shape, dim) * softmax(x, dim))
+@floating
 def logsumexp(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """log(sum(exp(x))) over `dim`, computed from the largest value so that nothing overflows."""
-    axes = _axes(dim, x.ndim, "logsumexp")
+    axes = _filled_axes(x, dim, "logsumexp")
     xp = array_module(x)
     top = x.max(axes, keepdims=True)
     top = xp.where(xp.isfinite(top), top, top.dtype.type(0))
@@ -91,9 +102,10 @@ def logsumexp(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
 
 
 @op(x=lambda g, y, dim: y * (g - sum(g * y, dim, True)))
+@floating
 def softmax(x: Array, dim: Dim = None) -> Tensor:
     """exp(x) / sum(exp(x)) over `dim`."""
-    axes = _axes(dim, x.ndim, "softmax")
+    axes = _filled_axes(x, dim, "softmax")
     y = x - x.max(axes, keepdims=True)
     y = array_module(x).exp(y, out=y) if x.ndim else y * 0 + 1
     y /= y.sum(axes, keepdims=True)
@@ -101,8 +113,9 @@ def softmax(x: Array, dim: Dim = None) -> Tensor:
 
 
 @op(x=lambda g, y, dim: g - exp(y) * sum(g, dim, True))
+@floating
 def log_softmax(x: Array, dim: Dim = None) -> Tensor:
     """log(softmax(x)) over `dim`."""
-    axes = _axes(dim, x.ndim, "log_softmax")
+    axes = _filled_axes(x, dim, "log_softmax")
     y = x - x.max(axes, keepdims=True)
     return y - array_module(x).log(array_module(x).exp(y).sum(axes, keepdims=True))

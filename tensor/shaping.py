@@ -8,8 +8,8 @@ from itertools import accumulate
 
 import numpy as np
 
-from tensor.arrays import Array, array_module, axis, check_indices, to_device
-from tensor.autodiff import broadcast_to, op
+from tensor.arrays import Array, array_module, as_indices, axis, check_indices, integers, to_device
+from tensor.autodiff import broadcast_to, composite, op
 from tensor.tensor import Tensor
 
 Shape = tuple[int, ...]
@@ -24,11 +24,12 @@ def reshape(x: Array, shape: Shape) -> Tensor:
 @op(x=lambda g, dims: permute(g, tuple(np.argsort([d % len(dims) for d in dims]).tolist())))
 def permute(x: Array, dims: Shape) -> Tensor:
     """The dimensions in another order: output dimension k is dimension dims[k] of x."""
-    if sorted(d % x.ndim for d in dims) != list(range(x.ndim)):
+    if sorted(axis(d, x.ndim, "permute") for d in dims) != list(range(x.ndim)):
         raise ValueError(f"permute: dims {tuple(dims)} is no order of the {x.ndim} dimensions of {x.shape}")
     return x.transpose(dims)
 
 
+@composite
 def transpose(x, dim0: int, dim1: int) -> Tensor:
     """Swap two dimensions."""
     dim0, dim1 = axis(dim0, x.ndim, "transpose"), axis(dim1, x.ndim, "transpose")
@@ -37,14 +38,19 @@ def transpose(x, dim0: int, dim1: int) -> Tensor:
     return permute(x, tuple(dims))
 
 
+@composite
 def expand(x, shape: Shape) -> Tensor:
     """Repeat length-1 dimensions of x, and new ones in front, up to `shape`; -1 keeps a length. Nothing is copied."""
     lead = len(shape) - x.ndim
     if lead < 0:
         raise ValueError(f"expand: shape {shape} has fewer dimensions than {x.shape}")
-    return broadcast_to(x, tuple(x.shape[k - lead] if n == -1 and k >= lead else n for k, n in enumerate(shape)))
+    sizes = tuple(x.shape[k - lead] if n == -1 and k >= lead else n for k, n in enumerate(shape))
+    if any(m not in (1, n) for m, n in zip(x.shape, sizes[lead:])):
+        raise ValueError(f"expand: {x.shape} cannot be repeated to {tuple(shape)}: lengths must be equal, or 1")
+    return broadcast_to(x, sizes)
 
 
+@composite
 def flatten(x, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Join the dimensions start_dim..end_dim into one."""
     if not x.ndim:
@@ -55,6 +61,7 @@ def flatten(x, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     return reshape(x, (*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :]))
 
 
+@composite
 def squeeze(x, dim: int) -> Tensor:
     """Drop dimension `dim`, which must have length 1."""
     dim = axis(dim, x.ndim, "squeeze")
@@ -63,6 +70,7 @@ def squeeze(x, dim: int) -> Tensor:
     return reshape(x, x.shape[:dim] + x.shape[dim + 1 :])
 
 
+@composite
 def unsqueeze(x, dim: int) -> Tensor:
     """A new dimension of length 1 at position `dim`."""
     dim = axis(dim, x.ndim + 1, "unsqueeze")
@@ -73,11 +81,11 @@ def unsqueeze(x, dim: int) -> Tensor:
 
 
 @op(x=lambda g, x_shape, index: _scatter(g, index, x_shape))
-def _gather(x: Array, index) -> Tensor:
+def _getitem(x: Array, index) -> Tensor:
     return x[index]
 
 
-@op(x=lambda g, index: _gather(g, index))
+@op(x=lambda g, index: _getitem(g, index))
 def _scatter(x: Array, index, shape: Shape) -> Tensor:
     """Zeros of `shape`, with x added at [index]; an element indexed twice receives both."""
     xp = array_module(x)
@@ -101,6 +109,7 @@ def _add_at_sorted(xp, out: Array, index: tuple, x: Array) -> None:
         out.ravel()[flat[rank == k]] += values[rank == k]
 
 
+@composite
 def getitem(x, index) -> Tensor:
     """x[index]: slices, integers, None, ..., integer arrays and boolean masks, in any combination that NumPy knows.
 
@@ -110,7 +119,7 @@ def getitem(x, index) -> Tensor:
     parts = index if isinstance(index, tuple) else (index,)
     parts = tuple(_index_part(part, array) for part in parts)
     _check_parts(parts, array.shape)
-    return _gather(x, parts)
+    return _getitem(x, parts)
 
 
 def _index_part(part, array: Array):
@@ -119,7 +128,7 @@ def _index_part(part, array: Array):
         part = np.asarray(part)
     if part is None or part is Ellipsis or isinstance(part, (slice, int, np.integer)):
         return part
-    part = part.data if isinstance(part, Tensor) else np.array(part) if isinstance(part, (list, range, np.ndarray)) else part
+    part = part.data if isinstance(part, Tensor) else as_indices(part) if isinstance(part, (list, range, np.ndarray)) else part
     if not hasattr(part, "dtype") or part.dtype.kind not in "iub":
         raise IndexError(f"getitem: an index is made of integers, slices, masks, None and ..., not {part!r}")
     return array_module(array).asarray(part) if array_module(array) is not np else to_device(part, "cpu")
@@ -156,18 +165,20 @@ def _check_parts(parts: tuple, shape: Shape) -> None:
     a=lambda g, a_shape, dim: narrow(g, dim, 0, a_shape[dim]),
     b=lambda g, a_shape, b_shape, dim: narrow(g, dim, a_shape[dim], b_shape[dim]),
 )
-def _join(a: Array, b: Array, dim: int) -> Tensor:
+def _cat(a: Array, b: Array, dim: int) -> Tensor:
     return array_module(a).concatenate([a, b], dim)
 
 
+@composite
 def narrow(x, dim: int, start: int, length: int) -> Tensor:
     """The `length` entries of dimension `dim` that begin at `start`."""
     dim = axis(dim, x.ndim, "narrow")
     if start < 0 or length < 0 or start + length > x.shape[dim]:
         raise IndexError(f"narrow: {start}..{start + length} does not lie in 0..{x.shape[dim]}, dimension {dim} of {x.shape}")
-    return _gather(x, (slice(None),) * dim + (slice(start, start + length),))
+    return _getitem(x, (slice(None),) * dim + (slice(start, start + length),))
 
 
+@composite
 def cat(tensors: Sequence, dim: int = 0) -> Tensor:
     """Join tensors along an existing dimension; all other lengths must agree."""
     tensors = list(tensors)
@@ -180,33 +191,42 @@ def cat(tensors: Sequence, dim: int = 0) -> Tensor:
     if any(s[:dim] + s[dim + 1 :] != shapes[0][:dim] + shapes[0][dim + 1 :] for s in shapes):
         raise ValueError(f"cat: shapes {shapes} differ outside dim {dim}")
     while len(tensors) > 1:
-        pairs = [_join(a, b, dim) for a, b in zip(tensors[::2], tensors[1::2])]
+        pairs = [_cat(a, b, dim) for a, b in zip(tensors[::2], tensors[1::2])]
         tensors = pairs + tensors[len(pairs) * 2 :]
     return tensors[0]
 
 
+@composite
 def stack(tensors: Sequence, dim: int = 0) -> Tensor:
     """Join tensors of equal shape along a new dimension."""
+    tensors = list(tensors)
+    if len({x.shape for x in tensors}) > 1:
+        raise ValueError(f"stack: shapes {[x.shape for x in tensors]} differ")
     return cat([unsqueeze(x, dim) for x in tensors], dim)
 
 
+@composite
 def chunk(x, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """Split dimension `dim` into `chunks` equal parts."""
+    if chunks < 1:
+        raise ValueError(f"chunk: expected at least one part, got chunks={chunks}")
     size, rest = divmod(x.shape[axis(dim, x.ndim, "chunk")], chunks)
     if rest:
         raise ValueError(f"chunk: length {x.shape[dim]} of dim {dim} is not divisible by {chunks}")
     return tuple(narrow(x, dim, k * size, size) for k in range(chunks))
 
 
+@composite
 def pad(x, pad: Sequence[int], value: float = 0.0) -> Tensor:
     """Frame x with a constant. `pad` counts from the last dimension, two numbers each: (left, right, top, bottom, ...)."""
+    pad = integers(pad)
     if len(pad) % 2 or len(pad) > 2 * x.ndim or any(n < 0 for n in pad):
         raise ValueError(f"pad: expected (before, after) pairs >= 0, from the last dimension on, for {x.shape}; got {pad}")
     widths = [(0, 0)] * (x.ndim - len(pad) // 2) + [(pad[k], pad[k + 1]) for k in range(len(pad) - 2, -1, -2)]
     return _pad(x, tuple(widths), value)
 
 
-@op(x=lambda g, x_shape, widths: _gather(g, tuple(slice(w, w + n) for (w, _), n in zip(widths, x_shape))))
+@op(x=lambda g, x_shape, widths: _getitem(g, tuple(slice(w, w + n) for (w, _), n in zip(widths, x_shape))))
 def _pad(x: Array, widths: tuple[tuple[int, int], ...], value: float) -> Tensor:
     return array_module(x).pad(x, widths, constant_values=value)
 

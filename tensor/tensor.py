@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tensor.arrays import Array, array_module, device_of, freeze, to_device
+from tensor.arrays import Array, array_module, device_of, freeze, parse_device, to_device
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
@@ -20,12 +20,12 @@ class Tensor:
     integer or boolean dtype. `requires_grad=True` makes a leaf: `backward()` accumulates into its `.grad`.
 
     `.data` is the raw array, `numpy.ndarray` or `cupy.ndarray`. It is read-only (on a GPU by agreement), for the graph may
-    still need it; to change a parameter, bind new values with `copy_`.
+    still need it; to change a parameter, bind new values with `copy_`, or a new array by assigning to `.data`.
     """
 
-    __slots__ = ("__weakref__", "data", "node")
+    __slots__ = ("__weakref__", "_data", "node")
     __array_ufunc__ = None  # array * tensor is the tensor's business
-    data: Array
+    _data: Array
     node: Node | None
 
     def __init__(self, data, requires_grad: bool = False, *, dtype=None, device: str | None = None):
@@ -34,8 +34,8 @@ class Tensor:
         array = data if hasattr(data, "dtype") and not isinstance(data, np.generic) else np.asarray(data)
         if dtype is None and array.dtype == FLOAT64 and not hasattr(data, "dtype"):
             dtype = FLOAT32
-        array = array.astype(_supported(np.dtype(dtype or array.dtype)), copy=True)
-        self.data = freeze(to_device(array, device) if device else array)
+        array = array.astype(supported(array.dtype if dtype is None else dtype), copy=True)
+        self._data = freeze(to_device(array, device) if device else array)
         self.node = None
         self.requires_grad_(requires_grad)
 
@@ -43,29 +43,46 @@ class Tensor:
     def _wrap(array: Array, node: Node | None = None) -> Tensor:
         """A tensor around an array that nobody else will write to: no copy, no check."""
         tensor = Tensor.__new__(Tensor)
-        tensor.data = freeze(np.asarray(array) if isinstance(array, np.generic) else array)
+        tensor._data = freeze(np.asarray(array) if isinstance(array, np.generic) else array)
         tensor.node = node
         return tensor
 
     @property
+    def data(self) -> Array:
+        return self._data
+
+    @data.setter
+    def data(self, array: Array) -> None:
+        if not self.is_leaf:
+            raise RuntimeError("data: only leaves can be given new values")
+        if isinstance(array, Tensor) or not hasattr(array, "dtype") or array.shape != self.shape:
+            given = f"one of shape {array.shape}" if type(array) is type(self._data) else type(array).__name__
+            raise ValueError(f"data: expected an array of shape {self.shape}, got {given}")
+        if self.requires_grad and (array.dtype, device_of(array)) != (self.dtype, self.device):
+            raise TypeError(f"data: expected {self.dtype} on {self.device}, for a gradient is wanted, got {array.dtype}")
+        supported(array.dtype)
+        writable = type(array) is np.ndarray and array.flags.writeable
+        self._data = freeze(array.copy("K") if writable else array)
+
+    @property
     def shape(self) -> tuple[int, ...]:
-        return self.data.shape
+        return self._data.shape
 
     @property
     def ndim(self) -> int:
-        return self.data.ndim
+        return self._data.ndim
 
     @property
     def dtype(self) -> np.dtype:
-        return self.data.dtype
+        return self._data.dtype
 
     @property
     def device(self) -> str:
-        return device_of(self.data)
+        return device_of(self._data)
 
     def numel(self) -> int:
         """How many elements."""
-        return self.data.size
+        return self._data.size
 
     @property
     def requires_grad(self) -> bool:
@@ -80,7 +97,7 @@ class Tensor:
         if requires_grad and self.dtype.kind != "f":
             raise TypeError(f"only floating-point tensors have gradients, this one is {self.dtype}")
         if requires_grad != self.requires_grad:
-            self.node = Node(None, (), (), self.data) if requires_grad else None
+            self.node = Node(None, (), (), self._data) if requires_grad else None
         return self
 
     @property
@@ -97,22 +114,28 @@ class Tensor:
     def grad(self, value: Tensor | None) -> None:
         if self.node is None or not self.is_leaf:
             raise RuntimeError("only leaves with requires_grad=True hold a gradient")
+        if value is not None and not isinstance(value, Tensor):
+            raise TypeError(f"grad: expected a tensor or None, got {type(value).__name__}")
+        if value is not None and (value.shape, value.dtype, value.device) != (self.shape, self.dtype, self.device):
+            raise ValueError(
+                f"grad: expected {self.dtype} {self.shape} on {self.device}, got {value.dtype} {value.shape} on {value.device}"
+            )
         self.node.grad = value
 
     def detach(self) -> Tensor:
         """The same values, cut off from the graph."""
-        return Tensor._wrap(self.data)
+        return Tensor._wrap(self._data)
 
     def numpy(self) -> np.ndarray:
         """The values as a NumPy array, outside the graph: a read-only view on the CPU, a copy from a GPU."""
-        return to_device(self.data, "cpu").view()
+        return to_device(self._data, "cpu").view()
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
     def item(self) -> float:
         """The value of a one-element tensor as a Python number."""
-        return self.data.item()
+        return self._data.item()
 
     def copy_(self, values) -> Tensor:
         """Give a leaf new values of the same shape. Graphs recorded earlier keep the old ones."""
@@ -121,9 +144,9 @@ class Tensor:
             raise RuntimeError("copy_: only leaves can be given new values")
         if array.shape != self.shape:
             raise ValueError(f"copy_: values have shape {array.shape}, the tensor {self.shape}")
-        fresh = array_module(self.data).empty_like(self.data)
+        fresh = array_module(self._data).empty_like(self._data)
         fresh[...] = to_device(array, self.device)
-        self.data = freeze(fresh)
+        self._data = freeze(fresh)
         return self
 
     def __len__(self) -> int:
@@ -135,7 +158,7 @@ class Tensor:
         return (self[i] for i in range(len(self)))
 
     def __bool__(self) -> bool:
-        return bool(self.data)
+        return bool(self._data)
 
     def __float__(self) -> float:
         return float(self.item())
@@ -150,7 +173,7 @@ class Tensor:
         if not self.is_leaf:
             raise RuntimeError("only leaves can be deep-copied: detach() first")
         twin = type(self).__new__(type(self))
-        twin.data, twin.node = self.data, None
+        twin._data, twin.node = self._data, None
         return twin.requires_grad_(self.requires_grad)
 
     def __repr__(self) -> str:
@@ -163,6 +186,8 @@ class Tensor:
     if TYPE_CHECKING:  # what tensor/methods.py adds
 
         def __getattr__(self, name: str) -> Callable[..., Tensor]: ...
+        def size(self, dim: int | None = None) -> Any: ...
+        def tolist(self) -> Any: ...
         def backward(self, gradient=None, retain_graph: bool | None = None, create_graph: bool = False) -> None: ...
         def __getitem__(self, index) -> Tensor: ...
         def __add__(self, other) -> Tensor: ...
@@ -185,10 +210,23 @@ class Tensor:
         def __ge__(self, other) -> Tensor: ...
 
 
-def _supported(dtype: np.dtype) -> np.dtype:
-    if dtype.kind in "biu" or dtype in (FLOAT32, FLOAT64):
-        return dtype
+def supported(dtype) -> np.dtype:
+    """`dtype` as one of NumPy's; TypeError if it is none that tensors can have."""
+    if dtype is not None and (np.dtype(dtype).kind in "biu" or np.dtype(dtype) in (FLOAT32, FLOAT64)):
+        return np.dtype(dtype)
     raise TypeError(f"dtype {dtype} is not supported: use float32, float64, an integer type or bool")
+
+
+def device_or_dtype(value) -> str | np.dtype:
+    """What `to(value)` asks for: a device, by its name, or a dtype. ValueError for what is neither."""
+    if isinstance(value, str) and value.startswith(("cpu", "cuda")):
+        parse_device(value)
+        return value
+    try:
+        np.dtype(value)
+    except TypeError:
+        raise ValueError(f"to: {value!r} is neither a device ('cpu', 'cuda', 'cuda:N') nor a dtype") from None
+    return supported(value)
 
 
 def as_tensor(x) -> Tensor:

@@ -20,12 +20,14 @@ from pathlib import Path
 import numpy as np
 
 from tensor.autodiff import grad
+from tensor.modes import enable_grad
 from tensor.tensor import FLOAT64, Tensor
 
 MAX_PRINTED = 100
 """Inputs with more elements than this are not written out in a failure message."""
 
 
+@enable_grad()
 def gradcheck(f: Callable, inputs, *, eps: float = 1e-4, rtol: float = 1e-6, atol: float = 1e-8) -> bool:
     """True if reverse mode and finite differences agree about d f(*inputs) / d inputs, in every element.
 
@@ -41,6 +43,7 @@ def gradcheck(f: Callable, inputs, *, eps: float = 1e-4, rtol: float = 1e-6, ato
     return _verdict(mistake, "gradcheck", f, xs, eps=eps, rtol=rtol, atol=atol)
 
 
+@enable_grad()
 def gradgradcheck(f: Callable, inputs, *, eps: float = 1e-4, rtol: float = 1e-6, atol: float = 1e-8) -> bool:
     """True if `gradcheck` holds for the gradient of f: the function that maps (inputs, g) to g . df/dinputs.
 
@@ -124,6 +127,7 @@ def _gradients(ys: Sequence[Tensor], xs: Sequence[Tensor], gs: Sequence[Tensor],
 
 
 def _leaves(check: str, inputs) -> list[Tensor]:
+    """Each input as a leaf of its own: one that is given twice is moved in one place at a time."""
     xs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     for k, x in enumerate(xs):
         if not isinstance(x, Tensor) or x.dtype != FLOAT64:
@@ -131,7 +135,7 @@ def _leaves(check: str, inputs) -> list[Tensor]:
             raise TypeError(f"{check}: input {k} must be a float64 tensor, not {kind}: differences need the precision")
         if not x.requires_grad:
             raise ValueError(f"{check}: input {k} must have requires_grad=True")
-    return xs
+    return [x.detach().requires_grad_() for x in xs]
 
 
 def _outputs(f: Callable, xs: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -15,11 +15,14 @@ from minigen.data import toy
 from minigen.data.digits import load_digits
 from minigen.data.idx import load_mnist
 
-__all__ = ["NAMES", "Dataset", "load"]
+__all__ = ["NAMES", "SHAPES", "Dataset", "load"]
 
 _TOYS = {"ring": toy.ring, "grid": toy.grid, "moons": toy.moons, "swiss-roll": toy.swiss_roll}
 
-NAMES = ("digits", "mnist", *_TOYS)
+SHAPES: dict[str, tuple[int, ...]] = {"digits": (1, 8, 8), "mnist": (1, 28, 28)} | dict.fromkeys(_TOYS, (2,))
+"""The shape of one image or point of each data set."""
+
+NAMES = tuple(SHAPES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,16 +42,19 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
     "mnist" reads its IDX files, or Fashion-MNIST's, from `data_dir`; the other sets need no folder. The planar sets are
     drawn once and for all: 10,000 points to train, 2,500 to test.
 
-    Raises ValueError for another name or a missing `data_dir`; for errors in the files see `idx.load_mnist`.
+    Raises ValueError for another name, or a `data_dir` that is missing or not needed; for errors in the files see
+    `idx.load_mnist`.
     """
+    if name not in NAMES:
+        raise ValueError(f"unknown data set {name!r}; choose from {', '.join(NAMES)}")
+    if name == "mnist":
+        return _labelled(name, partial(load_mnist, data_dir=_required(data_dir)))
+    if data_dir is not None:
+        raise ValueError(f"{name} is not read from a folder, got {str(data_dir)!r}: leave out --data-dir")
     if name in _TOYS:
         rng = np.random.default_rng(0)
         return Dataset(name, train=_TOYS[name](10_000, rng), test=_TOYS[name](2_500, rng))
-    if name == "digits":
-        return _labelled(name, load_digits)
-    if name == "mnist":
-        return _labelled(name, partial(load_mnist, data_dir=_required(data_dir)))
-    raise ValueError(f"unknown data set {name!r}; choose from {', '.join(NAMES)}")
+    return _labelled(name, load_digits)
 
 
 def _labelled(name: str, load_split: Callable[[str], tuple[NDArray[np.float32], NDArray[np.int64]]]) -> Dataset:
@@ -57,7 +63,7 @@ def _labelled(name: str, load_split: Callable[[str], tuple[NDArray[np.float32], 
 
 
 def _required(data_dir: str | os.PathLike[str] | None) -> str | os.PathLike[str]:
-    if data_dir is None:
+    if not data_dir:
         raise ValueError(
             "mnist is read from a folder: pass --data-dir DIR with the four IDX files train-images-idx3-ubyte, "
             "train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte (each may end in .gz). "

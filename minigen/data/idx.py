@@ -60,6 +60,8 @@ def load_mnist(split: str, data_dir: str | os.PathLike[str]) -> tuple[NDArray[np
     if images.shape[1:] != (28, 28) or labels.shape != images.shape[:1]:
         expected = "expected (N, 28, 28) and (N,)"
         raise ValueError(f"load_mnist: {split} images {images.shape} and labels {labels.shape} in {data_dir}, {expected}")
+    if not len(images):
+        raise ValueError(f"load_mnist: there are no {split} images in {data_dir}")
     if np.any(labels > 9):
         raise ValueError(f"load_mnist: {split} labels in {data_dir} go up to {labels.max()}, expected 0..9")
     return images[:, None].astype(np.float32) / 127.5 - 1, labels.astype(np.int64)
@@ -83,7 +85,10 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     if len(data) != expected_size:
         cause = "cut short" if len(data) < expected_size else "bytes left over at the end"
         raise ValueError(f"{path}: {cause}: shape {shape} takes {expected_size} bytes, found {len(data)}")
-    return np.frombuffer(data, np.uint8, offset=header).reshape(shape).copy()
+    try:
+        return np.frombuffer(data, np.uint8, offset=header).reshape(shape).copy()
+    except ValueError as error:
+        raise ValueError(f"{path}: NumPy has no array of shape {str(shape):.80} ({error}); fetch the file again") from error
 
 
 def download_mnist(data_dir: str | os.PathLike[str], dataset: str = "mnist") -> None:
@@ -132,7 +137,7 @@ def _existing(path: Path) -> Path:
     for candidate in (path, zipped):
         if candidate.is_file():
             return candidate
-    raise FileNotFoundError(f"{path.parent} has neither {path.name} nor {zipped.name}")
+    raise FileNotFoundError(f"{path.parent} has neither {path.name} nor {zipped.name}: --data-dir says where they lie")
 
 
 def _gunzipped(path: Path) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from tqdm import tqdm
 
 import nn
 import tensor as T
-from minigen import data, pictures
+from minigen import data, pictures, settings
 from minigen.ddpm import SCHEDULES, Diffusion, Step, beta_schedule
 from minigen.metrics import frechet_distance, precision_recall
 from minigen.run import Run, State
@@ -42,12 +41,9 @@ class Config:
     schedule: str = "cosine"
 
     def __post_init__(self) -> None:
-        for name, most in (("steps", 10**9), ("batch_size", 10**6), ("timesteps", 10**5), ("seed", 2**63)):
-            value, least = getattr(self, name), 0 if name == "seed" else 1
-            if type(value) is not int or not least <= value <= most:
-                raise ValueError(f"{name} must be an integer from {least} to {most}, got {value!r}")
-        if not isinstance(self.lr, (int, float)) or not 0 < self.lr < math.inf:
-            raise ValueError(f"lr must be a positive number, got {self.lr!r}")
+        settings.check(
+            self, steps=(1, 10**9), batch_size=(1, 10**6), lr=(1e-30, 1e30), seed=(0, 2**63 - 1), timesteps=(1, 10**5)
+        )
         if self.data not in data.NAMES or self.schedule not in SCHEDULES:
             raise ValueError(
                 f"data must be one of {data.NAMES} and schedule one of {SCHEDULES}, got {self.data!r}, {self.schedule!r}"
@@ -56,16 +52,19 @@ class Config:
 
 
 class DDPM:
-    """A diffusion model in training on a data set: a U-Net for images, an MLP for points in the plane."""
+    """A diffusion model in training on a data set: a U-Net for images, an MLP for points in the plane.
 
-    def __init__(self, config: Config):
+    Without the data it can load a state and draw samples.
+    """
+
+    def __init__(self, config: Config, with_data: bool = True):
         self.config = config
-        self.data = data.load(config.data, config.data_dir)
-        if not len(self.data.train) or not len(self.data.test):
-            raise ValueError(f"{config.data}: there must be images to train on and to test with")
+        self.shape = data.SHAPES[config.data]
+        if with_data:
+            self.data = data.load(config.data, config.data_dir)
         self.diffusion = Diffusion(beta_schedule(config.schedule, config.timesteps))
         T.manual_seed(config.seed)
-        self.model = _denoiser(self.data.train.shape[1:]).to(config.device)
+        self.model = _denoiser(self.shape).to(config.device)
         self.optimizer = nn.Adam(self.model.parameters(), config.lr, BETAS)
         self.ema = nn.EMA(self.model.parameters(), EMA_DECAY)
         self.rng = np.random.default_rng(config.seed)
@@ -123,9 +122,8 @@ class DDPM:
         self, n: int, rng: np.random.Generator, sampler: str = "ancestral", sampler_steps: int | None = None
     ) -> Iterator[Step]:
         """The states of a sampler, from n draws of x_T ~ N(0, I) to x_0. Points are not clipped to [-1, 1], images are."""
-        shape = (n, *self.data.train.shape[1:])
-        x = T.randn(shape, generator=rng, device=self.config.device)
-        clip = len(shape) == 4
+        x = T.randn((n, *self.shape), generator=rng, device=self.config.device)
+        clip = len(self.shape) == 3
         if sampler == "ddim":
             return self.diffusion.ddim(self.model, x, sampler_steps or self.diffusion.T, clip)
         return self.diffusion.ancestral(self.model, x, rng, clip_x0=clip)
@@ -135,7 +133,7 @@ class DDPM:
         rng = np.random.default_rng(seed)
         total = (sampler_steps or self.diffusion.T) + 1
         batches = []
-        with self.ema.applied():
+        with self.ema.applied(), np.errstate(all="ignore"):
             for start in range(0, n, BATCH_OF_SAMPLES):
                 size = min(BATCH_OF_SAMPLES, n - start)
                 states = self.states(size, rng, sampler, sampler_steps)
@@ -151,10 +149,10 @@ class DDPM:
         name, diffusion = self.config.data, self.diffusion
         if metrics := run.metrics():
             pictures.curves(run.path / "loss.png", metrics, ["loss"], f"DDPM on {name}: simple loss (DDPM eq. 14)")
-        times = np.linspace(0, diffusion.T, 9).round().astype(int).tolist()
-        n = min(len(self.data.test), 8 if self.data.train.ndim == 4 else 1000)
+        times = np.unique(np.linspace(0, diffusion.T, 9).round().astype(int)).tolist()
+        n = min(len(self.data.test), 8 if len(self.shape) == 3 else 1000)
         rng = np.random.default_rng(self.config.seed)
-        x0, noise = Tensor(self.data.test[:n]), T.randn((n, *self.data.test.shape[1:]), generator=rng)
+        x0, noise = Tensor(self.data.test[:n]), T.randn((n, *self.shape), generator=rng)
         noisy = [diffusion.q_sample(x0, t, noise).numpy() for t in times]
         labels = [f"t = {t}\n$\\bar\\alpha$ = {diffusion.alpha_bar[t]:.3f}" for t in times]
         pictures.sequence(run.path / "forward.png", noisy, labels, "Forward process: q(x_t | x_0), DDPM eq. 4")

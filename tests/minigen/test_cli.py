@@ -24,10 +24,10 @@ import numpy as np
 import pytest
 
 from minigen import cli, pictures
-from minigen.checkpoint import save_checkpoint
+from minigen.checkpoint import load_checkpoint, save_checkpoint
 from minigen.experiments.ddpm import DDPM, Config
 from minigen.run import Run
-from minigen.training import train
+from minigen.training import restore, train
 
 FILES = {"config.json", "metrics.jsonl", "checkpoint.npz", "samples.npz"}
 PICTURES = {"samples.png", "loss.png", "forward.png", "trajectory.png"}
@@ -169,6 +169,26 @@ def test_the_seed_decides_the_samples(place: Path) -> None:
     assert a == same and a != other
 
 
+def test_a_run_finds_its_data_from_anywhere_and_elsewhere(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_mnist(place / "here")
+    training = ["train", "ddpm", "--data", "mnist", "--data-dir", "here", "--steps", "1", "--out", "mnist"]
+    assert minigen(*training).status == 0
+    (place / "below").mkdir()
+    monkeypatch.chdir(place / "below")
+    assert minigen("evaluate", "../mnist", "-n", 5).status == 0
+    assert minigen("train", "ddpm", "--resume", "../mnist", "--steps", 2).status == 0
+
+    (place / "here").rename(place / "there")
+    for command in (["evaluate"], ["train", "ddpm", "--resume"]):
+        refused(place, [*command, "../mnist"], str(place / "here"), "--data-dir")
+    assert minigen("evaluate", "../mnist", "-n", 5, "--data-dir", "../there").status == 0
+    assert minigen("train", "ddpm", "--resume", "../mnist", "--steps", 3, "--data-dir", "../there").status == 0
+    assert minigen("train", "ddpm", "--resume", "../mnist", "--steps", 4).status == 0
+
+    shutil.rmtree(place / "there")
+    assert minigen("sample", "../mnist", "-n", 2).status == 0
+
+
 def test_samples_go_where_the_help_says(place: Path) -> None:
     assert "DIR/samples-SEED" in minigen("sample", "--help").out
     assert minigen("sample", "run", "--seed", 7).status == 0 and (place / "run" / "samples-7" / "samples.npz").is_file()
@@ -200,7 +220,8 @@ def test_ctrl_c_leaves_a_run_that_another_process_takes_up_exactly(place: Path) 
     whole, end = Run.create("whole", stopped.config), stopped.load()["step"] + 2
     settings = {name: value for name, value in stopped.config.items() if name != "model"}
     for run in (stopped, whole):
-        assert train(DDPM(Config(**settings)), run, end)
+        experiment = DDPM(Config(**settings))
+        assert train(experiment, run, end, restore(experiment, run))
     assert contents(stopped.path) == contents(whole.path)
 
 
@@ -273,6 +294,10 @@ def refused(place: Path, arguments: list[Any], *words: str, statuses: tuple[int,
         (["--data", "mnist", "--data-dir", "nowhere"], ["nowhere", "train-images-idx3-ubyte"]),
         (["--data", "mnist", "--data-dir", "run"], ["run", "train-images-idx3-ubyte"]),
         (["--data", "mnist", "--data-dir", "run/config.json"], ["config.json"]),
+        (["--data", "mnist", "--data-dir", ""], ["mnist", "--data-dir"]),
+        (["--data-dir", "run"], ["ring", "run", "--data-dir"]),
+        (["--data-dir", ""], ["ring", "''", "--data-dir"]),
+        (["--resume", "run", "--data-dir", "run"], ["ring", "run", "--data-dir"]),
         (["--device", "nonsense"], ["device", "nonsense"]),
         (["--device", "float64"], ["device", "float64"]),
         (["--device", "cuda:x"], ["device", "cuda:x"]),
@@ -340,6 +365,7 @@ def test_using_a_run_in_ways_that_cannot_be(place: Path, command: str, options: 
         (["sample", "run", "--out", "x" * 300], ["xxx", "cannot be written"]),
         (["evaluate", "run", "-n", "2501"], ["-n 2501", "ring", "2500"]),
         (["evaluate", "run", "-n", "4"], ["-n 4", "5"]),
+        (["evaluate", "run", "--data-dir", "run"], ["ring", "run", "--data-dir"]),
     ],
 )
 def test_other_calls_that_cannot_be(place: Path, arguments: list[str], words: list[str]) -> None:
@@ -406,13 +432,23 @@ DAMAGED_CONFIGURATIONS: dict[str, Callable[[bytes], bytes]] = {
     "an unknown setting": with_setting(shape="round"),
     "steps": with_setting(steps="many"),
     "batch size": with_setting(batch_size=-2),
+    "steps that are a truth value": with_setting(steps=True),
+    "steps with a point": with_setting(steps=3.0),
     "rate": with_setting(lr="fast"),
+    "rate that is a truth value": with_setting(lr=True),
+    "rate without bounds": with_setting(lr=10**400),
+    "no rate": with_setting(lr=None),
+    "folder": with_setting(data_dir=5),
     "seed": with_setting(seed=-1),
     "device": with_setting(device=3),
     "no timesteps": with_setting(timesteps=0),
     "timesteps that are no number": with_setting(timesteps="all"),
     "too many timesteps": with_setting(timesteps=10**18),
     "schedule": with_setting(schedule="square"),
+    "another schedule": with_setting(schedule="linear"),
+    "another number of timesteps": with_setting(timesteps=3),
+    "other data": with_setting(data="grid"),
+    "another seed": with_setting(seed=5),
 }
 
 
@@ -423,30 +459,36 @@ def test_a_run_of_another_model_is_refused(place: Path, command: list[str]) -> N
     refused(place, [*command, "run"], "run", "oracle")
 
 
-def sealed(arrays: dict[str, np.ndarray], meta: Any) -> Callable[[bytes], bytes]:
-    """A checkpoint that is whole, but of something else."""
+def forged(change: Callable[[dict[str, np.ndarray], dict[str, Any]], Any]) -> Callable[[bytes], bytes]:
+    """A checkpoint that is whole and sealed, but changed; `change` may return other metadata."""
 
-    def damage(_: bytes) -> bytes:
-        save_checkpoint("other.npz", arrays, meta)
-        content = Path("other.npz").read_bytes()
-        Path("other.npz").unlink()
+    def damage(content: bytes) -> bytes:
+        Path("forged.npz").write_bytes(content)
+        arrays, meta = load_checkpoint("forged.npz")
+        other = change(arrays, meta)
+        save_checkpoint("forged.npz", arrays, meta if other is None else other)
+        content = Path("forged.npz").read_bytes()
+        Path("forged.npz").unlink()
         return content
 
     return damage
 
 
-def with_shape_changed(content: bytes) -> bytes:
-    """The same checkpoint, but for one weight of another shape."""
-    Path("other").mkdir()
-    Path("other/config.json").write_text('{"model": "ddpm"}')
-    Path("other/checkpoint.npz").write_bytes(content)
-    run = Run("other")
-    state = run.load()
-    state["model"]["stem.weight"] = state["model"]["stem.weight"][:, :1]
-    run.save(state)
-    content = Path("other/checkpoint.npz").read_bytes()
-    shutil.rmtree("other")
-    return content
+def with_array(name: str, change: Callable[[np.ndarray], Any]) -> Callable[[bytes], bytes]:
+    return forged(lambda arrays, meta: arrays.update({name: change(arrays.get(name, np.ones(1)))}))
+
+
+def with_state(value: Any, *path: str) -> Callable[[bytes], bytes]:
+    """A checkpoint with this value at a place in its state."""
+
+    def put(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+        place = meta["state"]
+        for name in path[:-1]:
+            place = place[name]
+        assert path[-1] in place
+        place[path[-1]] = value
+
+    return forged(put)
 
 
 DAMAGED_CHECKPOINTS: dict[str, Callable[[bytes], bytes]] = {
@@ -454,12 +496,26 @@ DAMAGED_CHECKPOINTS: dict[str, Callable[[bytes], bytes]] = {
     "cut short": lambda content: content[: len(content) // 2],
     "a flipped bit": lambda content: content[:9000] + bytes([content[9000] ^ 1]) + content[9001:],
     "a pickle": lambda content: pickle.dumps({"model": {}}),
-    "another shape": with_shape_changed,
-    "of nothing": sealed({}, {"step": 3}),
-    "numbers for weights": sealed({}, {"step": 3, "model": 5, "ema": {}, "optimizer": {}, "rng": {}}),
-    "a step in words": sealed({"a": np.ones(1)}, {"step": "three"}),
-    "a name inside a number": sealed({"step/a": np.ones(1)}, {"step": 3}),
-    "a list": sealed({"a": np.ones(1)}, ["step"]),
+    "another shape": with_array("model/stem.weight", lambda w: w[:, :1]),
+    "weights that are truth values": with_array("model/stem.weight", lambda w: w > 0),
+    "averages that are truth values": with_array("ema/average", lambda w: w > 0),
+    "moments that are truth values": with_array("optimizer/m", lambda w: w > 0),
+    "weights too many": with_array("model/stem", lambda w: w),
+    "a name inside a number": with_array("step/a", lambda w: w),
+    "names inside a number": with_array("step/a/b", lambda w: w),
+    "a weight too few": forged(lambda arrays, meta: arrays.__delitem__("model/stem.weight")),
+    "of nothing": forged(lambda arrays, meta: arrays.clear()),
+    "another format": forged(lambda arrays, meta: meta["state"]),
+    "a list": forged(lambda arrays, meta: ["step"]),
+    "a state in words": forged(lambda arrays, meta: meta | {"state": "step"}),
+    "settings in words": forged(lambda arrays, meta: meta | {"config": "step"}),
+    **{f"step {v!r}": with_state(v, "step") for v in ("three", None, [], True, 3.0, -1, math.inf, -math.inf, math.nan)},
+    **{f"{v!r:.9} updates": with_state(v, "ema", "updates") for v in ("many", False, -1, math.inf, 10**400)},
+    **{f"{v!r:.9} moments": with_state(v, "optimizer", "steps") for v in ("many", False, -1, math.inf, 10**400)},
+    **{f"generator {v!r}": with_state(v, "rng") for v in (-1, None, {})},
+    **{f"generator {v!r}": with_state(v, "rng", "bit_generator") for v in ("MT19937", "", 1)},
+    **{f"generator at {v!r:.9}": with_state(v, "rng", "state", "state") for v in (-1, 2**128, math.inf)},
+    "generator beyond": with_state(2**100, "rng", "uinteger"),
 }
 
 
@@ -472,6 +528,13 @@ def test_a_damaged_file_is_refused(place: Path, command: list[str], name: str, d
     file = place / "run" / name
     file.write_bytes(DAMAGED[name][damage](file.read_bytes()))
     refused(place, [*command, "run"], name)
+
+
+def test_a_run_is_restored_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loads, load = [], Run.load
+    monkeypatch.setattr(Run, "load", lambda run: loads.append(run.path) or load(run))
+    assert minigen("train", "ddpm", "--resume", "run", "--steps", 5).status == 0
+    assert loads == [Path("run")]
 
 
 def test_a_run_without_a_checkpoint_is_trained_first(place: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from minigen.data import NAMES, Dataset, idx, load, toy
+from minigen.data import NAMES, SHAPES, Dataset, idx, load, toy
 from minigen.data.digits import load_digits
 from minigen.data.idx import download_files, download_mnist, load_mnist, read_idx
 
@@ -127,6 +127,12 @@ def test_idx_says_how_many_bytes_are_missing(tmp_path: Path) -> None:
         read_idx(write(tmp_path / "short", content))
 
 
+@pytest.mark.parametrize("shape", [(0,) * 100, (0, 2**32 - 1, 2**32 - 1, 2**32 - 1)])
+def test_idx_names_the_file_of_an_impossible_shape(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=rf"{tmp_path / 'shape'}: NumPy has no array of shape \(0, "):
+        read_idx(write(tmp_path / "shape", struct.pack(f">HBB{len(shape)}I", 0, 8, len(shape), *shape)))
+
+
 def test_idx_is_not_fooled_by_damaged_gzip(folder: Path) -> None:
     array = np.arange(50, dtype=np.uint8)
     content = gzip.compress(idx_bytes(array))
@@ -162,6 +168,7 @@ def test_mnist_scales_images_and_keeps_labels(tmp_path: Path, split: str) -> Non
     [
         (np.zeros((3, 28, 28), np.uint8), np.zeros(2, np.uint8), r"\(3, 28, 28\).*\(2,\)"),
         (np.zeros((3, 28, 27), np.uint8), np.zeros(3, np.uint8), r"\(3, 28, 27\).*expected \(N, 28, 28\)"),
+        (np.zeros((0, 28, 28), np.uint8), np.zeros(0, np.uint8), "no train images in"),
         (np.zeros((3, 28, 28), np.uint8), np.array([0, 10, 9], np.uint8), "up to 10, expected 0..9"),
     ],
 )
@@ -305,7 +312,7 @@ def test_swiss_roll_winds_once_and_a_half_outwards() -> None:
 def test_load_knows_every_name_and_repeats(name: str) -> None:
     data = load(name)
     assert data.name == name and data.train.dtype == data.test.dtype == np.float32
-    assert data.train.shape[1:] == data.test.shape[1:] and len(data.train) > len(data.test)
+    assert data.train.shape[1:] == data.test.shape[1:] == SHAPES[name] and len(data.train) > len(data.test)
     assert np.array_equal(data.train, load(name).train) and np.array_equal(data.test, load(name).test)
 
 
@@ -326,6 +333,7 @@ def test_load_draws_train_and_test_independently(name: str) -> None:
 def test_load_pairs_images_with_labels(tmp_path: Path) -> None:
     write_mnist(tmp_path, np.zeros((4, 28, 28), np.uint8), np.arange(4, dtype=np.uint8))
     digits, mnist = load("digits"), load("mnist", data_dir=tmp_path)
+    assert mnist.train.shape[1:] == mnist.test.shape[1:] == SHAPES["mnist"]
     np.testing.assert_array_equal(digits.train_labels, load_digits("train")[1])
     np.testing.assert_array_equal(digits.test_labels, load_digits("test")[1])
     np.testing.assert_array_equal([mnist.train_labels, mnist.test_labels], [[0, 1, 2, 3]] * 2)

@@ -1,6 +1,7 @@
 """The diffusion model against closed forms: for Gaussian data the best denoiser is known, so nothing is trained."""
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -36,6 +37,11 @@ def close(expected: Any) -> Any:
 def silent(x: Tensor, t: np.ndarray) -> Tensor:
     """The denoiser that never sees any noise."""
     return 0 * x
+
+
+def timed(x: Tensor, t: np.ndarray) -> Tensor:
+    """A denoiser that reads a timestep for each item."""
+    return x * Tensor(t[:, None])
 
 
 # Schedules
@@ -138,6 +144,48 @@ def test_timesteps_are_integers_in_range(device: str, method: str, t: list) -> N
     arguments = {"q_sample": (x, t, x), "q_posterior": (x, x, t), "predict_x0": (x, t, x)}[method]
     with pytest.raises(IndexError, match=r"integers in \d\.\.3"):
         getattr(Diffusion(beta_schedule("linear", 3)), method)(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "t"),
+    [
+        ((2, 3), (1, 3), (2,)),
+        ((2, 1), (2, 3), (2,)),
+        ((1, 3), (2, 3), (2,)),
+        ((2, 3), (2, 3), (3,)),
+        ((2, 3), (2, 3), (1,)),
+        ((2, 3), (2, 3), (2, 1)),
+        ((0, 3), (0, 3), (0,)),
+        ((0, 3), (0, 3), ()),
+    ],
+)
+@pytest.mark.parametrize("method", ["q_sample", "q_posterior", "predict_x0", "loss"])
+def test_nothing_is_broadcast_but_a_single_timestep(
+    method: str, x: tuple[int, ...], y: tuple[int, ...], t: tuple[int, ...]
+) -> None:
+    diffusion, a, b, times = Diffusion(beta_schedule("linear", 3)), Tensor(np.ones(x)), Tensor(np.ones(y)), np.ones(t, int)
+    calls = {
+        "q_sample": lambda: diffusion.q_sample(a, times, b),
+        "q_posterior": lambda: diffusion.q_posterior(a, b, times),
+        "predict_x0": lambda: diffusion.predict_x0(a, times, b),
+        "loss": lambda: diffusion.loss(silent, a, times, b),
+    }
+    with pytest.raises(ValueError, match=re.escape(f"{x} and {y} with timesteps {t}, expected")):
+        calls[method]()
+
+
+@given(scene=scenes(), data=st.data())
+def test_a_single_timestep_is_that_of_every_item(scene, data: st.DataObject) -> None:
+    diffusion, times, x0, xt, noise = scene
+    t = data.draw(st.integers(1, diffusion.T))
+    every = np.full(len(times), t)
+    for one, same in [
+        (diffusion.q_sample(x0, t, noise), diffusion.q_sample(x0, every, noise)),
+        (diffusion.q_posterior(x0, xt, t)[0], diffusion.q_posterior(x0, xt, every)[0]),
+        (diffusion.predict_x0(xt, t, noise), diffusion.predict_x0(xt, every, noise)),
+        (diffusion.loss(timed, x0, t, noise), diffusion.loss(timed, x0, every, noise)),
+    ]:
+        assert np.array_equal(one.numpy(), same.numpy())
 
 
 def test_at_time_zero_there_is_neither_a_step_back_nor_a_loss() -> None:
@@ -344,10 +392,10 @@ def test_only_ancestral_sampling_depends_on_the_generator(sampler: str) -> None:
 @pytest.mark.parametrize("steps", [-1, 0, 5])
 def test_ddim_takes_between_one_and_T_steps(steps: int) -> None:
     with pytest.raises(ValueError, match=r"steps must lie in 1\.\.4"):
-        next(Diffusion(beta_schedule("cosine", 4)).ddim(silent, Tensor(np.ones((1, 1))), steps))
+        Diffusion(beta_schedule("cosine", 4)).ddim(silent, Tensor(np.ones((1, 1))), steps)
 
 
 def test_there_are_two_variances() -> None:
     rng = np.random.default_rng(0)
     with pytest.raises(ValueError, match="'beta' or 'beta_tilde', got 'both'"):
-        next(Diffusion(beta_schedule("cosine", 4)).ancestral(silent, Tensor(np.ones((1, 1))), rng, "both"))
+        Diffusion(beta_schedule("cosine", 4)).ancestral(silent, Tensor(np.ones((1, 1))), rng, "both")

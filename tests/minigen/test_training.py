@@ -2,19 +2,22 @@
 
 import json
 import math
+import re
 import signal
 import threading
+import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import tensor as T
+from minigen import pictures
 from minigen.checkpoint import CheckpointError
 from minigen.experiments import ddpm
 from minigen.experiments.ddpm import DDPM, Config
@@ -39,6 +42,10 @@ def trained(path: Path, config: Config = RING) -> Run:
     run = new_run(path, config)
     assert train(DDPM(config), run, config.steps)
     return run
+
+
+def go_on(experiment: Any, run: Run, steps: int) -> bool:
+    return train(experiment, run, steps, restore(experiment, run))
 
 
 class Counter:
@@ -68,7 +75,7 @@ def test_a_run_in_parts_is_the_run_in_one_go(tmp_path: Path, config: Config, sto
     for stop in [*stops, config.steps]:
         experiment = DDPM(config)
         T.manual_seed(stop)
-        assert train(experiment, Run(parts.path), stop)
+        assert go_on(experiment, Run(parts.path), stop)
     assert contents(parts) == contents(whole)
     restored = DDPM(config)
     assert restore(restored, whole) == config.steps
@@ -86,7 +93,7 @@ def test_a_crash_loses_nothing_but_the_steps_since_the_checkpoint(tmp_path: Path
     with pytest.raises(MemoryError):
         train(Counter(crash), crashed, 7, save_every=4)
     assert [line["step"] for line in crashed.metrics()] == [1, 2, 3, 4, 5] and crashed.load()["step"] == 4
-    assert train(Counter(), crashed, 7, save_every=4)
+    assert go_on(Counter(), crashed, 7)
     assert contents(crashed) == contents(whole)
 
 
@@ -125,6 +132,62 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
         restore(DDPM(DIGITS), run)
 
 
+@given(count=st.integers() | st.floats() | st.booleans() | st.none())
+@example(count=2**128 - 1)
+@example(count=2**128)
+def test_what_is_restored_has_the_form_of_what_is_there(run: Run, count: Any) -> None:
+    """Counts are integers from 0, of no more than 128 bits; True is not 1."""
+    experiment, before = Counting(), {"names": {"a": "b"}, "steps": 0, "step": 1}
+    run.save(before | {"steps": count})
+    if type(count) is int and 0 <= count < 2**128:
+        assert restore(experiment, run) == 1 and experiment.state == {"names": {"a": "b"}, "steps": count}
+    else:
+        with pytest.raises(CheckpointError, match=f"checkpoint.npz .*: steps is {type(count).__name__}, expected count"):
+            restore(experiment, run)
+    for wrong in ({"names": {}}, {"names": "b"}, {"names": {"a": "b", "c": "d"}}, {"names": {"a": ["b"]}}, {"more": 1}):
+        run.save(before | wrong)
+        with pytest.raises(CheckpointError, match=r"another model: (names|more)[/ac]* is "):
+            restore(experiment, run)
+
+
+class Counting(Counter):
+    """An experiment with a state that is no array."""
+
+    def __init__(self) -> None:
+        self.state: State = {"names": {"a": "b"}, "steps": 0}
+
+    def state_dict(self) -> State:
+        return self.state
+
+    def load_state_dict(self, state: State) -> None:
+        self.state = state
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.bool_, ">f8", np.float64])
+@pytest.mark.parametrize("shape", [(), (1,), (2,), (1, 1)])
+def test_arrays_are_restored_as_they_are_or_not_at_all(run: Run, dtype: Any, shape: tuple[int, ...]) -> None:
+    run.save({"count": np.ones(shape, dtype), "step": 1})
+    if dtype is np.float64 and shape == (1,):
+        assert restore(Counter(), run) == 1
+        return
+    with pytest.raises(CheckpointError, match=re.escape(f"count is {np.dtype(dtype)} {shape}, expected float64 (1,)")):
+        restore(Counter(), run)
+
+
+def test_a_checkpoint_knows_its_settings(tmp_path: Path) -> None:
+    """But for those that may change: how far the run goes, where it runs, and where the data lie."""
+    run = trained(tmp_path / "run")
+    for name, value in (asdict(RING) | {"model": "ddpm", "another": 1}).items():
+        changed = Run(run.path)
+        changed.config[name] = "other"
+        if name in ("steps", "device", "data_dir"):
+            assert changed.load()["step"] == 6
+        else:
+            was = value if name != "another" else None
+            with pytest.raises(CheckpointError, match=rf"config\.json.* changed .*checkpoint.npz.*: {name} was {was!r};"):
+                changed.load()
+
+
 # Interruptions
 
 
@@ -138,7 +201,7 @@ def test_ctrl_c_ends_a_run_after_the_step_with_a_checkpoint(tmp_path: Path) -> N
     assert train(Counter(), whole, 5)
     assert not train(Counter(press_at_3), stopped, 5)
     assert stopped.load()["step"] == 3 and signal.getsignal(signal.SIGINT) is before
-    assert train(Counter(), stopped, 5)
+    assert go_on(Counter(), stopped, 5)
     assert contents(stopped) == contents(whole)
 
 
@@ -170,6 +233,17 @@ def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path: Path, bad: floa
         train(Counter(lambda k: bad if k == 5 else k), run, 9, save_every=2)
     assert run.load() == {"count": np.array([4.0]), "step": 4}
     assert [line["loss"] for line in run.metrics()] == [1, 2, 3, 4]
+
+
+def test_an_explosion_is_told_once_and_not_by_numpy(tmp_path: Path) -> None:
+    experiment = DDPM(replace(RING, lr=1e20))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(Diverged, match="loss"):
+            train(experiment, new_run(tmp_path / "run"), RING.steps)
+        experiment.ema.average[...] = 1e30
+        with pytest.raises(Diverged, match="samples"):
+            experiment.sample(3, seed=0)
 
 
 # The folder
@@ -299,6 +373,20 @@ def test_samplers_take_the_steps_that_were_asked_for() -> None:
         for asked in [("ancestral", None), ("ddim", None), ("ddim", 2)]
     }
     assert list(times.values()) == [[4, 3, 2, 1, 0], [4, 3, 2, 1, 0], [4, 2, 0]]
+
+
+@pytest.mark.parametrize(("timesteps", "expected"), [(1, [0, 1]), (3, [0, 1, 2, 3]), (16, list(range(0, 17, 2)))])
+def test_pictures_show_each_timestep_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timesteps: int, expected: list[int]
+) -> None:
+    drawn: dict[str, list[int]] = {}
+
+    def note(path: Path, states: list[np.ndarray], labels: list[str], title: str) -> None:
+        drawn[path.name] = [int(label.split()[2]) for label in labels]
+
+    monkeypatch.setattr(pictures, "sequence", note)
+    DDPM(replace(RING, timesteps=timesteps)).draw(new_run(tmp_path / "run"))
+    assert drawn == {"forward.png": expected, "trajectory.png": expected[::-1]}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The denoisers: shapes, what they depend on, and their derivatives as a whole."""
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -123,6 +124,12 @@ def test_the_gradient_reaches_every_parameter(drawn: tuple[UNet, Tensor], seed: 
     assert unreached(unet) == []
 
 
+@pytest.mark.parametrize("channels", [(), (1,), (4, 1), (0, 4), (-4, 4)])
+def test_widths_at_which_time_could_not_be_seen_are_refused(channels: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=rf"UNet: .*at least 2, got {re.escape(str(channels))}"):
+        UNet(1, channels)
+
+
 @pytest.mark.parametrize("size", [(8, 6), (6, 8), (7, 7)])
 def test_images_that_cannot_be_halved_are_refused(size: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match=rf"UNet: with 3 levels.*{size[0]}, {size[1]}.*multiples of 4"):
@@ -192,6 +199,15 @@ def test_state_dicts_carry_the_whole_network(make: Callable[[], nn.Module], shap
     assert differ(trained(x, t), fresh(x, t))
     fresh.load_state_dict({name: values.numpy() for name, values in trained.state_dict().items()})
     assert np.array_equal(trained(x, t).numpy(), fresh(x, t).numpy())
+
+
+@pytest.mark.parametrize("t", [1, [1], [1, 2, 3], [[1, 2]]])
+def test_every_image_and_point_has_a_timestep(t: list) -> None:
+    for denoiser, x in [(UNet(1, (4, 6)), T.randn((2, 1, 4, 4))), (MLPDenoiser(2, 8), T.randn((2, 2)))]:
+        with pytest.raises(ValueError, match=rf"got 2 items and timesteps {re.escape(str(np.shape(t)))}"):
+            denoiser(x, np.array(t))
+        with pytest.raises(ValueError, match="got 0 items"):
+            denoiser(x[:0], np.ones(0, int))
 
 
 def test_one_timestep_is_not_dealt_out_among_the_images() -> None:

@@ -310,7 +310,7 @@ def test_running_statistics_are_kept_and_not_trained() -> None:
 # SelfAttention2d
 
 
-@given(N=few, heads=few, d=few, H=few, W=few, rng=generators)
+@given(N=st.integers(0, 3), heads=few, d=few, H=few, W=few, rng=generators)
 def test_attention_is_its_definition_at_every_size(N, heads, d, H, W, rng: np.random.Generator) -> None:
     layer, x = randomized(nn.SelfAttention2d(heads * d, heads)), normal(rng, N, heads * d, H, W)
     assert_close(layer(x), attention(x.numpy(), heads, **weights(layer)))
@@ -346,15 +346,33 @@ def test_kernels_lie_in_memory_as_convolutions_multiply_by_them(layer) -> None:
 
 ERRORS: dict[str, tuple[Callable, str]] = {
     "Linear": (lambda: nn.Linear(4, 5)(T.ones(2, 3)), r"Linear: x \(2, 3\) has 3 features, weight \(5, 4\) expects 4"),
+    "Linear inputs": (lambda: nn.Linear(0, 3), "Linear: in_features must be a positive integer, got 0"),
+    "Linear outputs": (lambda: nn.Linear(3, 2.0), "Linear: out_features must be a positive integer, got 2.0"),  # type: ignore[arg-type]
     "Conv2d": (lambda: nn.Conv2d(4, 5, 3)(T.ones(2, 3, 8, 8)), r"conv2d: x \(2, 3, 8, 8\) has 3 channels.* expects 4"),
+    "Conv2d no inputs": (lambda: nn.Conv2d(0, 4, 3), "Conv2d: in_channels must be a positive integer, got 0"),
+    "Conv2d no groups": (lambda: nn.Conv2d(4, 4, 3, groups=0), "Conv2d: groups must be a positive integer, got 0"),
     "Conv2d inputs": (lambda: nn.Conv2d(3, 4, 3, groups=2), "Conv2d: 3 .*channels.* 2 groups"),
     "Conv2d outputs": (lambda: nn.Conv2d(4, 3, 3, groups=2), "Conv2d: 3 .*channels.* 2 groups"),
     "ConvTranspose2d": (lambda: nn.ConvTranspose2d(4, 3, 3, groups=2), "ConvTranspose2d: 3 .*channels.* 2 groups"),
+    "ConvTranspose2d no outputs": (lambda: nn.ConvTranspose2d(4, -1, 3), "ConvTranspose2d: out_channels must be .* got -1"),
     "GroupNorm": (lambda: nn.GroupNorm(2, 3), "GroupNorm: 3 channels cannot be split into 2 groups"),
-    "BatchNorm2d": (lambda: nn.BatchNorm2d(3)(T.ones(2, 4, 1, 1)), r"batch_norm: weight has shape \(3,\), .*\(4,\)"),
+    "GroupNorm no groups": (lambda: nn.GroupNorm(0, 8), "GroupNorm: num_groups must be a positive integer, got 0"),
+    "InstanceNorm2d no channels": (lambda: nn.InstanceNorm2d(0), "InstanceNorm2d: num_features must be .* got 0"),
+    "BatchNorm2d no channels": (lambda: nn.BatchNorm2d(0), "BatchNorm2d: num_features must be .* got 0"),
     "LayerNorm": (lambda: nn.LayerNorm(3)(T.ones(2, 4)), r"layer_norm: the last dimensions of \(2, 4\) are not \(3,\)"),
+    "LayerNorm no features": (lambda: nn.LayerNorm((3, 0)), "LayerNorm: normalized_shape must be .* got 0"),
+    "Embedding": (lambda: nn.Embedding(0, 3), "Embedding: num_embeddings must be a positive integer, got 0"),
     "SelfAttention2d": (lambda: nn.SelfAttention2d(3, 2), "SelfAttention2d: 3 channels cannot be split into 2 heads"),
-    "Dropout": (lambda: nn.Dropout(1.5), r"Dropout: the probability must lie in \[0, 1\), got 1.5"),
+    "SelfAttention2d no heads": (lambda: nn.SelfAttention2d(8, 0), "SelfAttention2d: num_heads must be .* got 0"),
+    "SelfAttention2d of no image": (
+        lambda: nn.SelfAttention2d(4)(T.ones(2, 4, 4)),
+        r"SelfAttention2d: expected x \(N, 4, H, W\), got \(2, 4, 4\)",
+    ),
+    "SelfAttention2d of other channels": (
+        lambda: nn.SelfAttention2d(4)(T.ones(2, 3, 4, 4)),
+        r"SelfAttention2d: expected x \(N, 4, H, W\), got \(2, 3, 4, 4\)",
+    ),
+    "Dropout": (lambda: nn.Dropout(1.5), r"Dropout: p must lie in \[0, 1\), got 1.5"),
     "GELU": (lambda: nn.GELU("sigmoid")(T.ones(1)), "gelu: .*'sigmoid'"),
 }
 
@@ -363,6 +381,15 @@ ERRORS: dict[str, tuple[Callable, str]] = {
 def test_errors_name_the_layer_and_what_it_expects(call: Callable, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("channels", [1, 8])
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize("make", [partial(nn.GroupNorm, 2), nn.InstanceNorm2d, nn.BatchNorm2d])
+def test_norms_refuse_images_with_other_channels(make: Callable, affine: bool, channels: int) -> None:
+    layer = make(4, affine=affine)
+    with pytest.raises(ValueError, match=rf"{type(layer).__name__}: expected x \(N, 4, ...\), got \(2, {channels}, 3, 3\)"):
+        layer(T.ones(2, channels, 3, 3))
 
 
 @pytest.mark.parametrize("index", [-1, 4])

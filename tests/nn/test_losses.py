@@ -126,6 +126,15 @@ def test_binary_cross_entropy_of_huge_logits(dtype: np.dtype, sign: int, t: floa
     assert np.asarray(grad(loss, x)[0]) == (sign > 0) - t
 
 
+@given(dtype=dtypes(), sign=st.sampled_from([-1, 1]), t=st.sampled_from([0.0, 0.25, 1.0]))
+def test_binary_cross_entropy_of_infinite_logits(dtype: np.dtype, sign: int, t: float) -> None:
+    """A sure answer costs nothing where it is right, and infinitely much where it is not."""
+    x = Tensor([sign * np.inf], dtype=dtype, requires_grad=True)
+    loss = bce(x, Tensor([t], dtype=dtype))
+    assert loss.item() == (0 if t == (sign > 0) else np.inf)
+    assert np.asarray(grad(loss, x)[0]) == (sign > 0) - t
+
+
 @given(dtype=dtypes(), label=st.integers(0, 2))
 def test_cross_entropy_of_huge_logits(dtype: np.dtype, label: int) -> None:
     x = Tensor([[1e4, -1e4, 0.0]], dtype=dtype, requires_grad=True)
@@ -169,7 +178,37 @@ def test_shapes_are_not_broadcast(loss: Callable, definition: Callable, a, b) ->
         assert f": input {a} and target {b} differ in shape" in str(caught.value)
 
 
-@pytest.mark.parametrize("loss", [nn.mse_loss, nn.l1_loss, bce, nn.cross_entropy])
+every_loss = pytest.mark.parametrize("loss", [nn.mse_loss, nn.l1_loss, bce, nn.cross_entropy])
+
+
+@every_loss
+def test_an_empty_batch_has_a_sum_and_no_mean(loss: Callable) -> None:
+    x = T.ones(0, 3)
+    target = np.zeros(0, int) if loss is nn.cross_entropy else x
+    assert loss(x, target, "sum").item() == 0 and loss(x, target, "none").numel() == 0
+    with pytest.raises(ValueError, match=f"{loss.__name__}: an empty batch has no mean"):
+        loss(x, target)
+
+
+@every_loss
+def test_lists_are_no_predictions(loss: Callable) -> None:
+    with pytest.raises(TypeError, match=f"{loss.__name__}: input must be a tensor or an array, got list"):
+        loss([[1.0]], T.ones(1, 1))
+
+
+@every_elementwise
+def test_lists_are_no_elementwise_targets(loss: Callable, definition: Callable) -> None:
+    with pytest.raises(TypeError, match=f"{loss.__name__}: target must be a tensor or an array, got list"):
+        loss(T.ones(1), [1.0])
+
+
+@pytest.mark.parametrize("target", [[-0.5, 1.0], [0.0, 1.5], [0.0, np.nan]], ids=repr)
+def test_targets_of_binary_cross_entropy_are_probabilities(target: list[float], device: str) -> None:
+    with pytest.raises(ValueError, match=r"target must lie in \[0, 1\], got values from"):
+        bce(T.ones(2, device=device), Tensor(target, device=device))
+
+
+@every_loss
 def test_reductions_have_three_names(loss: Callable) -> None:
     target = [0] if loss is nn.cross_entropy else T.ones(1, 2)
     with pytest.raises(ValueError, match="reduction must be 'mean', 'sum' or 'none', got 'average'"):

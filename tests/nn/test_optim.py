@@ -317,15 +317,47 @@ def test_a_state_of_another_optimizer_or_network_is_refused() -> None:
     optimizer = Adam([Parameter(np.ones(3))])
     with pytest.raises(KeyError, match=r"Adam: expected \['steps', 'm', 'v'\], got \['steps', 'velocity'\]"):
         optimizer.load_state_dict(SGD([Parameter(np.ones(3))]).state_dict())
-    with pytest.raises(ValueError, match=r"Adam: m has \(4,\) values, expected \(3,\)"):
+    with pytest.raises(ValueError, match=r"Adam: m: expected float64 \(3,\), got float64 \(4,\)"):
         optimizer.load_state_dict(Adam([Parameter(np.ones(4))]).state_dict())
 
 
+@pytest.mark.parametrize("wrong", [{"v": np.ones(3) + 1j}, {"v": None}, {"steps": None}, {"steps": 1.5}], ids=str)
+def test_a_state_that_does_not_fit_is_refused_and_not_taken(wrong: dict[str, Any]) -> None:
+    optimizer = Adam([Parameter(np.ones(3))])
+    (name,) = wrong
+    with pytest.raises(ValueError, match=f"Adam: {name}: expected "):
+        optimizer.load_state_dict({"steps": 1, "m": np.ones(3), "v": np.ones(3)} | wrong)
+    assert optimizer.steps == 0 and not optimizer.m.any() and not optimizer.v.any()
+
+
+@every_algorithm
+@given(starts=networks, turned=st.booleans())
+def test_a_state_does_not_depend_on_the_order_in_memory(algorithm: Algorithm, starts, turned: bool) -> None:
+    orders, gradients = [starts, [x.copy("C") for x in starts]], normal_gradients(starts, 4)
+    parameters, twins = ([Parameter(x) for x in order] for order in (orders[::-1] if turned else orders))
+    optimizer, successor = algorithm.on(parameters), algorithm.on(twins)
+    walk(optimizer, gradients[:2])
+    successor.load_state_dict(optimizer.state_dict())
+    for p, twin in zip(parameters, twins):
+        twin.copy_(p)
+    for each in (optimizer, successor):
+        walk(each, gradients[2:])
+    assert_same(twins, values(parameters))
+
+
 ERRORS: dict[str, tuple[Callable, str]] = {
-    "learning rate": (lambda p: AdamW(p, lr=-1.0), "AdamW: the learning rate must not be negative, got -1.0"),
-    "betas": (lambda p: Adam(p, betas=(0.9, 1.0)), r"Adam: betas must lie in \[0, 1\), got \(0.9, 1.0\)"),
+    "learning rate": (lambda p: AdamW(p, lr=-1.0), r"AdamW: lr must lie in \[0, inf\), got -1.0"),
+    "no number": (lambda p: SGD(p, lr=math.nan), r"SGD: lr must lie in \[0, inf\), got nan"),
+    "weight decay": (lambda p: SGD(p, weight_decay=-1.0), r"SGD: weight_decay must lie in \[0, inf\), got -1.0"),
+    "momentum": (lambda p: SGD(p, momentum=-0.9), r"SGD: momentum must lie in \[0, inf\), got -0.9"),
     "Nesterov": (lambda p: SGD(p, nesterov=True), "SGD: Nesterov needs momentum > 0"),
+    "betas": (lambda p: Adam(p, betas=(0.9, 1.0)), r"Adam: betas must be two numbers in \[0, 1\), got \(0.9, 1.0\)"),
+    "one beta": (lambda p: Adam(p, betas=(0.9,)), r"Adam: betas must be two numbers in \[0, 1\), got \(0.9,\)"),
+    "eps": (lambda p: Adam(p, eps=-1e-8), r"Adam: eps must lie in \[0, inf\), got -1e-08"),
     "parameters": (lambda p: SGD([]), "there are no parameters"),
+    "twice": (lambda p: SGD([*p, *p]), "a parameter is given twice"),
+    "norm": (lambda p: nn.clip_grad_norm_(p, -1.0), "clip_grad_norm_: max_norm must not be negative, got -1.0"),
+    "value": (lambda p: nn.clip_grad_value_(p, -1.0), r"clip_grad_value_: clip_value must lie in \[0, inf\), got -1.0"),
 }
 
 
@@ -333,6 +365,34 @@ ERRORS: dict[str, tuple[Callable, str]] = {
 def test_options_out_of_range_are_refused(make: Callable, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make([Parameter(np.ones(2))])
+
+
+wanted = Tensor(np.ones(2), requires_grad=True)
+NO_PARAMETERS: dict[str, tuple[Any, str]] = {
+    "module": (nn.Linear(1, 1), r"expected a list of parameters, such as model.parameters\(\), got one Linear"),
+    "parameter": (Parameter(np.ones(2)), "expected a list of parameters, .* got one Parameter"),
+    "modules": ([nn.Linear(1, 1)], "parameter 0: .* got a Linear"),
+    "names": (list(nn.Linear(1, 1).named_parameters()), "parameter 0: .* got a tuple"),
+    "constant": ([wanted, T.ones(2)], "parameter 1: expected a leaf with requires_grad=True, got a Tensor that is none"),
+    "result": ([wanted * 2], "parameter 0: expected a leaf with requires_grad=True, got a Tensor that is none"),
+}
+
+
+USES = [SGD, nn.EMA, partial(nn.clip_grad_norm_, max_norm=1.0), partial(nn.clip_grad_value_, clip_value=1.0)]
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize(("given", "message"), NO_PARAMETERS.values(), ids=NO_PARAMETERS.keys())
+def test_what_is_no_parameter_is_refused(use: Callable, given: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        use(given)
+
+
+def test_a_tensor_that_wants_a_gradient_can_be_optimized() -> None:
+    x = Tensor([1.0], requires_grad=True)
+    x.square().sum().backward()
+    SGD([x], lr=0.25).step()  # type: ignore[list-item]
+    assert x.item() == 0.5
 
 
 # Clipping
@@ -387,9 +447,3 @@ def test_clipping_by_value_limits_each_element(starts, limit: float) -> None:
     *clipped, none = (p.grad for p in parameters)
     assert_same(clipped, [np.clip(x, -limit, limit) for x in starts])
     assert none is None
-
-
-@pytest.mark.parametrize(("parameters", "lr", "message"), [(2, 0.1, "given twice"), (1, float("nan"), "learning rate")])
-def test_a_parameter_given_twice_and_a_rate_that_is_no_number_are_refused(parameters: int, lr: float, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        nn.SGD([nn.Parameter(np.ones(2, np.float32))] * parameters, lr)

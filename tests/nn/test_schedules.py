@@ -1,5 +1,7 @@
 """Learning-rate schedules: where they begin and end, and their shape in between."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,3 +37,17 @@ def test_cosine_is_symmetric_about_its_middle(n: int, k: int, floor: float) -> N
 def test_cosine_is_a_cosine() -> None:
     """cos(pi/3) = 1/2, so a third of the way 3/4 are left."""
     assert cosine(1, 3) == pytest.approx(0.75) and cosine(1, 3, floor=0.2) == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: warmup(0, -1), r"warmup: warmup_steps must lie in \[0, inf\), got -1"),
+        (lambda: warmup(-1, 10), r"warmup: step must lie in \[0, inf\), got -1"),
+        (lambda: cosine(0, 0), "cosine: total_steps must be a positive integer, got 0"),
+        (lambda: cosine(-1, 10), r"cosine: step must lie in \[0, inf\), got -1"),
+    ],
+)
+def test_steps_are_counted_from_0(call: Callable, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()

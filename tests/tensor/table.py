@@ -82,7 +82,8 @@ def batch_norm(x, weight=None, bias=None, eps=1e-5) -> Tensor:
 def batch_norm_evaluating(x, weight=None, bias=None, eps=1e-5) -> Tensor:
     statistics = ref.running_statistics(x.shape[1])
     if isinstance(x, Tensor):
-        statistics = [Tensor(array, dtype=x.dtype, device=x.device) for array in statistics]
+        dtype = x.dtype if x.dtype.kind == "f" else np.float32
+        statistics = [Tensor(array, dtype=dtype, device=x.device) for array in statistics]
     return tensor.batch_norm(x, *statistics, weight, bias, training=False, eps=eps)
 
 

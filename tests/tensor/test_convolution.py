@@ -25,7 +25,7 @@ def blocks(request: pytest.FixtureRequest) -> Iterator[None]:
     """Kernels run over the whole batch at once, or over blocks of it."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "blocks":
-            patch.setattr(parallel, "PARALLEL_BYTES", 1)
+            patch.setattr(parallel, "WORTH_A_THREAD", 0)
         yield
 
 

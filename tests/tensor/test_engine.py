@@ -250,6 +250,35 @@ def test_what_no_vjp_names_is_not_kept() -> None:
     assert value() is None and z.requires_grad
 
 
+# No gradient is lost without a word
+
+UNDIFFERENTIABLE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "'negative_slope'": lambda x, n: tensor.leaky_relu(x, n),
+    "'min'": lambda x, n: tensor.clamp(x, n),
+    "'max'": lambda x, n: tensor.clamp(x, max=n),
+    "'value'": lambda x, n: tensor.pad(x, (1, 1), n),
+    "'eps'": lambda x, n: tensor.group_norm(x.reshape(1, 2), 1, eps=n),
+    "'condition'": lambda x, n: tensor.where(n, x, 0.0),
+}
+
+
+@pytest.mark.parametrize("name", UNDIFFERENTIABLE)
+def test_what_has_no_derivative_may_not_require_one(name: str) -> None:
+    f, n = UNDIFFERENTIABLE[name], scalar(0.25)
+    for x in (leaf(1, 2), leaf(1, 2).detach()):
+        with pytest.raises(RuntimeError, match=f"not differentiable with respect to {name}, which requires a gradient"):
+            f(x, n)
+        with no_grad():
+            assert not f(x, n).requires_grad
+        assert f(x, n.detach()).requires_grad == x.requires_grad
+
+
+def test_ops_that_are_constant_by_nature_take_tensors_that_require_a_gradient() -> None:
+    x = leaf(1, -2)
+    constants = [x > 0, x == x, tensor.sign(x), tensor.isfinite(x), x.argmax()]
+    assert not any(y.requires_grad for y in constants)
+
+
 # No silent mutation
 
 
@@ -323,6 +352,19 @@ def test_copy_takes_values_and_nothing_else() -> None:
         x.copy_([1, 2, 3])
     with pytest.raises(RuntimeError, match="copy_: only leaves"):
         exp(x).copy_([1, 2])
+
+
+def test_an_array_assigned_to_data_is_nobody_elses() -> None:
+    x, array = leaf(1, 2), np.array([3.0, 4.0])
+    y = (x * x).sum()
+    x.data = array
+    array[:] = 0
+    assert x.numpy().tolist() == [3, 4] and grad(y, x)[0].numpy().tolist() == [2, 4]
+    with pytest.raises(ValueError, match="read-only"):
+        x.data[0] = 5
+    other = leaf(5, 6)
+    x.data = other.data
+    assert np.shares_memory(x.numpy(), other.numpy())
 
 
 # Modes

@@ -124,6 +124,12 @@ def test_weight_and_bias_may_depend_on_the_input() -> None:
     assert gradcheck(f, x) and gradgradcheck(f, x)
 
 
+@pytest.mark.parametrize("shape", [3, np.int64(3), (3,), [np.int64(3)]])
+def test_a_normalized_shape_is_an_integer_or_several(shape) -> None:
+    x = Tensor(np.arange(6.0).reshape(2, 3))
+    assert np.array_equal(layer_norm(x, shape).numpy(), whitened(x).numpy())
+
+
 # Batch norm
 
 

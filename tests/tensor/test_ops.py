@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import tensor
@@ -15,7 +15,7 @@ from tensor import Tensor, grad, parallel
 from tensor.autodiff import FLOAT32, FLOAT64
 from tensor.normalization import normalize
 from tensor.testing import gradcheck, gradgradcheck
-from tests.tensor.table import TABLE, Call, group_norm
+from tests.tensor.table import SHAPING, TABLE, Call, group_norm
 
 COMPARISONS: dict[str, Callable] = {
     "eq": np.equal,
@@ -32,7 +32,7 @@ NO_OPS = [
 ]
 
 every_op = pytest.mark.parametrize("name", TABLE)
-parallel_bytes = st.sampled_from([1, parallel.PARALLEL_BYTES])
+worth_a_thread = st.sampled_from([0, parallel.WORTH_A_THREAD])
 """With 1, kernels run over blocks of the batch even where there is little to do."""
 
 
@@ -89,7 +89,7 @@ def test_derivatives_equal_finite_differences(name: str, data: st.DataObject) ->
     inputs, options = data.draw(TABLE[name].calls)
     f = partial(TABLE[name].f, **options)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parallel, "PARALLEL_BYTES", data.draw(parallel_bytes))
+        patch.setattr(parallel, "WORTH_A_THREAD", data.draw(worth_a_thread))
         assert gradcheck(f, inputs) and gradgradcheck(f, inputs)
 
 
@@ -125,6 +125,53 @@ def test_raw_arrays_are_computed_with_and_left_alone(name: str, data: st.DataObj
     assert all((array == x.numpy()).all() for array, x in zip(arrays, inputs, strict=True))
 
 
+INTEGERS_STAY = {
+    *["add", "sub", "mul", "neg", "pow", "pow to the 0", "pow to an integer", "square", "relu", "abs", "maximum", "minimum"],
+    *["clamp from below", "where", "cast", "sum", "max", "min", "matmul", "conv2d", "conv_transpose2d"],
+    *["max_pool2d", "upsample_nearest", "embedding", *SHAPING],
+}
+
+
+@every_op
+@given(data=st.data(), dtype=st.sampled_from([np.int64, np.uint8]))
+def test_integers_stay_integers_or_become_float32(name: str, device: str, data: st.DataObject, dtype: type) -> None:
+    inputs, options = data.draw(TABLE[name].calls)
+    assume(dtype is np.int64 or name not in ("neg", "sub"))
+    assume(not (name == "pow to an integer" and options["b"] < 0) and not (name == "pow of a number" and options["a"] == 1))
+    assume(options.get("value") != -1.5)  # what integers are padded with is an integer
+    arrays = [np.ceil(abs(x.numpy())).astype(dtype) for x in inputs]
+    ys = as_tuple(TABLE[name].f(*[Tensor(x, device=device) for x in arrays], **options))
+    assert_close(ys, as_tuple(TABLE[name].reference(*[x.astype(float) for x in arrays], **options)), 1e-4)
+    assert all(y.dtype.kind in "iu" if name in INTEGERS_STAY else y.dtype == FLOAT32 for y in ys)
+
+
+def test_integers_beside_an_array_of_floats_become_float32() -> None:
+    x, weight = np.arange(16).reshape(1, 1, 4, 4), np.full((1, 1, 2, 2), 0.5)
+    y = tensor.conv2d(Tensor(x), weight)
+    assert y.dtype == FLOAT32 and np.array_equal(y.numpy(), tensor.conv2d(x.astype(float), weight))
+
+
+def test_a_bound_of_integers_leaves_them_integers() -> None:
+    x = Tensor([1, 5])
+    for high in (3, np.int64(3), Tensor(3)):
+        y = tensor.clamp(x, max=high)
+        assert y.dtype == np.int64 and y.numpy().tolist() == [1, 3]
+
+
+def with_numpys_integers(option: Any) -> Any:
+    if isinstance(option, tuple):
+        return tuple(with_numpys_integers(part) for part in option)
+    return np.int64(option) if type(option) is int else option
+
+
+@every_op
+@given(data=st.data())
+def test_options_may_be_numpys_integers(name: str, data: st.DataObject) -> None:
+    inputs, options = data.draw(TABLE[name].calls)
+    ys = TABLE[name].f(*inputs, **{key: with_numpys_integers(option) for key, option in options.items()})
+    assert_close(as_tuple(ys), as_tuple(TABLE[name].f(*inputs, **options)), 1e-12)
+
+
 @pytest.mark.parametrize("name", NOT_DIFFERENTIABLE)
 @given(call=TABLE["add"].calls)
 def test_the_others_have_values_and_no_gradient(name: str, device: str, call: Call) -> None:
@@ -149,7 +196,10 @@ def test_the_others_have_values_and_no_gradient(name: str, device: str, call: Ca
         (partial(tensor.conv_transpose2d, stride=2), [(0, 2, 4, 4), (2, 3, 3, 3), (3,)]),
         (partial(tensor.max_pool2d, kernel_size=2), [(0, 2, 4, 4)]),
         (partial(tensor.upsample_nearest, scale_factor=2), [(0, 2, 4, 4)]),
+        (partial(tensor.avg_pool2d, kernel_size=2), [(0, 2, 4, 4)]),
         (group_norm, [(0, 4, 3), (4,), (4,)]),
+        (partial(tensor.layer_norm, normalized_shape=4), [(0, 3, 4)]),
+        (partial(tensor.max, dim=1), [(0, 3)]),
     ],
 )
 def test_a_batch_of_nothing_has_gradients_of_zeros(f: Callable, sizes: list[tuple[int, ...]]) -> None:
@@ -182,10 +232,10 @@ def test_no_fused_op_is_missing() -> None:
     assert {f for module in modules for f in vars(module).values() if hasattr(f, "definition")} == set(FUSED)
 
 
-@pytest.mark.parametrize("parallel_bytes", [1, parallel.PARALLEL_BYTES])
+@pytest.mark.parametrize("worth_a_thread", [0, parallel.WORTH_A_THREAD])
 @pytest.mark.parametrize("fused", FUSED)
-def test_fused_ops_equal_their_definition(fused, parallel_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "PARALLEL_BYTES", parallel_bytes)
+def test_fused_ops_equal_their_definition(fused, worth_a_thread: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "WORTH_A_THREAD", worth_a_thread)
     for xs, options in FUSED[fused]:
         f, definition = partial(fused, **options), partial(fused.definition, **options)
         assert_close([f(*xs)], [definition(*xs)], 1e-12)

@@ -1,6 +1,8 @@
 """Kernels over blocks of the batch: each row once and in order, and the same bits whatever the number of threads."""
 
 import multiprocessing
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -23,7 +25,7 @@ def threads(n: int) -> Iterator[None]:
     """Inside, `n` threads share the blocks, and arrays of any size are cut into blocks."""
     before = get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parallel, "PARALLEL_BYTES", 1)
+        patch.setattr(parallel, "WORTH_A_THREAD", 0)
         set_num_threads(n)
         try:
             yield
@@ -151,3 +153,8 @@ def test_a_forked_process_has_threads_of_its_own() -> None:
         child.join(timeout=30)
         child.kill()
     assert child.exitcode == 0
+
+
+def test_libraries_that_cannot_be_opened_are_left_alone() -> None:
+    code = "import ctypes, numpy\ndef refuse(*name): raise OSError\nctypes.CDLL = refuse\nimport tensor"
+    assert not subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr

@@ -80,6 +80,10 @@ def test_indices_outside_of_the_table_raise_on_every_device(device: str, indices
         embedding(Tensor(np.asarray(indices), device=device), weight)
 
 
+def test_no_indices_are_looked_up() -> None:
+    assert embedding([], Tensor(np.zeros((4, 2)))).shape == (0, 2)
+
+
 def test_indices_must_be_integers() -> None:
     with pytest.raises(TypeError, match="embedding: indices must be integers, got float64"):
         embedding(np.zeros(3), Tensor(np.zeros((4, 2))))

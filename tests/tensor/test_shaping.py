@@ -87,9 +87,10 @@ def test_indices_out_of_range_raise_on_every_device(device: str, index: Any, mes
         labels((3, 2), device)[index]
 
 
-def test_an_empty_index_takes_nothing_and_gives_no_gradient() -> None:
+@pytest.mark.parametrize("index", [np.zeros(0, np.int64), [], range(0)])
+def test_an_empty_index_takes_nothing_and_gives_no_gradient(index: Any) -> None:
     x = labels((3, 2))
-    y = x[np.zeros(0, np.int64)]
+    y = x[index]
     assert y.shape == (0, 2) and not grad(y.sum(), x)[0].numpy().any()
 
 

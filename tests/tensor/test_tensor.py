@@ -45,10 +45,16 @@ def test_python_floats_become_float32_and_arrays_keep_their_dtype(data, dtype: t
     assert np.array_equal(x.numpy(), data.numpy() if isinstance(data, Tensor) else np.array(data))
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.complex64, "U3", object])
+@pytest.mark.parametrize("dtype", [np.float16, "float16", np.complex64, "U3", object])
 def test_other_dtypes_are_refused(dtype) -> None:
-    with pytest.raises(TypeError, match="is not supported: use float32, float64, an integer type or bool"):
-        Tensor(np.zeros(2), dtype=dtype)
+    for make in (
+        lambda: Tensor(np.zeros(2), dtype=dtype),
+        lambda: tensor.zeros(2, dtype=dtype),
+        lambda: t(2).to(dtype),
+        lambda: tensor.cast(t(2), dtype),
+    ):
+        with pytest.raises(TypeError, match="is not supported: use float32, float64, an integer type or bool"):
+            make()
 
 
 def test_only_floats_have_gradients() -> None:
@@ -120,10 +126,26 @@ def test_tensors_are_hashed_by_identity() -> None:
 
 
 def test_methods_are_the_functions() -> None:
-    others = {"grad", "reshape", "permute", "expand"}  # a property; and three that take sizes without brackets, too
+    # a property; three that take sizes without brackets, too; and one whose first argument is its second
+    others = {"grad", "reshape", "permute", "expand", "where"}
     shared = {name for name in tensor.__all__ if callable(getattr(tensor, name)) and hasattr(Tensor, name)} - others
-    assert {"exp", "sum", "max", "softmax", "transpose", "matmul", "flip"} < shared
+    assert {"add", "eq", "exp", "sum", "max", "softmax", "transpose", "matmul", "flip"} < shared
     assert all(getattr(Tensor, name) is getattr(tensor, name) for name in shared)
+
+
+def test_methods_that_are_no_functions() -> None:
+    x = t(2, 3)
+    assert x.size() == (2, 3) and x.size(-1) == 3 and x.tolist() == [[1, 1, 1], [1, 1, 1]]
+    assert x.view(3, -1).shape == x.view((3, -1)).shape == (3, 2)
+    assert x.float().dtype == np.float32 and x.double() is x and x.cpu() is x
+    assert x.where(x > 1, 0.0).tolist() == tensor.where(x > 1, x, 0.0).tolist()
+
+
+def test_a_clone_passes_its_gradient_on_and_has_one_of_its_own() -> None:
+    x = t(2)
+    y = x.clone()
+    assert y is not x and y.tolist() == x.tolist()
+    assert [g.tolist() for g in grad((x * y * y).sum(), [x, y])] == [[3, 3], [2, 2]]
 
 
 def test_a_star_brings_no_modules() -> None:
@@ -191,6 +213,7 @@ def test_a_deep_copy_is_a_leaf_of_its_own() -> None:
         (Tensor(1.5, requires_grad=True), "Tensor(1.5, requires_grad=True)"),
         (Tensor([1, 2]), "Tensor([1, 2], dtype=int64)"),
         (exp(t(1)), "Tensor([2.71828183], dtype=float64, op='exp')"),
+        (t(1)[0], "Tensor(1., dtype=float64, op='getitem')"),
         (Tensor([[1.0], [2.0]]), "Tensor([[1.],\n        [2.]])"),
     ],
 )
@@ -215,19 +238,30 @@ WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
     (lambda: t(2, 3) + t(4), ValueError, r"^add: .*\(2, ?3\).*\(4,\)"),
     (lambda: tensor.where(t(2) > 0, t(3), t(3)), ValueError, r"^where: .*\(2,\).*\(3,\)"),
     (lambda: t(2) + "a", TypeError, "^add: expected a tensor, an array or a number, got str"),
-    (lambda: t(2) * None, TypeError, "^mul: "),
+    (lambda: t(2) * None, TypeError, "^mul: expected a tensor, an array or a number, got None$"),
+    (lambda: tensor.maximum(t(2), None), TypeError, "^maximum: expected a tensor, an array or a number, got None$"),
+    (lambda: tensor.sum([1.0]), TypeError, "^sum: expected a tensor, got list$"),
+    (lambda: t(2) + np.ones(3), ValueError, r"^add: .*\(2,\).*\(3,\)"),
     (lambda: tensor.tanh(*[]), TypeError, r"^tanh\(\) takes \['x'\]; missing \['x'\]"),
     (lambda: tensor.tanh(*[t(2)] * 2), TypeError, r"^tanh\(\) takes \['x'\]; too many given"),
     (lambda: tensor.softmax(t(2), **{"axis": 0}), TypeError, r"^softmax\(\) does not take 'axis'.*\['x', 'dim'\]"),
     (lambda: tensor.softmax(t(2), 0, **{"dim": 0}), TypeError, r"^softmax\(\) does not take 'dim' here"),
     (lambda: t(2, 3) @ t(2, 3), ValueError, r"^matmul: .*\(2, 3\).*\(2, 3\)"),
+    (lambda: t(2, 3, 4) @ t(3, 4, 5), ValueError, r"^matmul: .*\(2, ?3, ?4\).*\(3, ?4, ?5\)"),
     (lambda: t(2, 3) @ 2.0, (TypeError, ValueError), "^matmul: "),
     (lambda: tensor.clamp(t(2)), ValueError, "^clamp: give min, max or both"),
     (lambda: tensor.gelu(t(2), "fast"), ValueError, "^gelu: approximate must be 'none' or 'tanh', got 'fast'"),
     # shapes
     (lambda: t(2, 3).reshape(4), ValueError, r"^reshape: .*\(4,\).*\(2, 3\)"),
     (lambda: t(2, 3).permute(0, 0), ValueError, r"^permute: dims \(0, 0\) .* \(2, 3\)"),
-    (lambda: t(2, 3).expand(2, 4), ValueError, r"\(2, ?3\).*\(2, ?4\)"),
+    (lambda: t(2, 3).permute(0, 5), IndexError, "^permute: dim 5 is out of range"),
+    (lambda: t().permute(0), IndexError, "^permute: dim 0 is out of range for a tensor with 0 dimensions"),
+    (lambda: t(2, 3).expand(2, 4), ValueError, r"^expand: \(2, 3\) cannot be repeated to \(2, 4\)"),
+    (lambda: t(2, 3).expand(-1, 2, 3), ValueError, "^expand: "),
+    (lambda: t(2, 3)[[0, 1], [0, 1, 2]], IndexError, r"^getitem: .*\(2,\).*\(3,\)"),
+    (lambda: t().sum(5), IndexError, "^sum: dim 5 is out of range for a tensor with 0 dimensions"),
+    (lambda: t(2).sum(0.5), TypeError, "^sum: expected an integer or several, got 0.5"),
+    (lambda: t(2, 1).squeeze(1.0), TypeError, "^squeeze: 'float' object cannot be interpreted as an integer"),
     (lambda: t(2, 3).squeeze(0), ValueError, r"^squeeze: dimension 0 of \(2, 3\) has length 2"),
     (lambda: t(2, 1).squeeze(3), IndexError, "^squeeze: dim 3 is out of range"),
     (lambda: t(2, 3).unsqueeze(7), IndexError, "^unsqueeze: dim 7 is out of range"),
@@ -241,13 +275,20 @@ WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
     (lambda: t(2, 3).narrow(1, -1, 1), (IndexError, ValueError), "^narrow: "),
     (lambda: t(2, 3).chunk(2, 1), ValueError, "^chunk: length 3 of dim 1 is not divisible by 2"),
     (lambda: t(2, 3).chunk(2, 2), IndexError, "^chunk: dim 2 is out of range"),
+    (lambda: t(2, 3).chunk(0), ValueError, "^chunk: expected at least one part, got chunks=0"),
+    (lambda: tensor.cat([[1.0], [2.0]]), TypeError, "^cat: expected a tensor, got list$"),
     (lambda: tensor.cat([]), ValueError, "^cat: nothing to join"),
     (lambda: tensor.cat([t(2, 3), t(2, 4)]), ValueError, r"^cat: shapes .*\(2, 3\).*\(2, 4\).* differ outside dim 0"),
     (lambda: tensor.cat([t(2, 3)], 2), IndexError, r"^cat: dim 2 is out of range for shape \(2, 3\)"),
-    (lambda: tensor.stack([t(2), t(3)]), ValueError, "^(stack|cat): shapes .* differ"),
+    (lambda: tensor.stack([]), ValueError, "^stack: nothing to join"),
+    (lambda: tensor.stack([t(2), t(3)]), ValueError, r"^stack: shapes \[\(2,\), \(3,\)\] differ"),
+    (lambda: tensor.pad(t(2), 1), ValueError, r"^pad: expected \(before, after\) pairs .* got \(1,\)"),
     (lambda: tensor.pad(t(2), (1,)), ValueError, r"^pad: expected \(before, after\) pairs"),
     (lambda: tensor.pad(t(2), (1, -1)), ValueError, "^pad: expected .* >= 0"),
     # convolution and pooling
+    (lambda: tensor.conv2d([1.0], t(5, 4, 3, 3)), TypeError, "^conv2d: expected a tensor, got list$"),
+    (lambda: tensor.conv2d(t(1, 1, 2, 2), None), TypeError, "^conv2d: expected a tensor, got NoneType$"),
+    (lambda: tensor.conv2d(*[t(1, 1, 2, 2)]), TypeError, "^conv2d: missing 1 required positional argument: 'weight'"),
     (
         lambda: tensor.conv2d(t(2, 3, 8, 8), t(5, 4, 3, 3)),
         ValueError,
@@ -261,8 +302,9 @@ WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
         ValueError,
         r"^conv2d: bias has shape \(4,\), expected \(5,\)",
     ),
-    (lambda: tensor.conv2d(t(1, 1, 8, 8), t(5, 1, 3, 3), stride=0), ValueError, "stride must be an integer >= 1"),
-    (lambda: tensor.conv2d(t(1, 1, 8, 8), t(5, 1, 3, 3), padding=(1, 2, 3)), ValueError, "padding must be .* pair"),
+    (lambda: tensor.conv2d(t(1, 1, 8, 8), t(5, 1, 3, 3), stride=0), ValueError, "^conv2d: stride must be an integer >= 1"),
+    (lambda: tensor.conv2d(t(1, 1, 8, 8), t(5, 1, 3, 3), stride=1.5), ValueError, "^conv2d: stride must be .* got 1.5"),
+    (lambda: tensor.conv2d(t(1, 1, 8, 8), t(5, 1, 3, 3), padding=(1, 2, 3)), ValueError, "^conv2d: padding must be .* pair"),
     (
         lambda: tensor.conv_transpose2d(t(1, 3, 4, 4), t(4, 5, 3, 3)),
         ValueError,
@@ -280,8 +322,9 @@ WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
     ),
     (lambda: tensor.max_pool2d(t(1, 1, 4, 4), 2, padding=2), ValueError, "^max_pool2d: padding .* more than half"),
     (lambda: tensor.max_pool2d(t(1, 1, 4, 4), 5), ValueError, r"^max_pool2d: the kernel \(5, 5\) is larger"),
-    (lambda: tensor.max_pool2d(t(1, 1, 4, 4), 2, stride=0), ValueError, "stride must be an integer >= 1"),
+    (lambda: tensor.max_pool2d(t(1, 1, 4, 4), 2, stride=0), ValueError, "^max_pool2d: stride must be an integer >= 1"),
     (lambda: tensor.avg_pool2d(t(4, 4), 2), ValueError, r"^avg_pool2d: expected x \(N, C, H, W\), got \(4, 4\)"),
+    (lambda: tensor.upsample_nearest(t(2, 3, 4), 2), ValueError, r"^upsample_nearest: .* got \(2, 3, 4\)"),
     # normalisation
     (lambda: tensor.group_norm(t(2, 6), 4), ValueError, "^group_norm: 6 channels cannot be split into 4 groups"),
     (lambda: tensor.group_norm(t(2, 6), 3, t(5)), ValueError, r"^group_norm: weight has shape \(5,\), expected \(6,\)"),
@@ -293,13 +336,55 @@ WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
         ValueError,
         r"^batch_norm: training needs more than one .*\(1, 6\)",
     ),
+    (lambda: tensor.group_norm(t(6), 2), ValueError, r"^group_norm: expected x \(N, C, ...\), got \(6,\)"),
+    (lambda: tensor.group_norm(t(2, 6), 0), ValueError, "^group_norm: 6 channels cannot be split into 0 groups"),
+    (lambda: tensor.batch_norm(t(6), training=True), ValueError, r"^batch_norm: expected x \(N, C, ...\), got \(6,\)"),
+    (
+        lambda: tensor.batch_norm(t(2, 6), tensor.zeros(6), training=True),
+        ValueError,
+        "^batch_norm: running_mean and running_var belong together",
+    ),
+    (
+        lambda: tensor.batch_norm(t(2, 6), tensor.zeros(6), tensor.ones(5)),
+        ValueError,
+        r"^batch_norm: running_var has shape \(5,\), expected \(6,\)",
+    ),
+    (
+        lambda: tensor.layer_norm(t(2, 3, 4), (3, 4), t(4, 3)),
+        ValueError,
+        r"^layer_norm: weight has shape \(4, 3\), expected \(3, 4\)",
+    ),
+    # nothing
+    (lambda: t(0, 3).max(0), ValueError, r"^max: \(0, 3\) holds no values along \(0,\)"),
+    (lambda: t(0, 3).min(), ValueError, r"^min: \(0, 3\) holds no values along \(0, 1\)"),
+    (lambda: t(0, 3).argmax(), ValueError, r"^argmax: \(0, 3\) holds no values"),
+    (lambda: t(0, 3).softmax(0), ValueError, r"^softmax: \(0, 3\) holds no values"),
+    (lambda: t(0, 3).log_softmax(0), ValueError, r"^log_softmax: \(0, 3\) holds no values"),
+    (lambda: t(0, 3).logsumexp(0), ValueError, r"^logsumexp: \(0, 3\) holds no values"),
+    (lambda: tensor.layer_norm(t(3, 0), 0), ValueError, r"^layer_norm: the last dimensions of \(3, 0\) .* of length 0"),
+    (lambda: tensor.conv2d(t(1, 0, 8, 8), t(5, 0, 3, 3)), ValueError, "^conv2d: .* has a dimension of length 0"),
+    (lambda: tensor.conv2d(t(1, 2, 8, 8), t(0, 2, 3, 3)), ValueError, "^conv2d: .* has a dimension of length 0"),
+    (lambda: tensor.conv2d(t(1, 2, 8, 8), t(5, 2, 0, 3)), ValueError, "^conv2d: .* has a dimension of length 0"),
+    (lambda: tensor.conv2d(t(1, 2, 8, 8), t(5, 2, 3, 3), groups=0), ValueError, "^conv2d: groups=0 must divide"),
     # gradients
     (lambda: t(2).backward(), RuntimeError, r"starts from a scalar, but this tensor has shape \(2,\): sum it"),
     (lambda: t(2).sum().backward(t(3)), ValueError, r"the gradient has shape \(3,\), its tensor \(\)"),
     (lambda: Tensor(1.0).backward(), RuntimeError, "does not depend on any tensor with requires_grad=True"),
     (lambda: grad(t(2).sum(), Tensor(1.0)), RuntimeError, "^grad: input 0 does not require a gradient"),
     (lambda: grad([t(2), t(2)], t(2), [t(2)]), ValueError, "^grad: 2 outputs, but 1 grad_outputs"),
+    # new values
+    (lambda: setattr(t(2), "data", [1.0, 2.0]), ValueError, r"^data: expected an array of shape \(2,\), got list"),
+    (lambda: setattr(t(2), "data", t(2)), ValueError, r"^data: expected an array of shape \(2,\), got Tensor"),
+    (lambda: setattr(t(2), "data", np.ones(3)), ValueError, r"^data: .* shape \(2,\), got one of shape \(3,\)"),
+    (lambda: setattr(t(2), "data", np.ones(2, np.float32)), TypeError, "^data: expected float64 on cpu, .* got float32"),
+    (lambda: setattr(t(2).detach(), "data", np.ones(2, complex)), TypeError, "^dtype complex128 is not supported"),
+    (lambda: setattr(exp(t(2)), "data", np.ones(2)), RuntimeError, "^data: only leaves can be given new values"),
+    (lambda: setattr(t(2), "grad", np.ones(2)), TypeError, "^grad: expected a tensor or None, got ndarray"),
+    (lambda: setattr(t(2), "grad", t(3)), ValueError, r"^grad: expected float64 \(2,\) on cpu, got float64 \(3,\) on cpu"),
+    (lambda: setattr(t(2), "grad", tensor.ones(2)), ValueError, "^grad: expected float64 .* got float32"),
+    (lambda: tensor.cast(t(2), np.int64), TypeError, r"^cast: int64 has no gradients; x.to\(int64\)"),
     # devices
+    (lambda: t(2).to(None), TypeError, "^to: dtype None is not supported"),
     (lambda: t(2).to("gpu"), ValueError, "^to: 'gpu' is neither a device .* nor a dtype"),
     (lambda: t(2).to("cpu:1"), ValueError, "unknown device 'cpu:1'"),
 ]
@@ -311,7 +396,17 @@ def test_errors_teach(call: Callable, error: type, message: str) -> None:
         call()
 
 
-def test_without_cupy_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mistake_in_an_op_is_not_taken_for_one_in_the_call() -> None:
+    @tensor.autodiff.op()
+    def misspelt(x):
+        return x.trnspose()
+
+    with pytest.raises(AttributeError, match="trnspose"):
+        misspelt(t(2))
+
+
+@pytest.mark.parametrize("move", [lambda x: x.to("cuda"), lambda x: x.cuda()])
+def test_without_cupy_the_error_names_the_extra(move: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(RuntimeError, match=r"device 'cuda' needs CuPy: pip install 'minigen\[cuda12\]'"):
-        t(2).to("cuda")
+        move(t(2))

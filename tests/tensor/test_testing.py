@@ -107,7 +107,7 @@ def wrong_second_derivative(x):
     return x**3
 
 
-@op(x=lambda h, g, x: h * g * 6 * x)
+@op(g=lambda h: h * 0.0, x=lambda h, g, x: h * g * 6 * x)
 def _slope_of_constant_g(g, x):
     return g * 3 * x * x
 
@@ -203,6 +203,20 @@ def test_a_failure_names_the_element_and_both_numbers() -> None:
     assert "d gradient of input 0[0] / d input 0[0]: analytic 0.0, numeric 0.37" in message
     message = failure(gradgradcheck, no_derivative_by_g, leaf([0.5]))
     assert "d gradient of input 0[0] / d incoming gradient 0[0]: analytic 0.0, numeric 0.7" in message
+
+
+@pytest.mark.parametrize("check", [gradcheck, gradgradcheck])
+def test_one_tensor_may_be_several_inputs(check: Callable) -> None:
+    x = leaf(X)
+    assert check(tensor.mul, [x, x]) and check(lambda a, b: a * b * x, [x, x])
+
+
+@pytest.mark.parametrize(("check", "wrong"), [(gradcheck, wrong_everywhere), (gradgradcheck, wrong_second_derivative)])
+def test_checks_record_also_where_nothing_else_does(check: Callable, wrong: Callable) -> None:
+    with tensor.no_grad():
+        assert check(tensor.sin, leaf(X))
+        with pytest.raises(AssertionError, match="are wrong"):
+            check(wrong, leaf(X))
 
 
 @op(x=lambda g: g)

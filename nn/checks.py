@@ -1,0 +1,44 @@
+"""What arguments and saved values must be like, and what the caller of a wrong one is told."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tensor.arrays import Array
+from tensor.tensor import Tensor
+
+
+def check_sizes(owner: str, **given: int) -> None:
+    """ValueError unless all are positive integers."""
+    for name, n in given.items():
+        if not isinstance(n, (int, np.integer)) or n < 1:
+            raise ValueError(f"{owner}: {name} must be a positive integer, got {n!r}")
+
+
+def check_groups(owner: str, groups: int, *channels: int, name: str = "groups") -> None:
+    """ValueError unless all numbers of channels can be split into groups of equal size."""
+    for n in channels:
+        if n % groups:
+            raise ValueError(f"{owner}: {n} channels cannot be split into {groups} {name}")
+
+
+def check_range(owner: str, below: float = math.inf, **given: float) -> None:
+    """ValueError unless all numbers lie in [0, below)."""
+    for name, value in given.items():
+        if not 0 <= value < below:
+            raise ValueError(f"{owner}: {name} must lie in [0, {below}), got {value}")
+
+
+def fitting(name: str, value: Any, like: Array) -> Array:
+    """The array of a saved value. ValueError unless it has the shape of `like`, and a dtype that casts to that of `like`."""
+    try:
+        array = value.data if isinstance(value, Tensor) else np.asarray(value)
+    except ValueError:  # a list of rows of different lengths
+        array = np.empty((), object)
+    if array.shape != like.shape or not np.can_cast(array.dtype, like.dtype, "same_kind"):
+        given = type(value).__name__ if array.dtype == object else f"{array.dtype} {array.shape}"
+        raise ValueError(f"{name}: expected {like.dtype} {like.shape}, got {given}")
+    return array
