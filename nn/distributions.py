@@ -17,9 +17,10 @@ from typing import NamedTuple
 import numpy as np
 
 import tensor as T
+from nn.checks import check_probabilities
+from nn.losses import bernoulli_cost
 from tensor import Tensor
 from tensor.arrays import check_indices
-from tensor.tensor import as_tensor
 
 Shape = tuple[int, ...]
 Generator = np.random.Generator
@@ -64,6 +65,7 @@ class Normal(Distribution):
     """N(loc, scale^2), element by element: the event is a scalar. `Independent(Normal(loc, scale), 1)` draws vectors."""
 
     def __init__(self, loc, scale):
+        loc, scale = _floats("Normal: loc", loc), _floats("Normal: scale", scale)
         _check_positive("Normal: scale", scale)
         shape = _common_shape("Normal", loc.shape, scale.shape)
         self.loc, self.scale = T.expand(loc, shape), T.expand(scale, shape)
@@ -96,6 +98,7 @@ class MultivariateNormal(Distribution):
     """N(loc, L L^T) over vectors: loc (..., d), and scale_tril = L (..., d, d) lower triangular with a positive diagonal."""
 
     def __init__(self, loc, scale_tril):
+        loc, scale_tril = _floats("MultivariateNormal: loc", loc), _floats("MultivariateNormal: scale_tril", scale_tril)
         d = loc.shape[-1] if loc.shape else 0
         if not d or tuple(scale_tril.shape[-2:]) != (d, d):
             raise ValueError(
@@ -106,7 +109,8 @@ class MultivariateNormal(Distribution):
         if np.triu(scale_tril.numpy(), 1).any():
             raise ValueError("MultivariateNormal: scale_tril must be lower triangular")
         batch = _common_shape("MultivariateNormal", loc.shape[:-1], scale_tril.shape[:-2])
-        self.loc, self.scale_tril = T.expand(loc, (*batch, d)), T.expand(scale_tril, (*batch, d, d))
+        lower = scale_tril * np.tri(d, dtype=scale_tril.dtype)  # so that no gradient flows to the zeros above the diagonal
+        self.loc, self.scale_tril = T.expand(loc, (*batch, d)), T.expand(lower, (*batch, d, d))
         super().__init__(batch, (d,))
 
     @property
@@ -131,6 +135,7 @@ class MultivariateNormal(Distribution):
 
     def log_prob(self, value) -> Tensor:
         """-1/2 |L^-1 (x - loc)|^2 - log det L - d/2 log 2 pi"""
+        _check_event(self, value)
         return (
             -0.5 * _distance2(self.scale_tril, value - self.loc)
             - _log_det(self.scale_tril)
@@ -146,8 +151,8 @@ class Bernoulli(Distribution):
     """1 with probability sigmoid(logits), else 0."""
 
     def __init__(self, logits):
-        self.logits = logits
-        super().__init__(logits.shape)
+        self.logits = _floats("Bernoulli: logits", logits)
+        super().__init__(self.logits.shape)
 
     @property
     def mean(self) -> Tensor:
@@ -165,18 +170,25 @@ class Bernoulli(Distribution):
         return (uniform < self.mean.detach()).to(self.logits.dtype)
 
     def log_prob(self, value) -> Tensor:
-        """x log p + (1 - x) log(1 - p), stable for any logit. For x between 0 and 1 it is minus the cross-entropy."""
-        return value * self.logits - T.softplus(self.logits)
+        """x log p + (1 - x) log(1 - p), exact for any logit. For x between 0 and 1 it is minus the cross-entropy."""
+        check_probabilities("Bernoulli.log_prob: value", value)
+        return -bernoulli_cost(self.logits, value)
 
     def entropy(self) -> Tensor:
         """-p log p - (1 - p) log(1 - p)"""
-        return T.softplus(self.logits) - self.mean * self.logits
+        (p1, cost1), (p0, cost0) = self._outcomes()
+        return p1 * cost1 + p0 * cost0
+
+    def _outcomes(self) -> list[tuple[Tensor, Tensor]]:
+        """The probabilities of 1 and of 0, each with minus its logarithm: small ones do not cancel."""
+        return [(T.sigmoid(x), T.softplus(-x)) for x in (self.logits, -self.logits)]
 
 
 class Categorical(Distribution):
     """The classes 0..K-1 with probabilities softmax(logits), for logits (..., K). Classes have no mean or variance."""
 
     def __init__(self, logits):
+        logits = _floats("Categorical: logits", logits)
         if not logits.shape or not logits.shape[-1]:
             raise ValueError(f"Categorical: expected logits (..., K), got {tuple(logits.shape)}")
         self.logits = T.log_softmax(logits, -1)
@@ -194,8 +206,10 @@ class Categorical(Distribution):
         return T.argmax(logits - T.log(Tensor(waits, device=logits.device)), -1)
 
     def log_prob(self, value) -> Tensor:
-        """log p_k for classes k; IndexError outside 0..K-1."""
-        classes = as_tensor(value)
+        """log p_k for integers k; IndexError outside 0..K-1."""
+        classes = value if isinstance(value, Tensor) else Tensor(value)
+        if classes.dtype.kind not in "iu":
+            raise TypeError(f"Categorical.log_prob: classes are integers, got {classes.dtype}")
         check_indices(classes.data, self.logits.shape[-1], "Categorical.log_prob", "class", from_the_end=False)
         chosen = classes[..., None] == np.arange(self.logits.shape[-1])
         return T.sum(T.where(chosen, self.logits, 0.0), -1)
@@ -235,6 +249,7 @@ class Independent(Distribution):
 
     def log_prob(self, value) -> Tensor:
         """Summed over the event."""
+        _check_event(self, value)
         return _sum_last(self.base.log_prob(value), self.ndims)
 
     def entropy(self) -> Tensor:
@@ -268,7 +283,8 @@ def kl_monte_carlo(p: Distribution, q: Distribution, samples: int = 1000, genera
     """KL(p || q) estimated from draws of p, with the standard error of the estimate. No gradients flow through the draws."""
     if samples < 2:
         raise ValueError(f"kl_monte_carlo: a standard error needs at least 2 samples, got {samples}")
-    x = p.sample((samples,), generator)
+    alike = (1,) * (len(q.batch_shape) - len(p.batch_shape))  # the same draws for each of these dimensions of q
+    x = p.sample((samples, *alike), generator)
     differences = p.log_prob(x) - q.log_prob(x)
     return Estimate(T.mean(differences, 0), T.sqrt(T.var(differences, 0) / samples))
 
@@ -287,12 +303,15 @@ def _kl_multivariate_normal(p: MultivariateNormal, q: MultivariateNormal) -> Ten
 
 
 def _kl_bernoulli(p: Bernoulli, q: Bernoulli) -> Tensor:
-    """p (a - b) + log(1 - p) - log(1 - q), where a and b are the logits of p and q"""
-    return p.mean * (p.logits - q.logits) - T.softplus(p.logits) + T.softplus(q.logits)
+    """p (log p - log q) + (1 - p) (log(1 - p) - log(1 - q))"""
+    ((p1, cost1), (p0, cost0)), ((_, other1), (_, other0)) = p._outcomes(), q._outcomes()
+    return p1 * (other1 - cost1) + p0 * (other0 - cost0)
 
 
 def _kl_categorical(p: Categorical, q: Categorical) -> Tensor:
     """sum over k of p_k (log p_k - log q_k)"""
+    if p.logits.shape[-1] != q.logits.shape[-1]:
+        raise ValueError(f"kl_divergence: {p.logits.shape[-1]} classes and {q.logits.shape[-1]} classes")
     return T.sum(p.probs * (p.logits - q.logits), -1)
 
 
@@ -325,6 +344,21 @@ _CLOSED_FORMS: dict[tuple[type, type], Callable] = {
 
 
 # What they are made of
+
+
+def _floats(name: str, x) -> Tensor:
+    """A parameter as a tensor."""
+    if not hasattr(x, "dtype") or x.dtype.kind != "f":
+        raise TypeError(f"{name} must be a tensor of floats, got {getattr(x, 'dtype', type(x).__name__)}")
+    return x if isinstance(x, Tensor) else Tensor(x)
+
+
+def _check_event(distribution: Distribution, value) -> None:
+    """ValueError unless `value` ends in the event shape: an event is never broadcast."""
+    shape, event = tuple(np.shape(value)), distribution.event_shape
+    if shape[len(shape) - len(event) :] != event:
+        name, sizes = type(distribution).__name__, ", ".join(map(str, ("...", *event)))
+        raise ValueError(f"{name}.log_prob: expected a value of shape ({sizes}), got {shape}")
 
 
 def _common_shape(name: str, *shapes: Shape) -> Shape:
