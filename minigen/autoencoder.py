@@ -47,6 +47,8 @@ def l1_sparsity(h: Tensor) -> Tensor:
 def kl_sparsity(h: Tensor, rho: float = 0.05) -> Tensor:
     """sum_j KL(rho || rho_hat_j) in nats, where rho_hat_j is the mean of unit j of codes h (N, features) in (0, 1)."""
     rho_hat = T.mean(h, 0)
+    if not ((rho_hat > 0) * (rho_hat < 1)).numpy().all():
+        raise ValueError("kl_sparsity: the mean of each unit must lie in (0, 1), as that of a sigmoid does")
     return T.sum(rho * T.log(rho / rho_hat) + (1 - rho) * T.log((1 - rho) / (1 - rho_hat)))
 
 
@@ -55,8 +57,11 @@ def contraction(h: Tensor, x: Tensor) -> Tensor:
 
     One backward per feature gives the exact Jacobian; create_graph makes it differentiable itself.
     """
-    rows = (T.grad(T.sum(h[:, j]), x, create_graph=True)[0] for j in range(h.shape[1]))
-    return sum((T.sum(T.square(row)) for row in rows), start=Tensor(0.0)) / len(x)
+    if h.ndim != 2:
+        raise ValueError(f"contraction: expected codes (N, features), got {h.shape}")
+    N, features = h.shape
+    rows = [T.grad(T.sum(h[:, j]), x, create_graph=True)[0] for j in range(features)]
+    return T.sum(T.square(T.stack(rows))) / N
 
 
 # Corruptions of images in [-1, 1]
@@ -64,7 +69,7 @@ def contraction(h: Tensor, x: Tensor) -> Tensor:
 
 def gaussian_noise(x: np.ndarray, sigma: float, rng: Generator) -> np.ndarray:
     """x + sigma N(0, I)"""
-    return x + sigma * rng.standard_normal(x.shape, np.float32)
+    return x + float(sigma) * rng.standard_normal(x.shape, np.float32)
 
 
 def masking_noise(x: np.ndarray, share: float, rng: Generator) -> np.ndarray:

@@ -17,6 +17,7 @@ import numpy as np
 
 import nn
 import tensor as T
+from nn.checks import check_sizes
 from nn.distributions import Bernoulli, Distribution, Independent, Normal, kl_divergence
 from tensor import Tensor
 from tensor.arrays import check_indices
@@ -89,6 +90,7 @@ class VAE(nn.Module):
 
         It is the ELBO for one draw, and comes closer to log p(x) with every more.
         """
+        check_sizes("iwae_bound", samples=samples)
         q = self.posterior(x, labels)
         prior, pixels = self.prior(len(x)), self.pixels(x)
         weights = []
@@ -131,21 +133,22 @@ def _with_label_planes(x: Tensor, labels: np.ndarray | None, classes: int) -> Te
 
 def lerp(a: np.ndarray, b: np.ndarray, n: int) -> np.ndarray:
     """n points on the straight line from a to b, both (latent,): (n, latent)."""
-    t = np.linspace(0, 1, n)[:, None]
+    t = np.linspace(0, 1, n, dtype=a.dtype)[:, None]
     return (1 - t) * a + t * b
 
 
 def slerp(a: np.ndarray, b: np.ndarray, n: int) -> np.ndarray:
     """n points on the arc from a to b (Shoemake 1985 sec. 3.3; White 2016): between Gaussian draws it keeps to typical lengths.
 
-    Parallel vectors have no arc between them: there it is the straight line.
+    Parallel vectors, and zeros, have no arc between them: there it is the straight line.
     """
-    cosine = a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), np.finfo(np.float64).tiny)
-    angle = np.arccos(np.clip(cosine, -1, 1))
+    lengths = np.linalg.norm(a) * np.linalg.norm(b)
+    cosine = a @ b / lengths if lengths else 1.0
+    angle = np.arccos(np.clip(cosine, -1, 1), dtype=np.float64)
     if np.sin(angle) < 1e-6:
         return lerp(a, b, n)
     t = np.linspace(0, 1, n)[:, None]
-    return (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)
+    return ((np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)).astype(a.dtype)
 
 
 def traversal(z: np.ndarray, dim: int, values: np.ndarray) -> np.ndarray:
