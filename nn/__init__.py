@@ -2,6 +2,7 @@
 
 import inspect as _inspect
 
+from nn import distributions as distributions
 from nn import init as init
 from nn import schedules as schedules
 from nn.activations import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
@@ -20,6 +21,7 @@ from nn.layers import (
     LayerNorm,
     Linear,
     MaxPool2d,
+    Unflatten,
     Upsample,
 )
 from nn.losses import binary_cross_entropy_with_logits, cross_entropy, l1_loss, mse_loss

@@ -32,6 +32,13 @@ def check_range(owner: str, below: float = math.inf, **given: float) -> None:
             raise ValueError(f"{owner}: {name} must lie in [0, {below}), got {value}")
 
 
+def check_probabilities(name: str, given: Any) -> None:
+    """ValueError unless all values lie in [0, 1]."""
+    values = given.data if isinstance(given, Tensor) else np.asarray(given)
+    if values.size and not (values.min() >= 0 and values.max() <= 1):
+        raise ValueError(f"{name} must lie in [0, 1], got values from {values.min()} to {values.max()}")
+
+
 def fitting(name: str, value: Any, like: Array) -> Array:
     """The array of a saved value. ValueError unless it has the shape of `like`, and a dtype that casts to that of `like`."""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from nn import init
 from nn.checks import check_groups, check_range, check_sizes
 from nn.module import Buffer, Module, Parameter
 from tensor import Tensor
+from tensor.arrays import axis
 from tensor.convolution import as_pair
 
 
@@ -194,6 +196,17 @@ class Flatten(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.flatten(1)
+
+
+class Unflatten(Module):
+    """Dimension `dim` becomes several, of sizes `unflattened_size`."""
+
+    def __init__(self, dim: int, unflattened_size: Sequence[int]):
+        self.dim, self.unflattened_size = dim, tuple(unflattened_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        dim = axis(self.dim, x.ndim, "Unflatten")
+        return x.reshape(*x.shape[:dim], *self.unflattened_size, *x.shape[dim + 1 :])
 
 
 class MaxPool2d(Module):

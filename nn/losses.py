@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 import tensor as T
+from nn.checks import check_probabilities
 from tensor import Tensor
 from tensor.arrays import Array, array_module, check_indices
 from tensor.autodiff import op
@@ -52,14 +53,12 @@ def binary_cross_entropy_with_logits(input: Tensor, target, reduction: str = "me
     """
     name = "binary_cross_entropy_with_logits"
     _check(name, input, target)
-    values = target.data if isinstance(target, Tensor) else target
-    if values.size and not (values.min() >= 0 and values.max() <= 1):
-        raise ValueError(f"{name}: target must lie in [0, 1], got values from {values.min()} to {values.max()}")
-    return _reduced(name, _bernoulli_cost(input, target), reduction)
+    check_probabilities(f"{name}: target", target)
+    return _reduced(name, bernoulli_cost(input, target), reduction)
 
 
 @op(x=lambda g, x, target: g * (T.sigmoid(x) - target), target=lambda g, x: -g * x)
-def _bernoulli_cost(x: Array, target: Array) -> Tensor:
+def bernoulli_cost(x: Array, target: Array) -> Tensor:
     """softplus(x) - target x, as |x| times the error of the sure answer x > 0, plus softplus(-|x|)."""
     xp = array_module(x)
     size, error = xp.abs(x), xp.where(x > 0, 1 - target, target)

@@ -22,7 +22,7 @@ def to(x: Tensor, where) -> Tensor:
         return x if moved is x.data else _to(x, wanted, x.device)
     if x.dtype == wanted:
         return x
-    return cast(x, wanted) if wanted.kind == "f" else Tensor(x, dtype=wanted)
+    return cast(x, wanted) if x.dtype.kind == wanted.kind == "f" else Tensor(x, dtype=wanted)
 
 
 @op(x=lambda g: g)

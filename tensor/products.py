@@ -1,8 +1,10 @@
-"""Matrix products."""
+"""Matrix products, and their inverse."""
 
 from __future__ import annotations
 
-from tensor.arrays import Array
+import numpy as np
+
+from tensor.arrays import Array, array_module
 from tensor.autodiff import composite, op
 from tensor.shaping import reshape, transpose
 from tensor.tensor import Tensor
@@ -28,3 +30,18 @@ def matmul(a, b) -> Tensor:
     if len(a_shape) == 1 or len(b_shape) == 1:
         y = reshape(y, y.shape[:-2] + a_shape[-2:-1] + (b_shape[-1:] if len(b_shape) > 1 else ()))
     return y
+
+
+@op(A=lambda g, y, A: -(solve(transpose(A, -1, -2), g) @ transpose(y, -1, -2)), B=lambda g, A: solve(transpose(A, -1, -2), g))
+def solve(A: Array, B: Array) -> Tensor:
+    """The X for which A X = B: A (..., n, n) and B (..., n, k), which broadcast. ValueError for a singular A."""
+    if A.ndim < 2 or B.ndim < 2 or not A.shape[-2] == A.shape[-1] == B.shape[-2]:
+        raise ValueError(f"solve: expected A (..., n, n) and B (..., n, k), got {A.shape} and {B.shape}")
+    xp, batch = array_module(A), np.broadcast_shapes(A.shape[:-2], B.shape[:-2])
+    A, B = (xp.broadcast_to(x, batch + x.shape[-2:]) for x in (A, B))  # which NumPy would do by itself, and CuPy not
+    if xp is np:
+        return xp.linalg.solve(A, B)
+    import cupyx
+
+    with cupyx.errstate(linalg="raise"):  # without it, a singular matrix gives NaN and no error
+        return xp.linalg.solve(A, B)

@@ -205,3 +205,50 @@ def test_clipping_by_norm(max_norm: float) -> None:
     p.grad, q.grad = Tensor(normal(4)), torch.tensor(normal(4))
     assert nn.clip_grad_norm_([p], max_norm) == pytest.approx(torch.nn.utils.clip_grad_norm_([q], max_norm).item())
     np.testing.assert_allclose(p.grad.numpy(), q.grad, rtol=1e-5)
+
+
+# Distributions
+
+
+def lower(x: np.ndarray) -> np.ndarray:
+    """Cholesky factors."""
+    return np.tril(x, -1) + np.exp(x) * np.eye(x.shape[-1])
+
+
+DISTRIBUTIONS: dict[str, tuple[Callable[[Any], Callable], Callable[[], list[np.ndarray]]]] = {
+    "Normal": (lambda d: d.Normal, lambda: [normal(4, 3), np.exp(normal(3))]),
+    "Independent": (
+        lambda d: lambda loc, scale: d.Independent(d.Normal(loc, scale), 1),
+        lambda: [normal(4, 3), np.exp(normal(4, 3))],
+    ),
+    "MultivariateNormal": (
+        lambda d: lambda loc, tril: d.MultivariateNormal(loc, scale_tril=tril * (tril != 0)),  # torch's has gradients above
+        lambda: [normal(4, 3), lower(normal(3, 3))],
+    ),
+    "Bernoulli": (lambda d: lambda logits: d.Bernoulli(logits=logits), lambda: [3 * normal(4, 3)]),
+    "Categorical": (lambda d: lambda logits: d.Categorical(logits=logits), lambda: [3 * normal(4, 3)]),
+}
+
+
+@pytest.mark.parametrize(("make", "parameters"), DISTRIBUTIONS.values(), ids=DISTRIBUTIONS.keys())
+def test_distributions_their_divergences_and_gradients(make: Callable, parameters: Callable) -> None:
+    arrays = [*parameters(), *[x * np.exp(-0.5 * x) for x in parameters()]]
+    x = make(nn.distributions)(*map(Tensor, parameters())).sample((2,), np.random.default_rng(0)).numpy().copy()
+    found = []
+    for d, leaves, kl, value in (
+        (nn.distributions, [Tensor(a, requires_grad=True) for a in arrays], nn.distributions.kl_divergence, Tensor(x)),
+        (
+            torch.distributions,
+            [torch.tensor(a, requires_grad=True) for a in arrays],
+            torch.distributions.kl_divergence,
+            torch.tensor(x),
+        ),
+    ):
+        half = len(leaves) // 2
+        p, q = make(d)(*leaves[:half]), make(d)(*leaves[half:])
+        ys = [p.log_prob(value), p.entropy(), kl(p, q), kl(q, p)]
+        ys += [] if "Categorical" in str(type(p)) else [p.mean, p.variance]
+        sum((y * y).sum() for y in ys).backward()
+        assert (tuple(p.batch_shape), tuple(p.event_shape)) == (tuple(ys[1].shape), tuple(x.shape[1 + len(ys[1].shape) :]))
+        found.append([y.detach().numpy() for y in ys] + [leaf.grad.numpy() for leaf in leaves])
+    assert_close(*found)

@@ -55,6 +55,21 @@ def conv_weight(x, y, weight_shape: Index, stride=1, padding=0, dilation=1, grou
     return weight
 
 
+# Linear systems
+
+
+def solve(A, B) -> np.ndarray:
+    """Cramer's rule: X[i, j] = det(A with column i replaced by column j of B) / det A."""
+    batch = np.broadcast_shapes(A.shape[:-2], B.shape[:-2])
+    A, B = (np.broadcast_to(x, batch + x.shape[-2:]) for x in (A, B))
+    X = np.empty(B.shape)
+    for i, j in np.ndindex(B.shape[-2:]):
+        replaced = A.copy()
+        replaced[..., i] = B[..., j]
+        X[..., i, j] = np.linalg.det(replaced) / np.linalg.det(A)
+    return X
+
+
 # Pooling
 
 

@@ -137,6 +137,16 @@ def factors(draw: st.DrawFn) -> Call:
 
 
 @st.composite
+def linear_systems(draw: st.DrawFn) -> Call:
+    """A and B whose batches broadcast. A has a large number in every row and column, here and there: far from singular."""
+    n = draw(st.integers(1, 3))
+    (batch_a, batch_b), k = draw(broadcastable_shapes(2, max_dims=1)), draw(st.integers(1, 2))
+    large = 7 * np.eye(n)[draw(st.permutations(range(n)))]
+    A = draw(tensors((*batch_a, n, n))).numpy() + large
+    return Call((Tensor(A, requires_grad=True), draw(tensors((*batch_b, n, k)))), {})
+
+
+@st.composite
 def chosen(draw: st.DrawFn) -> Call:
     """Two tensors, and a condition to choose between them."""
     a, b, condition = draw(broadcastable_shapes(3))
@@ -356,6 +366,7 @@ SHAPING = {
 
 NETWORKS = {
     "matmul": Entry(tensor.matmul, np.matmul, factors()),
+    "solve": Entry(tensor.solve, ref.solve, linear_systems()),
     "conv2d": Entry(tensor.conv2d, ref.conv2d, convolved(conv_geometries())),
     "conv_transpose2d": Entry(tensor.conv_transpose2d, ref.conv_transpose2d, convolved(conv_transpose_geometries())),
     "avg_pool2d": Entry(tensor.avg_pool2d, ref.avg_pool2d, pooled()),

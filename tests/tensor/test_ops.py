@@ -317,3 +317,10 @@ def test_cast_goes_there_and_its_gradients_come_back(here: np.dtype, there: np.d
 
 def test_a_cast_to_integers_has_no_gradient() -> None:
     assert not Tensor([1.5], requires_grad=True).to(np.int64).requires_grad
+
+
+@pytest.mark.parametrize("there", [FLOAT32, FLOAT64])
+@pytest.mark.parametrize("here", [bool, np.uint8, np.int64])
+def test_integers_become_the_floats_that_were_asked_for(here: type, there: np.dtype) -> None:
+    y = Tensor(np.array([0, 1]), dtype=here).to(there)
+    assert y.dtype == there and y.numpy().tolist() == [0, 1] and not y.requires_grad

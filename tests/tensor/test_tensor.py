@@ -249,6 +249,10 @@ WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
     (lambda: t(2, 3) @ t(2, 3), ValueError, r"^matmul: .*\(2, 3\).*\(2, 3\)"),
     (lambda: t(2, 3, 4) @ t(3, 4, 5), ValueError, r"^matmul: .*\(2, ?3, ?4\).*\(3, ?4, ?5\)"),
     (lambda: t(2, 3) @ 2.0, (TypeError, ValueError), "^matmul: "),
+    (lambda: tensor.solve(t(3, 2, 4), t(4, 1)), ValueError, r"^solve: expected A \(\.\.\., n, n\).*\(3, 2, 4\).*\(4, 1\)"),
+    (lambda: tensor.solve(t(2, 2), t(2)), ValueError, r"^solve: expected .* B \(\.\.\., n, k\), got \(2, 2\) and \(2,\)"),
+    (lambda: tensor.solve(t(2, 1, 1), t(3, 1, 1)), ValueError, r"^solve: shape mismatch"),
+    (lambda: tensor.solve(tensor.ones(2, 2), t(2, 1)), ValueError, "^solve: Singular matrix"),
     (lambda: tensor.clamp(t(2)), ValueError, "^clamp: give min, max or both"),
     (lambda: tensor.gelu(t(2), "fast"), ValueError, "^gelu: approximate must be 'none' or 'tanh', got 'fast'"),
     # shapes

@@ -39,6 +39,11 @@ def group_norm(x, weight=None, bias=None, num_groups=1, eps=1e-5, silu=False):
     return F.silu(y) if silu else y
 
 
+def solve(A, B):
+    """To PyTorch, (n, n) beside (n, n, n) would be a batch of vectors."""
+    return torch.linalg.solve(A, B.expand(*torch.broadcast_shapes(A.shape[:-2], B.shape[:-2]), *B.shape[-2:]))
+
+
 def batch_norm_evaluating(x, weight=None, bias=None, eps=1e-5):
     mean, var = (torch.tensor(statistic) for statistic in running_statistics(x.shape[1]))
     return F.batch_norm(x, mean, var, weight, bias, eps=eps)
@@ -76,6 +81,7 @@ TORCH: dict[str, Callable] = {
     "flip": lambda x, dims: torch.flip(x, over(dims, x)),
     "getitem": lambda x, index: x[as_torch(index)],
     "pad": F.pad,
+    "solve": solve,
     "conv2d": F.conv2d,
     "conv_transpose2d": F.conv_transpose2d,
     "avg_pool2d": F.avg_pool2d,

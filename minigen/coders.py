@@ -1,0 +1,76 @@
+"""Encoders and decoders: images to vectors and back, by dense layers or by convolutions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import nn
+
+Shape = tuple[int, int, int]
+
+
+def mlp_encoder(shape: Shape, features: int, hidden: int = 256) -> nn.Sequential:
+    """Images (N, *shape) to (N, features) through two hidden layers."""
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(math.prod(shape), hidden),
+        nn.SiLU(),
+        nn.Linear(hidden, hidden),
+        nn.SiLU(),
+        nn.Linear(hidden, features),
+    )
+
+
+def mlp_decoder(features: int, shape: Shape, hidden: int = 256) -> nn.Sequential:
+    """Vectors (N, features) to (N, *shape) through two hidden layers."""
+    return nn.Sequential(
+        nn.Linear(features, hidden),
+        nn.SiLU(),
+        nn.Linear(hidden, hidden),
+        nn.SiLU(),
+        nn.Linear(hidden, math.prod(shape)),
+        nn.Unflatten(1, shape),
+    )
+
+
+def conv_encoder(shape: Shape, features: int, width: int = 32) -> nn.Sequential:
+    """Images (N, *shape) to (N, features): two strided convolutions, each halving the image, and a dense layer."""
+    C, H, W = _quarterable(shape)
+    return nn.Sequential(
+        nn.Conv2d(C, width, 3, padding=1),
+        nn.SiLU(),
+        nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
+        nn.SiLU(),
+        nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1),
+        nn.SiLU(),
+        nn.Flatten(),
+        nn.Linear(4 * width * (H // 4) * (W // 4), features),
+    )
+
+
+def conv_decoder(features: int, shape: Shape, width: int = 32) -> nn.Sequential:
+    """Vectors (N, features) to (N, *shape): a dense layer, and two transposed convolutions, each doubling the image."""
+    C, H, W = _quarterable(shape)
+    return nn.Sequential(
+        nn.Linear(features, 4 * width * (H // 4) * (W // 4)),
+        nn.Unflatten(1, (4 * width, H // 4, W // 4)),
+        nn.SiLU(),
+        nn.ConvTranspose2d(4 * width, 2 * width, 4, stride=2, padding=1),
+        nn.SiLU(),
+        nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1),
+        nn.SiLU(),
+        nn.Conv2d(width, C, 3, padding=1),
+    )
+
+
+def _quarterable(shape: Shape) -> Shape:
+    if shape[1] % 4 or shape[2] % 4:
+        raise ValueError(f"the convolutional coders halve an image twice: {shape} must have sides divisible by 4")
+    return shape
+
+
+CODERS: dict[str, tuple[Callable[..., nn.Module], Callable[..., nn.Module]]] = {
+    "mlp": (mlp_encoder, mlp_decoder),
+    "conv": (conv_encoder, conv_decoder),
+}

@@ -1,0 +1,158 @@
+"""The variational autoencoder (Kingma & Welling 2014; Rezende, Mohamed & Wierstra 2014).
+
+Images are thought to arise from latent vectors, z ~ p(z) = N(0, I) and x ~ p(x | z). An encoder network gives a Gaussian
+q(z | x) that stands in for the posterior, a decoder network gives p(x | z), and both maximise the same lower bound:
+
+    log p(x)  >=  E over q(z|x) of log p(x | z)  -  KL(q(z | x) || p(z))                                   VAE eq. 3
+
+All terms are in nats per image: summed over pixels and latent dimensions, never averaged over them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+import nn
+import tensor as T
+from nn.checks import check_sizes
+from nn.distributions import Bernoulli, Distribution, Independent, Normal, kl_divergence
+from tensor import Tensor
+from tensor.arrays import check_indices
+
+Generator = np.random.Generator
+LIKELIHOODS = ("bernoulli", "gaussian")
+
+
+class Terms(NamedTuple):
+    """The two terms of the bound for each image, in nats (N,): the ELBO is -(reconstruction + kl)."""
+
+    reconstruction: Tensor
+    kl: Tensor
+
+    @property
+    def elbo(self) -> Tensor:
+        """-(reconstruction + kl) (N,)"""
+        return -(self.reconstruction + self.kl)
+
+
+class VAE(nn.Module):
+    """A Gaussian encoder and a decoder around a latent space of `latent` dimensions.
+
+    `encoder` maps images (N, C, H, W) to 2 `latent` numbers, the mean and log-variance of q(z | x); `decoder` maps latents
+    back to (N, C, H, W), the logits of Bernoulli pixels or the means of Gaussian ones, all of one variance, which is learnt.
+    With `classes`, both are also told the label: p(x | z, y) and q(z | x, y) (Sohn, Lee & Yan 2015).
+    """
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, latent: int, likelihood: str = "bernoulli", classes: int = 0):
+        if likelihood not in LIKELIHOODS:
+            raise ValueError(f"VAE: likelihood must be one of {LIKELIHOODS}, got {likelihood!r}")
+        self.encoder, self.decoder = encoder, decoder
+        self.latent, self.likelihood, self.classes = latent, likelihood, classes
+        self.log_var = nn.Parameter(np.zeros((), np.float32)) if likelihood == "gaussian" else None
+
+    def posterior(self, x: Tensor, labels: np.ndarray | None = None) -> Independent:
+        """q(z | x): a diagonal Gaussian for each image."""
+        mu, log_var = T.chunk(self.encoder(_with_label_planes(x, labels, self.classes)), 2, 1)
+        return Independent(Normal(mu, T.exp(0.5 * log_var)), 1)
+
+    def prior(self, n: int) -> Independent:
+        """p(z) = N(0, I), n times."""
+        first = next(self.parameters())
+        zeros = T.zeros(n, self.latent, dtype=first.dtype, device=first.device)
+        return Independent(Normal(zeros, zeros + 1), 1)
+
+    def observation(self, z: Tensor, labels: np.ndarray | None = None) -> Independent:
+        """p(x | z) for latents (N, latent): a distribution over images."""
+        y = self.decoder(T.cat([z, one_hot(labels, self.classes, z)], 1) if self.classes else z)
+        base: Distribution = Bernoulli(y) if self.log_var is None else Normal(y, T.exp(0.5 * self.log_var))
+        return Independent(base, 3)
+
+    def terms(self, x: Tensor, labels: np.ndarray | None = None, generator: Generator | None = None) -> Terms:
+        """The bound for images x in [-1, 1], with one draw of z each (VAE eq. 10, L = 1) and the KL in closed form."""
+        q = self.posterior(x, labels)
+        z = q.rsample(generator=generator)
+        return Terms(-self.observation(z, labels).log_prob(self.pixels(x)), kl_divergence(q, self.prior(len(x))))
+
+    def loss(
+        self, x: Tensor, labels: np.ndarray | None = None, beta: float = 1.0, generator: Generator | None = None
+    ) -> Tensor:
+        """reconstruction + beta KL, averaged over images. beta = 1 is the negative ELBO (beta-VAE: Higgins et al. 2017)."""
+        terms = self.terms(x, labels, generator)
+        return T.mean(terms.reconstruction + beta * terms.kl)
+
+    def iwae_bound(
+        self, x: Tensor, samples: int, labels: np.ndarray | None = None, generator: Generator | None = None
+    ) -> Tensor:
+        """log of the mean of p(x, z) / q(z | x) over `samples` draws of z: (N,) nats (Burda et al. 2016 eq. 8).
+
+        It is the ELBO for one draw, and comes closer to log p(x) with every more.
+        """
+        check_sizes("iwae_bound", samples=samples)
+        q = self.posterior(x, labels)
+        prior, pixels = self.prior(len(x)), self.pixels(x)
+        weights = []
+        for _ in range(samples):
+            z = q.rsample(generator=generator)
+            weights.append(self.observation(z, labels).log_prob(pixels) + prior.log_prob(z) - q.log_prob(z))
+        return T.logsumexp(T.stack(weights), 0) - math.log(samples)
+
+    def pixels(self, x: Tensor) -> Tensor:
+        """Images in [-1, 1] as the decoder sees them: Bernoulli pixels in [0, 1], Gaussian ones as they are."""
+        return x if self.log_var is not None else 0.5 * (x + 1)
+
+    def decode(self, z: Tensor, labels: np.ndarray | None = None) -> Tensor:
+        """The mean image of each latent, in [-1, 1] again."""
+        mean = self.observation(z, labels).mean
+        return mean if self.log_var is not None else 2 * mean - 1
+
+
+def one_hot(labels: np.ndarray | None, classes: int, like: Tensor) -> Tensor:
+    """Labels (N,) as rows (N, classes) of zeros with a one, with the dtype and device of `like`."""
+    if labels is None:
+        raise ValueError("this model is conditional: it needs labels")
+    labels = np.asarray(labels)
+    if labels.shape != (len(like),) or labels.dtype.kind not in "iu":
+        raise ValueError(f"expected {len(like)} integer labels, got {labels.dtype} {labels.shape}")
+    check_indices(labels, classes, "one_hot", "label", from_the_end=False)
+    return Tensor(labels[:, None] == np.arange(classes), dtype=like.dtype, device=like.device)
+
+
+def _with_label_planes(x: Tensor, labels: np.ndarray | None, classes: int) -> Tensor:
+    """Images (N, C, H, W) with a plane of ones or zeros for each class: (N, C + classes, H, W)."""
+    if not classes:
+        return x
+    N, _, H, W = x.shape
+    return T.cat([x, T.expand(one_hot(labels, classes, x)[:, :, None, None], (N, classes, H, W))], 1)
+
+
+# Ways through the latent space
+
+
+def lerp(a: np.ndarray, b: np.ndarray, n: int) -> np.ndarray:
+    """n points on the straight line from a to b, both (latent,): (n, latent)."""
+    t = np.linspace(0, 1, n, dtype=a.dtype)[:, None]
+    return (1 - t) * a + t * b
+
+
+def slerp(a: np.ndarray, b: np.ndarray, n: int) -> np.ndarray:
+    """n points on the arc from a to b (Shoemake 1985 sec. 3.3; White 2016): between Gaussian draws it keeps to typical lengths.
+
+    Parallel vectors, and zeros, have no arc between them: there it is the straight line.
+    """
+    lengths = np.linalg.norm(a) * np.linalg.norm(b)
+    cosine = a @ b / lengths if lengths else 1.0
+    angle = np.arccos(np.clip(cosine, -1, 1), dtype=np.float64)
+    if np.sin(angle) < 1e-6:
+        return lerp(a, b, n)
+    t = np.linspace(0, 1, n)[:, None]
+    return ((np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)).astype(a.dtype)
+
+
+def traversal(z: np.ndarray, dim: int, values: np.ndarray) -> np.ndarray:
+    """z (latent,) again and again, with one dimension running through `values` (n,): (n, latent)."""
+    moved = np.repeat(z[None], len(values), 0)
+    moved[:, dim] = values
+    return moved

@@ -1,0 +1,691 @@
+"""Distributions: densities against quadrature and counting, draws against moments, KL by its identities."""
+
+import math
+import re
+from collections.abc import Callable
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import nn
+import tensor as T
+from nn.distributions import (
+    Bernoulli,
+    Categorical,
+    Distribution,
+    Independent,
+    MultivariateNormal,
+    Normal,
+    kl_divergence,
+    kl_monte_carlo,
+)
+from tensor import Tensor, grad
+from tensor.strategies import broadcastable_shapes, dtypes, shapes, tensors
+from tensor.testing import gradcheck, gradgradcheck
+
+NAMES = ["Normal", "MultivariateNormal", "Bernoulli", "Categorical", "Independent", "Independent Bernoulli"]
+CONTINUOUS = ["Normal", "MultivariateNormal", "Independent"]
+N = 20_000
+"""How many draws a mean is taken of."""
+
+seeds = st.integers(0, 2**16)
+few = st.integers(1, 3)
+batches = shapes(max_dims=2, max_side=2)
+every_name = pytest.mark.parametrize("name", NAMES)
+every_continuous = pytest.mark.parametrize("name", CONTINUOUS)
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def lower(x: Tensor) -> Tensor:
+    """Any matrices as Cholesky factors: what is above the diagonal is dropped, the diagonal made positive."""
+    d = x.shape[-1]
+    return x * np.tri(d, k=-1, dtype=x.dtype) + T.exp(x) * np.eye(d, dtype=x.dtype)
+
+
+MAKERS: dict[str, Callable[..., Distribution]] = {
+    "Normal": lambda loc, log_scale: Normal(loc, T.exp(log_scale)),
+    "MultivariateNormal": lambda loc, matrix: MultivariateNormal(loc, lower(matrix)),
+    "Bernoulli": Bernoulli,
+    "Categorical": Categorical,
+    "Independent": lambda loc, log_scale: Independent(Normal(loc, T.exp(log_scale)), 1),
+    "Independent Bernoulli": lambda logits: Independent(Bernoulli(logits), 1),
+}
+"""Distributions as functions of unconstrained numbers, which finite differences may move."""
+
+
+def parameter_shapes(name: str, batch: tuple[int, ...], d: int) -> list[tuple[int, ...]]:
+    return {
+        "Normal": [batch, batch],
+        "MultivariateNormal": [(*batch, d), (*batch, d, d)],
+        "Bernoulli": [batch],
+        "Categorical": [(*batch, d)],
+        "Independent": [(*batch, d), (*batch, d)],
+        "Independent Bernoulli": [(*batch, d)],
+    }[name]
+
+
+def parameters(name: str, batch=batches, dtype=np.float64) -> st.SearchStrategy[list[Tensor]]:
+    """Leaves for the maker of that name."""
+    sizes = st.builds(parameter_shapes, st.just(name), batch if isinstance(batch, st.SearchStrategy) else st.just(batch), few)
+    return sizes.flatmap(lambda sizes: st.tuples(*(tensors(size, dtype=dtype, max_value=1.0) for size in sizes)).map(list))
+
+
+@st.composite
+def pairs(draw: st.DrawFn, name: str) -> tuple[list[Tensor], list[Tensor]]:
+    """Parameters of two distributions of the same shapes."""
+    p = draw(parameters(name))
+    return p, [draw(tensors(x.shape, max_value=1.0)) for x in p]
+
+
+def made(name: str, xs: list[Tensor]) -> Distribution:
+    return MAKERS[name](*xs)
+
+
+def values_for(p: Distribution, seed: int, shape: tuple[int, ...] = ()) -> Tensor:
+    return p.sample(shape, rng(seed))
+
+
+def grid(p: Normal, n: int = 4001) -> np.ndarray:
+    """Points from 12 deviations below to 12 above the mean, first dimension of the result, for the trapezium rule."""
+    return p.loc.numpy() + 12 * p.scale.numpy() * np.linspace(-1, 1, n).reshape(-1, *[1] * len(p.batch_shape))
+
+
+def assert_within(error: float, found: np.ndarray, expected: np.ndarray, standard_error: np.ndarray) -> None:
+    assert (abs(found - expected) <= error * standard_error + 1e-12).all()
+
+
+def assert_close(found, expected, tolerance: float = 1e-10) -> None:
+    np.testing.assert_allclose(np.asarray(found), np.asarray(expected), rtol=tolerance, atol=tolerance)
+
+
+# Shapes
+
+
+@every_name
+@given(data=st.data(), batch=batches, shape=shapes(max_dims=2), seed=seeds)
+def test_shapes(name: str, data: st.DataObject, batch: tuple, shape: tuple, seed: int) -> None:
+    xs = data.draw(parameters(name, batch))
+    p = made(name, xs)
+    event = xs[0].shape[-1:] if name in ("MultivariateNormal", "Independent", "Independent Bernoulli") else ()
+    assert (p.batch_shape, p.event_shape) == (batch, event)
+    assert p.sample(shape).shape == shape + batch + event and p.sample().shape == batch + event
+    assert p.log_prob(p.sample(shape)).shape == shape + batch and p.entropy().shape == batch
+    if name != "Categorical":
+        assert p.mean.shape == p.variance.shape == batch + event
+
+
+@given(drawn=broadcastable_shapes(2), shape=shapes(max_dims=1), d=few)
+def test_parameters_broadcast(drawn: tuple, shape: tuple, d: int) -> None:
+    """As if they had been repeated beforehand; so do gradients, which come back in the shapes of the parameters."""
+    a, b = drawn
+    batch = np.broadcast_shapes(a, b)
+    loc, scale = Tensor(rng().random(a), requires_grad=True), Tensor(1 + rng(1).random(b), requires_grad=True)
+    p, q = Normal(loc, scale), Normal(T.expand(loc, batch), T.expand(scale, batch))
+    locs = Tensor(rng().random((*a, d)), requires_grad=True)
+    trils = Tensor(np.tril(1 + rng(1).random((*b, d, d))), requires_grad=True)
+    full = MultivariateNormal(T.expand(locs, (*batch, d)), T.expand(trils, (*batch, d, d)))
+    for ours, repeated, leaves in ((p, q, [loc, scale]), (MultivariateNormal(locs, trils), full, [locs, trils])):
+        x = ours.rsample(shape, rng())
+        assert ours.batch_shape == batch and x.shape == shape + batch + ours.event_shape
+        assert_close(x, repeated.sample(shape, rng()))
+        assert_close(ours.log_prob(x), repeated.log_prob(x))
+        assert [g.shape for g in grad(x.sum() + ours.log_prob(x).sum(), leaves)] == [leaf.shape for leaf in leaves]
+
+
+@given(xs=parameters("Normal", shapes(max_dims=3)), data=st.data(), seed=seeds)
+def test_independent_moves_dimensions_to_the_event(xs: list[Tensor], data: st.DataObject, seed: int) -> None:
+    base = made("Normal", xs)
+    n = data.draw(st.integers(0, len(base.batch_shape)))
+    p, last = Independent(base, n), tuple(range(-n, 0))
+    assert p.batch_shape + p.event_shape == base.batch_shape and len(p.event_shape) == n
+    x = values_for(base, seed, (2,))
+    assert_close(p.log_prob(x), base.log_prob(x).numpy().sum(last))
+    assert_close(p.entropy(), base.entropy().numpy().sum(last))
+    assert_close(p.sample((2,), rng(seed)), x)
+
+
+# Densities, against quadrature, counting, and formulas on NumPy arrays
+
+
+@given(xs=parameters("Normal"))
+def test_normal_densities_integrate_to_their_moments(xs: list[Tensor]) -> None:
+    p = made("Normal", xs)
+    x = grid(p)
+    log_density = p.log_prob(Tensor(x)).numpy()
+
+    def integral(f: np.ndarray) -> np.ndarray:
+        return np.trapezoid(f * np.exp(log_density), x, axis=0)
+
+    assert_close(integral(np.ones_like(x)), np.ones(p.batch_shape))
+    assert_close(integral(x), p.mean)
+    assert_close(integral((x - p.mean.numpy()) ** 2), p.variance)
+    assert_close(integral(-log_density), p.entropy())
+
+
+@given(xs=parameters("MultivariateNormal"), seed=seeds)
+def test_multivariate_normal_densities_are_those_of_the_textbook(xs: list[Tensor], seed: int) -> None:
+    """With the covariance matrix, its determinant and its inverse."""
+    p = made("MultivariateNormal", xs)
+    L = lower(xs[1]).numpy()
+    S, d = L @ np.swapaxes(L, -1, -2), L.shape[-1]
+    x = values_for(p, seed, (3,))
+    r = (x - p.mean).numpy()
+    distance2 = (r[..., None, :] @ np.linalg.inv(S) @ r[..., None])[..., 0, 0]
+    log_det = np.log(np.linalg.det(2 * np.pi * S))
+    assert_close(p.log_prob(x), -0.5 * distance2 - 0.5 * log_det, 1e-7)
+    assert_close(p.entropy(), 0.5 * log_det + d / 2)
+    assert_close(p.covariance_matrix, S)
+    assert_close(p.variance, np.diagonal(S, axis1=-2, axis2=-1))
+
+
+@given(xs=parameters("Bernoulli"))
+def test_bernoulli_probabilities_count_to_their_moments(xs: list[Tensor]) -> None:
+    p = made("Bernoulli", xs)
+    log_p = np.stack([p.log_prob(Tensor(np.full(p.batch_shape, k))).numpy() for k in (0.0, 1.0)])
+    assert_close(np.exp(log_p[1]), 1 / (1 + np.exp(-xs[0].numpy())))
+    assert_close(np.exp(log_p).sum(0), np.ones(p.batch_shape))
+    assert_close(p.mean, np.exp(log_p[1]))
+    assert_close(p.variance, np.exp(log_p[1]) - np.exp(2 * log_p[1]))
+    assert_close(p.entropy(), -(np.exp(log_p) * log_p).sum(0))
+
+
+@given(xs=parameters("Categorical"))
+def test_categorical_probabilities_count_to_one(xs: list[Tensor]) -> None:
+    p, K = made("Categorical", xs), xs[0].shape[-1]
+    log_p = np.stack([p.log_prob(np.full(p.batch_shape, k)).numpy() for k in range(K)], -1)
+    weights = np.exp(xs[0].numpy())
+    assert_close(np.exp(log_p), weights / weights.sum(-1, keepdims=True))
+    assert_close(p.probs, np.exp(log_p))
+    assert_close(p.entropy(), -(np.exp(log_p) * log_p).sum(-1))
+
+
+def test_values_may_be_lists_arrays_or_tensors() -> None:
+    for x in ([0.0, 1.0], np.array([0, 1]), Tensor([0, 1]), Tensor([False, True])):
+        assert_close(Bernoulli(Tensor([0.0, 0.0])).log_prob(x), np.log([0.5, 0.5]), 1e-6)
+    for x in ([0, 1], np.uint8([0, 1]), Tensor([0, 1])):
+        assert_close(Categorical(T.zeros(2, 4)).log_prob(x), np.log([0.25, 0.25]), 1e-6)
+
+
+# Draws
+
+
+@every_name
+@given(data=st.data(), seed=seeds)
+def test_draws_have_the_mean_and_the_variance(name: str, data: st.DataObject, seed: int) -> None:
+    """Within 5 standard errors, which the draws themselves show. For classes: the shares of each."""
+    p = made(name, data.draw(parameters(name, shapes(max_dims=1, max_side=2))))
+    x = values_for(p, seed, (N,)).numpy()
+    if isinstance(p, Categorical):
+        counts, mean = (x[..., None] == np.arange(p.probs.shape[-1])).astype(float), p.probs.numpy()
+        assert_within(5, counts.mean(0), mean, np.sqrt(mean * (1 - mean) / N))
+        return
+    mean, variance = p.mean.numpy(), p.variance.numpy()
+    assert_within(5, x.mean(0), mean, np.sqrt(variance / N))
+    squares = (x - mean) ** 2
+    assert_within(5, squares.mean(0), variance, squares.std(0) / math.sqrt(N))
+
+
+@every_name
+@given(data=st.data(), seed=seeds)
+def test_the_entropy_is_the_mean_of_minus_log_p(name: str, data: st.DataObject, seed: int) -> None:
+    p = made(name, data.draw(parameters(name, shapes(max_dims=1, max_side=2))))
+    costs = -p.log_prob(values_for(p, seed, (N,))).numpy()
+    assert_within(5, costs.mean(0), p.entropy().numpy(), costs.std(0) / math.sqrt(N))
+
+
+@given(xs=parameters("MultivariateNormal", ()), seed=seeds)
+def test_draws_have_the_covariance(xs: list[Tensor], seed: int) -> None:
+    p = made("MultivariateNormal", xs)
+    r = values_for(p, seed, (N,)).numpy() - p.mean.numpy()
+    products = r[:, :, None] * r[:, None, :]
+    assert_within(5, products.mean(0), p.covariance_matrix.numpy(), products.std(0) / math.sqrt(N))
+
+
+@every_name
+@given(data=st.data(), seed=seeds)
+def test_the_same_seed_gives_the_same_draws(name: str, data: st.DataObject, seed: int) -> None:
+    p = made(name, data.draw(parameters(name)))
+    x, y, other = (values_for(p, s, (20,)).numpy() for s in (seed, seed, seed + 1))
+    assert np.array_equal(x, y)
+    assert name not in CONTINUOUS or not np.array_equal(x, other)
+    T.manual_seed(seed)
+    assert np.array_equal(p.sample((20,)).numpy(), x)
+
+
+@every_name
+@given(data=st.data())
+def test_draws_are_constants_and_rsample_has_gradients(name: str, data: st.DataObject) -> None:
+    xs = data.draw(parameters(name))
+    p = made(name, xs)
+    x = p.sample((2,), rng())
+    assert not x.requires_grad and all(leaf.requires_grad for leaf in xs)
+    if name in CONTINUOUS:
+        z = p.rsample((2,), rng())
+        assert z.requires_grad and np.array_equal(z.numpy(), x.numpy())
+        gradcheck(lambda *xs: made(name, xs).rsample((2,), rng()), xs)
+    else:
+        kind = name.split()[-1]
+        with pytest.raises(NotImplementedError, match=f"{kind} is discrete: it has sample.* but no rsample"):
+            p.rsample()
+
+
+@every_name
+@given(data=st.data(), dtype=dtypes())
+def test_dtypes_stay(name: str, data: st.DataObject, dtype: np.dtype) -> None:
+    p = made(name, data.draw(parameters(name, dtype=dtype)))
+    x = p.sample((2,))
+    assert x.dtype == (np.int64 if name == "Categorical" else dtype)
+    found = [p.log_prob(x), p.entropy(), kl_divergence(p, p), *kl_monte_carlo(p, p, 2)]
+    found += [p.probs] if isinstance(p, Categorical) else [p.mean, p.variance]
+    assert {y.dtype for y in found} == {dtype}
+
+
+@given(mean=st.floats(-1, 1), log_scale=st.floats(-1, 0.3))
+def test_pathwise_gradients_of_moments(mean: float, log_scale: float) -> None:
+    """d E[f(z)] / d(loc, scale) for z, z^2 and exp z, from one batch of draws whose noise has the moments of N(0, 1)."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(40)
+    loc, scale = (Tensor(np.array(v), requires_grad=True) for v in (mean, math.exp(log_scale)))
+    m, s = loc.item(), scale.item()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nn.distributions, "_noise", lambda like, shape, generator: Tensor(nodes))
+        z = Normal(loc, scale).rsample((40,))
+    e = math.exp(m + s * s / 2)
+    for f, by_loc, by_scale in [(z, 1, 0), (z * z, 2 * m, 2 * s), (T.exp(z), e, s * e)]:
+        average = T.sum(f * Tensor(weights / weights.sum()))
+        assert_close(grad(average, [loc, scale], retain_graph=True), [by_loc, by_scale])
+
+
+# KL
+
+
+def kl(name: str, p: list[Tensor], q: list[Tensor]) -> Tensor:
+    return kl_divergence(made(name, p), made(name, q))
+
+
+@every_name
+@given(data=st.data())
+def test_kl_is_not_negative_and_zero_for_equals(name: str, data: st.DataObject) -> None:
+    p, q = data.draw(pairs(name))
+    value = kl(name, p, q).numpy()
+    assert value.shape == made(name, p).batch_shape and (value >= -1e-12).all()
+    assert_close(kl(name, p, p), np.zeros_like(value), 1e-12)
+
+
+@every_name
+@given(data=st.data(), by=st.sampled_from([-0.1, 0.1]))
+def test_kl_is_zero_for_nothing_else(name: str, data: st.DataObject, by: float) -> None:
+    """One parameter moved by a tenth is enough. (A single class has one distribution only.)"""
+    p = data.draw(parameters(name, ()).filter(lambda xs: name != "Categorical" or xs[0].numel() > 1))
+    k = data.draw(st.integers(0, len(p) - 1))
+    moved = p[k].numpy().copy()
+    moved.flat[0] += by
+    assert kl(name, p, [*p[:k], Tensor(moved), *p[k + 1 :]]).item() > 1e-6
+
+
+@every_name
+@given(data=st.data())
+def test_kl_is_the_expectation_of_the_log_ratio(name: str, data: st.DataObject) -> None:
+    """By counting, by Gauss-Hermite quadrature (exact, for log p - log q is quadratic), and by neither formula of ours."""
+    p, q = (made(name, xs) for xs in data.draw(pairs(name)))
+    d = int(np.prod(p.event_shape))
+    if isinstance(p, Categorical):
+        points = np.arange(p.probs.shape[-1]).reshape(-1, *[1] * len(p.batch_shape)) + np.zeros(p.batch_shape, int)
+        weights = np.exp(p.log_prob(points).numpy())
+    elif "Bernoulli" in name:
+        corners = np.array(list(product([0.0, 1.0], repeat=d))).reshape(2**d, *[1] * len(p.batch_shape), *p.event_shape)
+        points = corners + np.zeros(p.batch_shape + p.event_shape)
+        weights = np.exp(p.log_prob(Tensor(points)).numpy())
+    else:
+        nodes, chances = np.polynomial.hermite_e.hermegauss(3)
+        e = np.array(list(product(nodes, repeat=d)))  # (3^d, d)
+        weights = np.array(list(product(chances / chances.sum(), repeat=d))).prod(1).reshape(-1, *[1] * len(p.batch_shape))
+        L = p.scale_tril.numpy() if isinstance(p, MultivariateNormal) else np.sqrt(p.variance.numpy())
+        e = e.reshape(len(e), *[1] * len(p.batch_shape), *p.event_shape)
+        points = p.mean.numpy() + ((L @ e[..., None])[..., 0] if isinstance(p, MultivariateNormal) else L * e)
+    x = points if points.dtype.kind == "i" else Tensor(points)
+    expected = (weights * (p.log_prob(x) - q.log_prob(x)).numpy()).sum(0)
+    assert_close(kl_divergence(p, q), expected, 1e-9)
+
+
+@pytest.mark.parametrize("name", ["Independent", "Independent Bernoulli"])
+@given(data=st.data())
+def test_kl_adds_up_over_independent_dimensions(name: str, data: st.DataObject) -> None:
+    p, q = data.draw(pairs(name))
+    parts = [kl(name, *([x[..., k : k + 1] for x in xs] for xs in (p, q))).numpy() for k in range(p[0].shape[-1])]
+    assert_close(kl(name, p, q), np.sum(parts, 0))
+    whole, base = made(name, p), made(name, q)
+    apart = kl_divergence(whole.base, base.base).numpy()
+    assert_close(kl(name, p, q), apart.sum(-1))
+
+
+@given(drawn=pairs("MultivariateNormal"), seed=seeds)
+def test_kl_does_not_change_under_invertible_affine_maps(drawn: tuple, seed: int) -> None:
+    """x -> A x + b takes N(m, S) to N(A m + b, A S A^T), whose Cholesky factor NumPy computes."""
+    p, q = (made("MultivariateNormal", xs) for xs in drawn)
+    d = p.event_shape[0]
+    A, b = rng(seed).standard_normal((d, d)), rng(seed + 1).standard_normal(d)
+    A += 2 * np.sign(np.linalg.det(A)) * np.linalg.qr(A)[0]
+
+    def mapped(p: Distribution) -> MultivariateNormal:
+        loc, S = p.mean.numpy(), p.covariance_matrix.numpy()
+        return MultivariateNormal(Tensor(loc @ A.T + b), Tensor(np.linalg.cholesky(A @ S @ A.T)))
+
+    assert abs(np.linalg.det(A)) > 1e-3
+    assert_close(kl_divergence(mapped(p), mapped(q)), kl_divergence(p, q), 1e-6)
+    x = values_for(p, seed)
+    log_det = np.log(abs(np.linalg.det(A)))
+    assert_close(mapped(p).log_prob(Tensor(x.numpy() @ A.T + b)), p.log_prob(x) - log_det, 1e-6)
+
+
+@given(drawn=pairs("Independent"))
+def test_a_diagonal_covariance_is_a_full_one_with_zeros(drawn: tuple) -> None:
+    p, q = (made("Independent", xs) for xs in drawn)
+
+    def full(p: Distribution) -> MultivariateNormal:
+        return MultivariateNormal(p.mean, Tensor(np.sqrt(p.variance.numpy())[..., None] * np.eye(p.event_shape[0])))
+
+    expected = kl_divergence(p, q)
+    for a, b in ((full(p), full(q)), (full(p), q), (p, full(q))):
+        assert_close(kl_divergence(a, b), expected)
+    x = q.sample((2,))
+    assert_close(full(p).log_prob(x), p.log_prob(x))
+    assert_close(full(p).entropy(), p.entropy())
+    assert_close(full(p).sample((2,), rng()), p.sample((2,), rng()))
+
+
+@given(mu=tensors(), data=st.data())
+def test_kl_to_the_standard_normal_is_that_of_the_vae(mu: Tensor, data: st.DataObject) -> None:
+    sigma = data.draw(tensors(mu.shape, min_value=0.1))
+    m, v = mu.numpy(), sigma.numpy() ** 2
+    standard = Normal(T.zeros(mu.shape, dtype=np.float64), T.ones(mu.shape, dtype=np.float64))
+    assert_close(kl_divergence(Normal(mu, sigma), standard), 0.5 * (m**2 + v - 1 - np.log(v)))
+
+
+@given(xs=pairs("Normal"))
+def test_the_gradient_of_the_kl_of_normals(xs: tuple) -> None:
+    """By loc_p, log scale_p, loc_q and log scale_q, worked out by hand."""
+    (m, a), (n, b) = xs
+    r, s = np.exp(2 * (a - b).numpy()), (m - n).numpy() / np.exp(2 * b.numpy())
+    found = grad(kl("Normal", [m, a], [n, b]).sum(), [m, a, n, b])
+    for g, expected in zip(found, (s, r - 1, -s, 1 - r - s * (m - n).numpy()), strict=True):
+        assert_close(g, expected)
+
+
+@every_name
+@given(data=st.data())
+def test_derivatives_of_kl_log_prob_and_entropy(name: str, data: st.DataObject) -> None:
+    p, q = data.draw(pairs(name).filter(lambda drawn: sum(x.numel() for x in drawn[0]) <= 8))
+    n, x = len(p), values_for(made(name, p), 0)
+    for check in (gradcheck, gradgradcheck):
+        check(lambda *xs: kl(name, xs[:n], xs[n:]), [*p, *q])
+        check(lambda *xs: made(name, xs).entropy(), p)
+        if name in CONTINUOUS:
+            check(lambda x, *xs: made(name, xs).log_prob(x), [Tensor(x.numpy(), requires_grad=True), *p])
+        else:
+            check(lambda *xs: made(name, xs).log_prob(x), p)
+
+
+@pytest.mark.parametrize("diagonal_first", [True, False])
+@given(diagonal=parameters("Independent", ()), data=st.data())
+def test_derivatives_of_the_kl_of_mixed_orders(diagonal_first: bool, diagonal: list[Tensor], data: st.DataObject) -> None:
+    d = diagonal[0].numel()
+    full = [data.draw(tensors(shape, max_value=1.0)) for shape in ((d,), (d, d))]
+
+    def mixed(m, s, loc, matrix) -> Tensor:
+        p, q = made("Independent", [m, s]), made("MultivariateNormal", [loc, matrix])
+        return kl_divergence(p, q) if diagonal_first else kl_divergence(q, p)
+
+    gradcheck(mixed, [*diagonal, *full])
+    gradgradcheck(mixed, [*diagonal, *full])
+
+
+def test_no_gradient_flows_above_the_diagonal() -> None:
+    """An optimiser that moves a Cholesky factor leaves it one."""
+    L = Tensor(np.tril(1 + rng().random((3, 3))), requires_grad=True)
+    p, q = MultivariateNormal(Tensor(np.ones(3)), L), MultivariateNormal(Tensor(np.zeros(3)), Tensor(np.eye(3)))
+    x = p.rsample((4,), rng())
+    for y in (x, p.log_prob(Tensor(rng().random((4, 3)))), kl_divergence(p, q), kl_divergence(q, p)):
+        (g,) = grad(y.sum(), L, retain_graph=True)
+        assert g.numpy().any() and not np.triu(g.numpy(), 1).any()
+
+
+# KL by Monte Carlo
+
+
+@every_name
+@given(data=st.data(), seed=seeds)
+def test_monte_carlo_finds_the_closed_form(name: str, data: st.DataObject, seed: int) -> None:
+    p, q = (made(name, xs) for xs in data.draw(pairs(name)))
+    estimate = kl_monte_carlo(p, q, N, rng(seed))
+    assert_within(5, estimate.value.numpy(), kl_divergence(p, q).numpy(), estimate.standard_error.numpy())
+
+
+def test_the_standard_error_is_that_of_repetitions() -> None:
+    """The spread of 2,000 estimates, itself known to 2 percent."""
+    p, q = Normal(Tensor(np.zeros(2000)), Tensor(np.ones(2000))), Normal(Tensor(np.full(2000, 0.5)), Tensor(np.full(2000, 2.0)))
+    value, stated = kl_monte_carlo(p, q, 100, rng())
+    assert np.sqrt((stated.numpy() ** 2).mean()) == pytest.approx(value.numpy().std(), rel=0.1)
+    z = (value.numpy() - kl_divergence(p, q).numpy()) / stated.numpy()
+    assert (
+        abs(z.mean()) < 0.15
+        and z.std() == pytest.approx(1, rel=0.1)
+        and (abs(z) < 1.96).mean() == pytest.approx(0.95, abs=0.02)
+    )
+
+
+def test_monte_carlo_broadcasts_as_the_closed_form_does() -> None:
+    one = Normal(Tensor(np.array(0.5)), Tensor(np.array(1.0)))
+    many = Normal(Tensor(np.arange(6.0).reshape(3, 2)), Tensor(np.array([1.0, 2.0])))
+    for p, q in ((one, many), (many, one)):
+        value, error = kl_monte_carlo(p, q, 3000, rng())
+        assert value.shape == error.shape == (3, 2)
+        assert_within(5, value.numpy(), kl_divergence(p, q).numpy(), error.numpy())
+
+
+def test_where_there_is_no_closed_form_there_is_an_estimate() -> None:
+    """A sure coin against a fair one, and a mixture's two halves: KL(p || q) = log 2 for halves that do not overlap."""
+    p = Normal(Tensor(np.array(0.0)), Tensor(np.array(1.0)))
+
+    class Laplace(Distribution):
+        def log_prob(self, value):
+            return -T.abs(value) - math.log(2)
+
+    q = Laplace(())
+    with pytest.raises(NotImplementedError, match=r"no closed form for Normal \|\| Laplace; kl_monte_carlo estimates it"):
+        kl_divergence(p, q)
+    value, error = kl_monte_carlo(p, q, N, rng())
+    assert_within(5, value.numpy(), math.sqrt(2 / math.pi) + math.log(2) - p.entropy().numpy(), error.numpy())
+
+
+@pytest.mark.parametrize("samples", [0, 1])
+def test_a_standard_error_needs_two_draws(samples: int) -> None:
+    p = Bernoulli(T.zeros(2))
+    with pytest.raises(ValueError, match=f"at least 2 samples, got {samples}"):
+        kl_monte_carlo(p, p, samples)
+
+
+# Identities of logits
+
+rows = st.tuples(st.integers(1, 4), st.integers(2, 4))
+
+
+@given(x=tensors(rows), shift=st.floats(-1e3, 1e3))
+def test_logsumexp_moves_with_a_shift_and_softmax_does_not(x: Tensor, shift: float) -> None:
+    assert_close(T.logsumexp(x + shift, 1) - shift, T.logsumexp(x, 1), 1e-9)
+    assert_close(T.softmax(x + shift, 1), T.softmax(x, 1), 1e-9)
+    assert_close(Categorical(x + shift).log_prob(np.zeros(len(x), int)), T.log_softmax(x, 1)[:, 0], 1e-9)
+
+
+@given(x=tensors(rows))
+def test_softmax_is_the_gradient_of_logsumexp(x: Tensor) -> None:
+    assert_close(grad(T.logsumexp(x, 1).sum(), x)[0], T.softmax(x, 1))
+    assert_close(T.softmax(x, 1).numpy().sum(1), np.ones(len(x)))
+
+
+@given(x=tensors(), seed=seeds)
+def test_bernoulli_log_probabilities_are_minus_binary_cross_entropies(x: Tensor, seed: int) -> None:
+    for target in (Bernoulli(x).sample((), rng(seed)), Tensor(rng(seed).random(x.shape))):
+        assert_close(Bernoulli(x).log_prob(target), -nn.binary_cross_entropy_with_logits(x, target, "none"))
+
+
+@given(x=tensors(rows), seed=seeds)
+def test_categorical_log_probabilities_are_minus_cross_entropies(x: Tensor, seed: int) -> None:
+    labels = values_for(Categorical(x), seed)
+    assert_close(Categorical(x).log_prob(labels), -nn.cross_entropy(x, labels, "none"))
+
+
+@given(x=tensors(st.tuples(few, st.just(2))), y=tensors((1, 2)))
+def test_two_classes_are_a_coin(x: Tensor, y: Tensor) -> None:
+    (p, coin), (q, other) = ((Categorical(z), Bernoulli(z[:, 1] - z[:, 0])) for z in (x, y))
+    for k in (0, 1):
+        assert_close(p.log_prob(np.full(len(x), k)), coin.log_prob(np.full(len(x), float(k))))
+    assert_close(p.entropy(), coin.entropy())
+    assert_close(kl_divergence(p, q), kl_divergence(coin, other))
+
+
+# Extreme logits
+
+
+@given(dtype=dtypes(), size=st.sampled_from([1e2, 1e4, 1e30]), sign=st.sampled_from([-1, 1]))
+def test_huge_logits_stay_finite(dtype: np.dtype, size: float, sign: int) -> None:
+    x = Tensor([sign * size], dtype=dtype, requires_grad=True)
+    for p, q in (
+        (Bernoulli(x), Bernoulli(0 * x)),
+        (Categorical(T.cat([x, 0 * x])), Categorical(T.cat([0 * x, 0 * x]))),
+    ):
+        sure = p.sample((), rng())
+        assert sure.item() == (sign > 0 if isinstance(p, Bernoulli) else sign < 0)
+        found = [p.log_prob(sure), p.entropy(), kl_divergence(p, q), kl_divergence(q, p)]
+        expected = [0, 0, math.log(2), size / 2 - math.log(2)]
+        assert [y.item() for y in found] == pytest.approx(expected, rel=1e-5, abs=1e-5)
+        assert all(np.isfinite(grad(y.sum(), x, retain_graph=True, allow_unused=True)[0].numpy()).all() for y in found)
+
+
+@given(x=st.floats(10, 80), shift=st.floats(0.5, 5))
+def test_small_probabilities_do_not_cancel(x: float, shift: float) -> None:
+    """In float32, 1 - sigmoid(20) is 0, but an unlikely outcome has a cost, an entropy and a divergence."""
+    a, b = np.float32(x), np.float32(x + shift)
+    for sign in (-1, 1):
+        p, q = (Bernoulli(Tensor([float(sign * v)])) for v in (a, b))
+        assert p.log_prob(Tensor([float(sign > 0)])).item() == pytest.approx(-np.exp(-float(a)), rel=1e-4, abs=0)
+        u, w = np.exp(-float(a)), np.exp(-float(b))  # the unlikely outcome, with log(1 - u) = -u
+        assert p.entropy().item() == pytest.approx(u * (float(a) + 1), rel=1e-4, abs=0)
+        divergence = u * (float(b) - float(a)) - (u - w)
+        assert kl_divergence(p, q).item() == pytest.approx(divergence, rel=1e-3, abs=0)
+
+
+def test_infinite_logits_are_sure() -> None:
+    p = Bernoulli(Tensor([np.inf, -np.inf]))
+    assert p.log_prob([1.0, 0.0]).numpy().tolist() == [0, 0] and p.log_prob([0.0, 1.0]).numpy().tolist() == [-np.inf] * 2
+    assert p.sample().numpy().tolist() == [1, 0]
+    q = Categorical(Tensor([0.0, -np.inf]))
+    assert q.log_prob(0).item() == 0 and q.log_prob(1).item() == -np.inf
+    assert not q.sample((100,), rng()).numpy().any()
+
+
+# Devices
+
+
+@every_name
+def test_distributions_compute_the_same_on_every_device(name: str, device: str) -> None:
+    arrays = [rng(k).standard_normal(size) for k, size in enumerate(parameter_shapes(name, (2,), 3))]
+    here, there = (made(name, [Tensor(x, device=where) for x in arrays]) for where in ("cpu", device))
+    x, y = (p.sample((4,), rng()) for p in (here, there))
+    assert_close(y.to("cpu"), x)
+    for ours, theirs in (
+        (there.log_prob(y), here.log_prob(x)),
+        (there.entropy(), here.entropy()),
+        (kl_divergence(there, made(name, [Tensor(x / 2, device=device) for x in arrays])),
+         kl_divergence(here, made(name, [Tensor(x / 2) for x in arrays]))),
+    ):  # fmt: skip
+        assert ours.device.startswith(device)
+        assert_close(ours.to("cpu"), theirs)
+
+
+# What a wrong call is told
+
+I = Tensor(np.eye(2))
+WRONG_CALLS: list[tuple[Callable, type[Exception], str]] = [
+    (lambda: Normal(T.zeros(2), Tensor([1.0, 0.0])), ValueError, "Normal: scale must be positive everywhere"),
+    (lambda: Normal(T.zeros(2), Tensor([1.0, -1.0])), ValueError, "Normal: scale must be positive everywhere"),
+    (lambda: Normal(T.zeros(2), Tensor([1.0, np.nan])), ValueError, "Normal: scale must be positive everywhere"),
+    (lambda: Normal(T.zeros(2), T.ones(3)), ValueError, "Normal: the parameters' shapes (2,) and (3,) do not broadcast"),
+    (lambda: Normal(0.0, 1.0), TypeError, "Normal: loc must be a tensor of floats, got float"),
+    (lambda: Normal([0.0], [1.0]), TypeError, "Normal: loc must be a tensor of floats, got list"),
+    (lambda: Normal(T.zeros(2), 1), TypeError, "Normal: scale must be a tensor of floats, got int"),
+    (lambda: Normal(Tensor([0]), T.ones(1)), TypeError, "Normal: loc must be a tensor of floats, got int64"),
+    (lambda: Normal(T.zeros(2), T.ones(2)).log_prob(T.zeros(3)), ValueError, "(3,) (2,)"),
+    (
+        lambda: MultivariateNormal(T.zeros(()), T.ones(1, 1)),
+        ValueError,
+        "expected loc (..., d) and scale_tril (..., d, d), got ()",
+    ),
+    (lambda: MultivariateNormal(T.zeros(0), T.ones(0, 0)), ValueError, "got (0,) and (0, 0)"),
+    (lambda: MultivariateNormal(T.zeros(2), T.ones(3, 3)), ValueError, "got (2,) and (3, 3)"),
+    (lambda: MultivariateNormal(T.zeros(2), T.ones(2)), ValueError, "got (2,) and (2,)"),
+    (lambda: MultivariateNormal(T.zeros(2), T.ones(2, 2)), ValueError, "scale_tril must be lower triangular"),
+    (lambda: MultivariateNormal(T.zeros(2), -I), ValueError, "the diagonal of scale_tril must be positive everywhere"),
+    (lambda: MultivariateNormal(T.zeros(2), I * np.nan), ValueError, "the diagonal of scale_tril must be positive everywhere"),
+    (lambda: MultivariateNormal(T.zeros(2), [[1.0]]), TypeError, "scale_tril must be a tensor of floats, got list"),
+    (lambda: MultivariateNormal(T.zeros(3, 2), T.stack([I, I])), ValueError, "(3,) and (2,) do not broadcast"),
+    (
+        lambda: MultivariateNormal(T.zeros(2), I).log_prob(T.zeros(3, 1)),
+        ValueError,
+        "MultivariateNormal.log_prob: expected a value of shape (..., 2), got (3, 1)",
+    ),
+    (
+        lambda: Independent(Bernoulli(T.zeros(4, 3)), 1).log_prob(T.zeros(4, 1)),
+        ValueError,
+        "Independent.log_prob: expected a value of shape (..., 3), got (4, 1)",
+    ),
+    (lambda: Independent(Bernoulli(T.zeros(4)), 1).log_prob(1.0), ValueError, "got ()"),
+    (lambda: Independent(Bernoulli(T.zeros(4)), 2), ValueError, "cannot take 2 dimensions of the batch shape (4,)"),
+    (lambda: Independent(Bernoulli(T.zeros(4)), -1), ValueError, "cannot take -1 dimensions"),
+    (lambda: Bernoulli([0.0]), TypeError, "Bernoulli: logits must be a tensor of floats, got list"),
+    (lambda: Bernoulli(T.zeros(2)).log_prob(T.ones(2) * 2), ValueError, "value must lie in [0, 1], got values from 2.0 to 2.0"),
+    (lambda: Bernoulli(T.zeros(1)).log_prob(-T.ones(1)), ValueError, "Bernoulli.log_prob: value must lie in [0, 1]"),
+    (lambda: Categorical(0.5), TypeError, "Categorical: logits must be a tensor of floats, got float"),
+    (lambda: Categorical(T.zeros(())), ValueError, "Categorical: expected logits (..., K), got ()"),
+    (lambda: Categorical(T.zeros(2, 0)), ValueError, "Categorical: expected logits (..., K), got (2, 0)"),
+    (lambda: Categorical(T.zeros(3)).log_prob(3), IndexError, "Categorical.log_prob: class 3 is out of range for size 3"),
+    (lambda: Categorical(T.zeros(3)).log_prob([0, -1]), IndexError, "Categorical.log_prob: class -1 is negative"),
+    (lambda: Categorical(T.zeros(3)).log_prob(0.5), TypeError, "Categorical.log_prob: classes are integers, got float32"),
+    (lambda: Categorical(T.zeros(3)).mean, NotImplementedError, "Categorical has no mean"),
+    (lambda: Categorical(T.zeros(3)).variance, NotImplementedError, "Categorical has no variance"),
+    (
+        lambda: kl_divergence(Normal(T.zeros(2), T.ones(2)), Bernoulli(T.zeros(2))),
+        NotImplementedError,
+        "no closed form for Normal || Bernoulli; kl_monte_carlo estimates it",
+    ),
+    (
+        lambda: kl_divergence(Independent(Bernoulli(T.zeros(2)), 1), MultivariateNormal(T.zeros(2), I)),
+        NotImplementedError,
+        "a MultivariateNormal compares with its like and with Independent(Normal, 1)",
+    ),
+    (
+        lambda: kl_divergence(*(Independent(Bernoulli(T.zeros(n)), 1) for n in (1, 3))),
+        ValueError,
+        "events of shapes (1,) and (3,) differ",
+    ),
+    (
+        lambda: kl_divergence(
+            Independent(Independent(Bernoulli(T.zeros(2, 3)), 1), 1), Independent(Bernoulli(T.zeros(2, 3)), 2)
+        ),
+        ValueError,
+        "events of 1 and 2 independent dimensions",
+    ),
+    (lambda: kl_divergence(Categorical(T.zeros(1)), Categorical(T.zeros(3))), ValueError, "1 classes and 3 classes"),
+    (lambda: kl_divergence(Bernoulli(T.zeros(2)), Bernoulli(T.zeros(3))), ValueError, "(3,) (2,)"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "message"), WRONG_CALLS)
+def test_wrong_calls(call: Callable, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        call()
