@@ -101,6 +101,9 @@ def _parser() -> argparse.ArgumentParser:
         trainer.set_defaults(command=_train)
         for f in fields(experiment.Config):
             flag, default = f"--{f.name.replace('_', '-')}", "" if f.default is None else f" (default: {f.default})"
+            if f.default is False:
+                trainer.add_argument(flag, action="store_true", default=None, help=f.metadata["help"])
+                continue
             kind = _folder if f.name == "data_dir" else _setting(experiment.Config, f.name)
             trainer.add_argument(flag, type=kind, metavar=_metavar(f), help=f.metadata["help"] + default)
         trainer.add_argument("--out", metavar="DIR", help="the run's folder (default: a new one below runs/)")
@@ -168,7 +171,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     print(f"{options.n} samples of {run.path} against {options.n} test points; floor: training points in their place")
     print(f"{'':20}{'samples':>12}{'floor':>12}{'ratio':>12}")
     for name, (value, floor) in results.items():
-        print(f"{name:20}{value:12.4g}{floor:12.4g}{value / floor if floor else float('nan'):12.4g}")
+        beside = "" if floor is None else f"{floor:12.4g}{value / floor if floor else float('nan'):12.4g}"
+        print(f"{name:20}{value:12.4g}{beside}")
     return 0
 
 

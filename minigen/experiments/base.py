@@ -13,6 +13,7 @@ from minigen import data, settings
 from minigen.metrics import frechet_distance, precision_recall
 from minigen.run import Run, State
 from minigen.settings import setting
+from minigen.training import Diverged
 from tensor import Tensor
 from tensor.arrays import parse_device
 
@@ -73,6 +74,13 @@ class Experiment:
         """n samples from the averaged weights, float32 (n, ...)."""
         raise NotImplementedError
 
+    @staticmethod
+    def finite(x: np.ndarray) -> np.ndarray:
+        """x itself; Diverged if it holds NaN or infinities."""
+        if not np.isfinite(x).all():
+            raise Diverged("samples are not finite, for the weights have exploded: a lower --lr may help")
+        return x
+
     def check_sampling(self, *args: Any, **options: Any) -> None:
         """ValueError unless `sample` can take these options."""
         if options:
@@ -126,9 +134,9 @@ class Experiment:
         """How many samples can be compared with as many test points and as many training points."""
         return min(len(self.data.train), len(self.data.test))
 
-    def evaluate(self, n: int, seed: int, **options: Any) -> Measures:
+    def evaluate(self, n: int, seed: int, *args: Any, **options: Any) -> Measures:
         """Of n samples: each measure beside its floor, the same measure for n real training points."""
-        fake = self.sample(n, seed, **options)
+        fake = self.sample(n, seed, *args, **options)
         real, floor = self.data.test[:n], self.data.train[:n]
         precision, recall = precision_recall(real, fake)
         best_precision, best_recall = precision_recall(real, floor)

@@ -16,7 +16,6 @@ from minigen.ddpm import SCHEDULES, Diffusion, Step, beta_schedule
 from minigen.experiments import base
 from minigen.run import Run
 from minigen.settings import setting
-from minigen.training import Diverged
 from minigen.unet import MLPDenoiser, UNet
 from tensor import Tensor
 
@@ -86,10 +85,7 @@ class DDPM(base.Experiment):
                 states = self.states(size, rng, sampler, sampler_steps)
                 bar = tqdm(states, desc=f"sampling {start + size} of {n}", total=total, unit="step")
                 batches.append(deque(bar, maxlen=1).pop().x.numpy())
-        x = np.concatenate(batches)
-        if not np.isfinite(x).all():
-            raise Diverged("samples are not finite, for the weights have exploded: a lower --lr may help")
-        return x
+        return self.finite(np.concatenate(batches))
 
     def draw(self, run: Run) -> None:
         """The pictures of a finished run: the loss, the forward process, and the denoising of eight samples."""

@@ -1,0 +1,107 @@
+"""The variational autoencoder in training: its coders, the loss of a batch, samples, bounds on test data, pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import tensor as T
+from minigen import pictures
+from minigen.coders import CODERS
+from minigen.experiments import base
+from minigen.run import Run
+from minigen.settings import setting
+from minigen.vae import LIKELIHOODS, VAE, slerp, traversal
+from nn.distributions import kl_divergence
+from tensor import Tensor
+
+CLASSES = 10
+IWAE_SAMPLES = 100
+ROWS = 8
+
+
+@dataclass(frozen=True)
+class Config(base.Config):
+    """`decoder` is the distribution of a pixel given the latent vector."""
+
+    data: str = setting("digits", "what to learn", choices=("digits", "mnist"))
+    steps: int = setting(3000, "training steps", within=(1, 10**9))
+    batch_size: int = setting(128, "images in a batch", within=(1, 10**6))
+    latent: int = setting(16, "dimensions of the latent space", within=(1, 10**4))
+    coders: str = setting("mlp", "dense or convolutional networks", choices=tuple(CODERS))
+    decoder: str = setting("bernoulli", "the distribution of a pixel", choices=LIKELIHOODS)
+    beta: float = setting(1.0, "the weight of the KL term", within=(0, 1e6))
+    conditional: bool = setting(False, "tell encoder and decoder the label")
+
+
+class VAERun(base.Experiment):
+    """A variational autoencoder of images."""
+
+    Config = Config
+    title = "VAE"
+    model: VAE
+
+    def build(self) -> VAE:
+        """The coders for the shape of the images; with `conditional`, they are told one of ten classes."""
+        encoder, decoder = CODERS[self.config.coders]
+        latent, classes = self.config.latent, CLASSES if self.config.conditional else 0
+        C, H, W = self.shape
+        coders = encoder((C + classes, H, W), 2 * latent), decoder(latent + classes, self.shape)
+        return VAE(*coders, latent, self.config.decoder, classes)
+
+    def losses(self, x: Tensor, labels: np.ndarray | None) -> dict[str, Tensor]:
+        """The two terms of the bound, and their weighted sum, in nats per image."""
+        terms = self.model.terms(x, labels, self.rng)
+        reconstruction, kl = T.mean(terms.reconstruction), T.mean(terms.kl)
+        return {"loss": reconstruction + self.config.beta * kl, "reconstruction": reconstruction, "kl": kl}
+
+    def sample(self, n: int, seed: int) -> np.ndarray:
+        """The mean images of n draws from the prior; of a conditional model, the classes take turns."""
+        labels = np.arange(n) % CLASSES
+        with self.ema.applied(), T.no_grad():
+            z = self.model.prior(n).sample(generator=np.random.default_rng(seed))
+            return self.finite(self.model.decode(z, labels).numpy())
+
+    def evaluate(self, n: int, seed: int, *args: Any, **options: Any) -> base.Measures:
+        """The bound and its terms on the test images, in nats per image; then what base measures of the samples."""
+        rng = np.random.default_rng(seed)
+        x, labels = Tensor(self.data.test, device=self.config.device), self.data.test_labels
+        with self.ema.applied(), T.no_grad():
+            terms = self.model.terms(x, labels, rng)
+            tighter = self.model.iwae_bound(x, IWAE_SAMPLES, labels, rng)
+        values = {
+            "test reconstruction": terms.reconstruction,
+            "test KL": terms.kl,
+            "test ELBO": terms.elbo,
+            f"test IWAE, S = {IWAE_SAMPLES}": tighter,
+        }
+        bounds: base.Measures = {name: (float(value.numpy().mean()), None) for name, value in values.items()}
+        return bounds | super().evaluate(n, seed, *args, **options)
+
+    def draw(self, run: Run) -> None:
+        """The losses; test images and their reconstructions; ways between two images; what a latent dimension does."""
+        on, path = f"VAE on {self.config.data}", run.path
+        pictures.curves(path / "loss.png", run.metrics(), ["loss", "reconstruction", "kl"], f"{on}: nats per image")
+        assert self.data.test_labels is not None
+        x, labels = self.data.test[:ROWS], self.data.test_labels[:ROWS]
+        with self.ema.applied(), T.no_grad():
+            q = self.model.posterior(Tensor(x, device=self.config.device), labels)
+            z, kl = q.mean.numpy(), kl_divergence(q.base, self.model.prior(len(x)).base).numpy()
+            shown = [x, self._decoded(z, labels)]
+            pictures.sequence(path / "reconstructions.png", shown, ["test image", "reconstruction"], f"{on}: reconstructions")
+            steps = np.linspace(0, 1, 9)
+            ways = np.stack([slerp(a, b, len(steps)) for a, b in zip(z, np.roll(z, -1, 0))], 1)
+            shown = [self._decoded(codes, labels) for codes in ways]
+            titles = [f"{t:.2f}" for t in steps]
+            pictures.sequence(path / "interpolation.png", shown, titles, f"{on}: spherical ways from a test image to the next")
+            values = np.linspace(-3, 3, 9)
+            dims = kl.mean(0).argsort()[::-1][:ROWS]
+            moved = np.stack([traversal(z[0], dim, values) for dim in dims], 1)
+            shown = [self._decoded(codes, np.full(len(dims), labels[0])) for codes in moved]
+            titles = [f"z = {value:.2f}" for value in values]
+            pictures.sequence(path / "traversal.png", shown, titles, f"{on}: one image, one of its latent dimensions a row")
+
+    def _decoded(self, z: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        return self.model.decode(Tensor(z, dtype=np.float32, device=self.config.device), labels).numpy()
