@@ -118,10 +118,10 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("-n", type=_count, default=n, metavar="N", help=f"how many samples (default: {n})")
         command.add_argument("--seed", type=_setting(Config, "seed"), default=1, metavar="N", help="default: 1")
         command.add_argument("--device", type=_setting(Config, "device"), metavar="NAME", help="default: that of the training")
+        command.add_argument("--data-dir", type=_folder, metavar="DIR", help="where the IDX files lie now")
         command.add_argument("--sampler", choices=["ancestral", "ddim"], help="of a ddpm (default: ancestral)")
         command.add_argument("--sampler-steps", type=_count, metavar="N", help="steps of ddim (default: all)")
     sampler.add_argument("--out", metavar="DIR", help="where samples.png and samples.npz go (default: DIR/samples-SEED)")
-    evaluator.add_argument("--data-dir", type=_folder, metavar="DIR", help="where the IDX files lie now")
     return parser
 
 
@@ -202,7 +202,7 @@ def _described(run: Run, changes: dict, with_data: bool = True) -> Experiment:
         config = MODELS[model].Config(**settings)
     except (ValueError, TypeError) as error:
         raise UsageError(f"{run.path / 'config.json'}: {error}") from error
-    return _experiment(model, asdict(config) | changes, with_data)
+    return _experiment(model, asdict(config) | changes, with_data or MODELS[model].samples_need_data)
 
 
 def _reopened(options: argparse.Namespace, given: dict) -> tuple[Run, Experiment, int]:

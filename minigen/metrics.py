@@ -62,6 +62,12 @@ def precision_recall(real: ArrayLike, fake: ArrayLike, k: int = 3) -> tuple[floa
     return _share_on_manifold(fake, real, k), _share_on_manifold(real, fake, k)
 
 
+def psnr(x: ArrayLike, y: ArrayLike, peak: float = 2.0) -> float:
+    """Peak signal-to-noise ratio in dB, 10 log10(peak^2 / mean squared error): images in [-1, 1] have peak 2."""
+    mse = np.mean((np.asarray(x, np.float64) - np.asarray(y, np.float64)) ** 2)
+    return float("inf") if mse == 0 else float(10 * np.log10(peak**2 / mse))
+
+
 def _gaussian_fit(x: Array) -> tuple[Array, Array]:
     return x.mean(axis=0), np.atleast_2d(np.cov(x, rowvar=False))
 

@@ -47,6 +47,8 @@ class Experiment:
     Config: ClassVar[Any] = Config
     title: ClassVar[str]
 
+    samples_need_data: ClassVar[bool] = False
+
     warmup_steps: ClassVar[int] = 100
     betas: ClassVar[tuple[float, float]] = (0.9, 0.99)
     ema_decay: ClassVar[float] = 0.99

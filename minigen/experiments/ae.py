@@ -1,0 +1,111 @@
+"""Autoencoders in training: a regulariser by name, the loss of a batch, samples, the error on test data, pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import nn
+import tensor as T
+from minigen import pictures
+from minigen.autoencoder import (
+    CORRUPTIONS,
+    Autoencoder,
+    contraction,
+    kl_sparsity,
+    l1_sparsity,
+    squared_error,
+)
+from minigen.coders import CODERS
+from minigen.experiments import base
+from minigen.metrics import psnr
+from minigen.run import Run
+from minigen.settings import setting
+from tensor import Tensor
+
+PENALTIES = {"l1": l1_sparsity, "kl": kl_sparsity}
+REGULARISERS = ("none", "denoising", "contractive", *PENALTIES)
+ROWS = 8
+
+
+@dataclass(frozen=True)
+class Config(base.Config):
+    """`weight` multiplies the penalty of l1, kl and contractive; `corruption` and `strength` are for denoising."""
+
+    data: str = setting("digits", "what to learn", choices=("digits", "mnist"))
+    steps: int = setting(2000, "training steps", within=(1, 10**9))
+    batch_size: int = setting(128, "images in a batch", within=(1, 10**6))
+    latent: int = setting(16, "dimensions of the code", within=(1, 10**4))
+    coders: str = setting("mlp", "dense or convolutional networks", choices=tuple(CODERS))
+    regulariser: str = setting("none", "what keeps the code from copying", choices=REGULARISERS)
+    weight: float = setting(0.1, "weight of the penalty", within=(0, 1e6))
+    corruption: str = setting("gaussian", "what denoising removes", choices=tuple(CORRUPTIONS))
+    strength: float = setting(0.5, "standard deviation of the noise, or share of the pixels", within=(0, 1e3))
+
+
+class AERun(base.Experiment):
+    """An autoencoder of images."""
+
+    Config = Config
+    title = "Autoencoder"
+    model: Autoencoder
+    samples_need_data = True
+
+    def build(self) -> Autoencoder:
+        """The coders for the shape of the images. A KL sparsity needs a code in (0, 1)."""
+        encoder, decoder = CODERS[self.config.coders]
+        code = encoder(self.shape, self.config.latent)
+        if self.config.regulariser == "kl":
+            code = nn.Sequential(code, nn.Sigmoid())
+        return Autoencoder(code, decoder(self.config.latent, self.shape))
+
+    def corrupted(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """What the encoder sees in training: x itself, but for denoising."""
+        if self.config.regulariser != "denoising":
+            return x
+        return CORRUPTIONS[self.config.corruption](x, self.config.strength, rng)
+
+    def losses(self, x: Tensor, labels: np.ndarray | None) -> dict[str, Tensor]:
+        """The reconstruction error, and the penalty if there is one."""
+        regulariser = self.config.regulariser
+        seen = Tensor(self.corrupted(x.numpy(), self.rng), requires_grad=regulariser == "contractive", device=x.device)
+        code = self.model.encoder(seen)
+        reconstruction = squared_error(self.model.decoder(code), x)
+        if regulariser in ("none", "denoising"):
+            return {"loss": reconstruction}
+        penalty = contraction(code, seen) if regulariser == "contractive" else PENALTIES[regulariser](code)
+        return {"loss": reconstruction + self.config.weight * penalty, "reconstruction": reconstruction, "penalty": penalty}
+
+    def sample(self, n: int, seed: int) -> np.ndarray:
+        """Decoded draws of a Gaussian fitted to the codes of the training images (Ghosh et al. 2020 sec. 4)."""
+        rng = np.random.default_rng(seed)
+        with self.ema.applied(), T.no_grad():
+            codes = self.model.encoder(Tensor(self.data.train, device=self.config.device)).numpy()
+            drawn = rng.multivariate_normal(codes.mean(0), np.cov(codes, rowvar=False).reshape(2 * codes.shape[1:]), n)
+            return self.finite(self.model.decoder(Tensor(drawn, dtype=np.float32, device=self.config.device)).numpy())
+
+    def _reconstructed(self, x: np.ndarray) -> np.ndarray:
+        with self.ema.applied(), T.no_grad():
+            return self.model(Tensor(x, device=self.config.device)).numpy()
+
+    def evaluate(self, n: int, seed: int, *args: Any, **options: Any) -> base.Measures:
+        """How well the test images come back, and, of denoising, how noisy they were; then the measures of the samples."""
+        x = self.data.test
+        seen = self.corrupted(x, np.random.default_rng(seed))
+        y = self._reconstructed(seen)
+        values = {"test error": float(((y - x) ** 2).sum() / len(x)), "test PSNR, dB": psnr(x, y)}
+        if seen is not x:
+            values["PSNR before, dB"] = psnr(x, seen)
+        return {name: (value, None) for name, value in values.items()} | super().evaluate(n, seed, *args, **options)
+
+    def draw(self, run: Run) -> None:
+        """The losses; test images, what the encoder saw of them, and what came back."""
+        on, metrics = f"Autoencoder on {self.config.data}, {self.config.regulariser}", run.metrics()
+        names = [name for name in ("loss", "reconstruction", "penalty") if name in metrics[0]]
+        pictures.curves(run.path / "loss.png", metrics, names, f"{on}: squared error per image")
+        x = self.data.test[:ROWS]
+        seen = self.corrupted(x, np.random.default_rng(self.config.seed))
+        columns = {"test image": x} | ({} if seen is x else {"corrupted": seen}) | {"reconstruction": self._reconstructed(seen)}
+        pictures.sequence(run.path / "reconstructions.png", list(columns.values()), list(columns), f"{on}: reconstructions")
