@@ -167,7 +167,7 @@ class Bernoulli(Distribution):
     def sample(self, shape: Shape = (), generator: Generator | None = None) -> Tensor:
         """Zeros and ones, of the dtype of the logits."""
         uniform = T.rand(*shape, *self.batch_shape, generator=generator, dtype=np.float64, device=self.logits.device)
-        return (uniform < self.mean.detach()).to(self.logits.dtype)
+        return (uniform < self.mean).to(self.logits.dtype)
 
     def log_prob(self, value) -> Tensor:
         """x log p + (1 - x) log(1 - p), exact for any logit. For x between 0 and 1 it is minus the cross-entropy."""
@@ -202,8 +202,7 @@ class Categorical(Distribution):
     def sample(self, shape: Shape = (), generator: Generator | None = None) -> Tensor:
         """Integers. Of K clocks that ring at rates p_k, clock k is the first with probability p_k."""
         waits = (generator or T.default_generator()).exponential(size=(*shape, *self.logits.shape))
-        logits = self.logits.detach()
-        return T.argmax(logits - T.log(Tensor(waits, device=logits.device)), -1)
+        return T.argmax(self.logits - T.log(Tensor(waits, device=self.logits.device)), -1)
 
     def log_prob(self, value) -> Tensor:
         """log p_k for integers k; IndexError outside 0..K-1."""

@@ -202,10 +202,12 @@ def test_the_terms_are_summed_over_pixels_and_latents_for_each_image(likelihood:
 
 @pytest.mark.parametrize("classes", [0, 3])
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
-def test_the_gradient_reaches_every_parameter(likelihood: str, classes: int) -> None:
+@pytest.mark.parametrize("beta", [0.0, 1.0])
+def test_the_gradient_reaches_every_parameter(likelihood: str, classes: int, beta: float) -> None:
+    """The encoder's also through the draws: with beta = 0 there is no other way."""
     model = vae(likelihood, classes, dtype="float32")
     labels = np.arange(6) % 3 if classes else None
-    loss = model.loss(Tensor(greys(6), dtype=np.float32), labels)
+    loss = model.loss(Tensor(greys(6), dtype=np.float32), labels, beta)
     loss.backward()
     assert loss.dtype == np.float32
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.numpy().any()] == []

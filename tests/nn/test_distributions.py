@@ -369,14 +369,13 @@ def test_kl_does_not_change_under_invertible_affine_maps(drawn: tuple, seed: int
     """x -> A x + b takes N(m, S) to N(A m + b, A S A^T), whose Cholesky factor NumPy computes."""
     p, q = (made("MultivariateNormal", xs) for xs in drawn)
     d = p.event_shape[0]
-    A, b = rng(seed).standard_normal((d, d)), rng(seed + 1).standard_normal(d)
-    A += 2 * np.sign(np.linalg.det(A)) * np.linalg.qr(A)[0]
+    U, s, V = np.linalg.svd(rng(seed).standard_normal((d, d)))
+    A, b = U @ np.diag(s + 0.2) @ V, rng(seed + 1).standard_normal(d)
 
     def mapped(p: Distribution) -> MultivariateNormal:
         loc, S = p.mean.numpy(), p.covariance_matrix.numpy()
         return MultivariateNormal(Tensor(loc @ A.T + b), Tensor(np.linalg.cholesky(A @ S @ A.T)))
 
-    assert abs(np.linalg.det(A)) > 1e-3
     assert_close(kl_divergence(mapped(p), mapped(q)), kl_divergence(p, q), 1e-6)
     x = values_for(p, seed)
     log_det = np.log(abs(np.linalg.det(A)))
@@ -489,7 +488,7 @@ def test_monte_carlo_broadcasts_as_the_closed_form_does() -> None:
 
 
 def test_where_there_is_no_closed_form_there_is_an_estimate() -> None:
-    """A sure coin against a fair one, and a mixture's two halves: KL(p || q) = log 2 for halves that do not overlap."""
+    """KL(N(0, 1) || Laplace) = E|x| + log 2 - H(N(0, 1)), and E|x| = sqrt(2 / pi)."""
     p = Normal(Tensor(np.array(0.0)), Tensor(np.array(1.0)))
 
     class Laplace(Distribution):
