@@ -95,7 +95,7 @@ class UNet(nn.Module):
         self.stem = nn.Conv2d(image_channels, first, 3, padding=1)
         self.down = [ResBlock(a, b, time) for a, b in zip([first, *channels], channels)]
         self.shrink = [nn.Conv2d(c, c, 3, stride=2, padding=1) for c in channels[:-1]]
-        self.middle = [ResBlock(last, last, time), ResBlock(last, last, time)]
+        self.middle = ResBlock(last, last, time)
         self.attention = AttentionBlock(last, math.gcd(num_heads, last))
         self.up = [ResBlock(2 * c, c, time) for c in reversed(channels)]
         self.grow = [nn.ConvTranspose2d(b, a, 4, stride=2, padding=1) for a, b in zip(channels[-2::-1], channels[:0:-1])]
@@ -114,7 +114,7 @@ class UNet(nn.Module):
             skips.append(h)
             if level < self.levels - 1:
                 h = self.shrink[level](h)
-        h = self.middle[1](self.attention(self.middle[0](h, time)), time)
+        h = self.attention(self.middle(h, time))
         for level in range(self.levels):
             h = self.up[level](T.cat([h, skips.pop()], 1), time)
             if level < self.levels - 1:

@@ -26,7 +26,7 @@ BATCH_OF_SAMPLES = 500
 class Config(base.Config):
     """`timesteps` and `schedule` define the forward process."""
 
-    steps: int = setting(1500, "training steps", within=(1, 10**9))
+    steps: int = setting(2500, "training steps", within=(1, 10**9))
     lr: float = setting(5e-3, "peak learning rate", within=(1e-30, 1e30))
     timesteps: int = setting(50, "T, the steps of the forward process", within=(1, 10**5))
     schedule: str = setting("cosine", "how the noise grows with t", choices=SCHEDULES)
@@ -43,7 +43,7 @@ class DDPM(base.Experiment):
         self.diffusion = Diffusion(beta_schedule(self.config.schedule, self.config.timesteps))
         if len(self.shape) == 1:
             return MLPDenoiser(self.shape[0])
-        return UNet(self.shape[0], (32, 64) if self.shape[1] < 16 else (32, 64, 64))
+        return UNet(self.shape[0], (24, 48) if self.shape[1] < 16 else (32, 64, 64))
 
     @property
     def warning(self) -> str | None:

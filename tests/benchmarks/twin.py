@@ -74,7 +74,7 @@ class UNet(nn.Module):
         self.stem = nn.Conv2d(image_channels, first, 3, padding=1)
         self.down = nn.ModuleList(ResBlock(a, b, time) for a, b in zip([first, *channels], channels))
         self.shrink = nn.ModuleList(nn.Conv2d(c, c, 3, stride=2, padding=1) for c in channels[:-1])
-        self.middle = nn.ModuleList([ResBlock(last, last, time), ResBlock(last, last, time)])
+        self.middle = ResBlock(last, last, time)
         self.attention = AttentionBlock(last, math.gcd(num_heads, last))
         self.up = nn.ModuleList(ResBlock(2 * c, c, time) for c in reversed(channels))
         self.grow = nn.ModuleList(
@@ -87,7 +87,7 @@ class UNet(nn.Module):
         for level, block in enumerate(self.down):
             skips.append(h := block(h, time))
             h = self.shrink[level](h) if level < len(self.shrink) else h
-        h = self.middle[1](self.attention(self.middle[0](h, time)), time)
+        h = self.attention(self.middle(h, time))
         for level, block in enumerate(self.up):
             h = block(torch.cat([h, skips.pop()], 1), time)
             h = self.grow[level](h) if level < len(self.grow) else h

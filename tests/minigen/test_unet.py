@@ -89,7 +89,7 @@ def test_the_noise_depends_on_the_timestep_at_every_level(drawn: tuple[UNet, Ten
     unet, x = drawn
     randomised(unet, seed)
     N = len(x)
-    for time in [block.time for block in (*unet.down, *unet.middle, *unet.up)]:
+    for time in [block.time for block in (*unet.down, unet.middle, *unet.up)]:
         with_time, weight = unet(x, np.full(N, 1)), time.weight.detach()
         time.weight.copy_(np.zeros(weight.shape))
         assert differ(unet(x, np.full(N, 1)), with_time)
@@ -169,7 +169,7 @@ def test_names_of_parameters_are_those_of_saved_checkpoints() -> None:
     block = ["conv1", "conv2", "norm1", "norm2", "time"]
     expected = ["attention.attention.out", "attention.attention.qkv", "attention.norm", "grow.0", "head", "norm"]
     expected += ["shrink.0", "stem", "time.inner", "time.outer", "down.1.skip", "up.0.skip", "up.1.skip"]
-    expected += [f"{stage}.{k}.{layer}" for stage in ("down", "middle", "up") for k in (0, 1) for layer in block]
+    expected += [f"{stage}.{layer}" for stage in ("down.0", "down.1", "middle", "up.0", "up.1") for layer in block]
     names = {name: p.shape for name, p in UNet(1, (32, 64)).named_parameters()}
     assert sorted(names) == sorted(f"{layer}.{kind}" for layer in expected for kind in ("weight", "bias"))
     assert names["up.0.conv1.weight"] == (64, 128, 3, 3) and names["grow.0.weight"] == (64, 32, 4, 4)
