@@ -62,7 +62,7 @@ def sequence(path: Path, states: Sequence[np.ndarray], labels: Sequence[str], ti
 
 
 def curves(path: Path, metrics: Sequence[dict[str, float]], names: Sequence[str], title: str) -> None:
-    """Metrics over the steps on a logarithmic scale: pale as logged, dark as a running mean."""
+    """Metrics over the steps, on a logarithmic scale if all are positive: pale as logged, dark as a running mean."""
     figure = Figure(figsize=(7, 4))
     axes = figure.subplots()
     steps = np.array([line["step"] for line in metrics])
@@ -72,7 +72,8 @@ def curves(path: Path, metrics: Sequence[dict[str, float]], names: Sequence[str]
         mean = np.convolve(values, np.ones(window) / window, "valid")
         axes.plot(steps, values, color=f"C{k}", alpha=0.25, linewidth=0.8)
         axes.plot(steps[window - 1 :], mean, color=f"C{k}", label=f"{name}, mean of {window} steps")
-    axes.set_yscale("log")
+    if all(line[name] > 0 for line in metrics for name in names):
+        axes.set_yscale("log")
     axes.set_xlabel("step")
     axes.set_ylabel(", ".join(names))
     axes.legend()

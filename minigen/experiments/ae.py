@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 import nn
-import tensor as T
 from minigen import pictures
 from minigen.autoencoder import (
     CORRUPTIONS,
@@ -43,6 +42,11 @@ class Config(base.Config):
     weight: float = setting(0.1, "weight of the penalty", within=(0, 1e6))
     corruption: str = setting("gaussian", "what denoising removes", choices=tuple(CORRUPTIONS))
     strength: float = setting(0.5, "standard deviation of the noise, or share of the pixels", within=(0, 1e3))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.corruption != "gaussian" and self.strength > 1:
+            raise ValueError(f"strength is a share of the pixels for {self.corruption}, and at most 1, got {self.strength!r}")
 
 
 class AERun(base.Experiment):
@@ -81,14 +85,14 @@ class AERun(base.Experiment):
     def sample(self, n: int, seed: int) -> np.ndarray:
         """Decoded draws of a Gaussian fitted to the codes of the training images (Ghosh et al. 2020 sec. 4)."""
         rng = np.random.default_rng(seed)
-        with self.ema.applied(), T.no_grad():
+        with self.averaged():
             codes = self.model.encoder(Tensor(self.data.train, device=self.config.device)).numpy()
             drawn = rng.multivariate_normal(codes.mean(0), np.cov(codes, rowvar=False).reshape(2 * codes.shape[1:]), n)
             return self.finite(self.model.decoder(Tensor(drawn, dtype=np.float32, device=self.config.device)).numpy())
 
     def _reconstructed(self, x: np.ndarray) -> np.ndarray:
-        with self.ema.applied(), T.no_grad():
-            return self.model(Tensor(x, device=self.config.device)).numpy()
+        with self.averaged():
+            return self.finite(self.model(Tensor(x, device=self.config.device)).numpy())
 
     def evaluate(self, n: int, seed: int, *args: Any, **options: Any) -> base.Measures:
         """How well the test images come back, and, of denoising, how noisy they were; then the measures of the samples."""
@@ -102,10 +106,9 @@ class AERun(base.Experiment):
 
     def draw(self, run: Run) -> None:
         """The losses; test images, what the encoder saw of them, and what came back."""
-        on, metrics = f"Autoencoder on {self.config.data}, {self.config.regulariser}", run.metrics()
-        names = [name for name in ("loss", "reconstruction", "penalty") if name in metrics[0]]
-        pictures.curves(run.path / "loss.png", metrics, names, f"{on}: squared error per image")
+        self.draw_losses(run, "squared error per image")
         x = self.data.test[:ROWS]
         seen = self.corrupted(x, np.random.default_rng(self.config.seed))
+        on = f"Autoencoder on {self.config.data}, {self.config.regulariser}"
         columns = {"test image": x} | ({} if seen is x else {"corrupted": seen}) | {"reconstruction": self._reconstructed(seen)}
         pictures.sequence(run.path / "reconstructions.png", list(columns.values()), list(columns), f"{on}: reconstructions")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,7 +11,7 @@ import numpy as np
 
 import nn
 import tensor as T
-from minigen import data, settings
+from minigen import data, pictures, settings
 from minigen.metrics import frechet_distance, precision_recall
 from minigen.run import Run, State
 from minigen.settings import setting
@@ -76,11 +78,20 @@ class Experiment:
         """n samples from the averaged weights, float32 (n, ...)."""
         raise NotImplementedError
 
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """In it the model has its averaged weights and records no graph; a ValueError, as of a scale of NaN, is Diverged."""
+        with self.ema.applied(), T.no_grad(), np.errstate(all="ignore"):
+            try:
+                yield
+            except ValueError as error:
+                raise Diverged(f"{error}: the weights are not finite, or far too large, and a lower --lr may help") from error
+
     @staticmethod
     def finite(x: np.ndarray) -> np.ndarray:
         """x itself; Diverged if it holds NaN or infinities."""
         if not np.isfinite(x).all():
-            raise Diverged("samples are not finite, for the weights have exploded: a lower --lr may help")
+            raise Diverged("the outputs are not finite, for the weights have exploded: a lower --lr may help")
         return x
 
     def check_sampling(self, *args: Any, **options: Any) -> None:
@@ -91,6 +102,12 @@ class Experiment:
     def draw(self, run: Run) -> None:
         """The pictures of a finished run."""
         raise NotImplementedError
+
+    def draw_losses(self, run: Run, title: str) -> None:
+        """loss.png, of all that was logged. A run that has lost its metrics has none."""
+        if metrics := run.metrics():
+            names = [name for name in metrics[-1] if name != "step"]
+            pictures.curves(run.path / "loss.png", metrics, names, f"{self.title} on {self.config.data}: {title}")
 
     @property
     def size(self) -> int:
@@ -106,7 +123,12 @@ class Experiment:
         """Adam on a random batch, with warm-up and cosine decay of the learning rate; the averaged weights follow."""
         picked = self.rng.integers(len(self.data.train), size=self.config.batch_size)
         labels = None if self.data.train_labels is None else self.data.train_labels[picked]
-        losses = self.losses(Tensor(self.data.train[picked], device=self.config.device), labels)
+        try:
+            losses = self.losses(Tensor(self.data.train[picked], device=self.config.device), labels)
+        except ValueError as error:
+            if k == 1:
+                raise
+            raise Diverged(f"{error}, at step {k}: a lower --lr may help") from error  # the shapes are those of the first step
         self.optimizer.zero_grad()
         losses["loss"].backward()
         warmup, decay = nn.schedules.warmup(k - 1, self.warmup_steps), nn.schedules.cosine(k - 1, self.config.steps)

@@ -79,7 +79,7 @@ class DDPM(base.Experiment):
         rng = np.random.default_rng(seed)
         total = (sampler_steps or self.diffusion.T) + 1
         batches = []
-        with self.ema.applied(), np.errstate(all="ignore"):
+        with self.averaged():
             for start in range(0, n, BATCH_OF_SAMPLES):
                 size = min(BATCH_OF_SAMPLES, n - start)
                 states = self.states(size, rng, sampler, sampler_steps)
@@ -89,9 +89,8 @@ class DDPM(base.Experiment):
 
     def draw(self, run: Run) -> None:
         """The pictures of a finished run: the loss, the forward process, and the denoising of eight samples."""
-        name, diffusion = self.config.data, self.diffusion
-        if metrics := run.metrics():
-            pictures.curves(run.path / "loss.png", metrics, ["loss"], f"DDPM on {name}: simple loss (DDPM eq. 14)")
+        diffusion = self.diffusion
+        self.draw_losses(run, "simple loss (DDPM eq. 14)")
         times = np.unique(np.linspace(0, diffusion.T, 9).round().astype(int)).tolist()
         n = min(len(self.data.test), 8 if len(self.shape) == 3 else 1000)
         rng = np.random.default_rng(self.config.seed)
@@ -99,7 +98,7 @@ class DDPM(base.Experiment):
         noisy = [diffusion.q_sample(x0, t, noise).numpy() for t in times]
         labels = [f"t = {t}\n$\\bar\\alpha$ = {diffusion.alpha_bar[t]:.3f}" for t in times]
         pictures.sequence(run.path / "forward.png", noisy, labels, "Forward process: q(x_t | x_0), DDPM eq. 4")
-        with self.ema.applied():
+        with self.averaged():
             kept = [state for state in self.states(n, rng) if state.t in times]
         path = [state.x.numpy() for state in kept]
         labels = [f"t = {state.t}" for state in kept]

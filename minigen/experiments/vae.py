@@ -60,7 +60,7 @@ class VAERun(base.Experiment):
     def sample(self, n: int, seed: int) -> np.ndarray:
         """The mean images of n draws from the prior; of a conditional model, the classes take turns."""
         labels = np.arange(n) % CLASSES
-        with self.ema.applied(), T.no_grad():
+        with self.averaged():
             z = self.model.prior(n).sample(generator=np.random.default_rng(seed))
             return self.finite(self.model.decode(z, labels).numpy())
 
@@ -68,7 +68,7 @@ class VAERun(base.Experiment):
         """The bound and its terms on the test images, in nats per image; then what base measures of the samples."""
         rng = np.random.default_rng(seed)
         x, labels = Tensor(self.data.test, device=self.config.device), self.data.test_labels
-        with self.ema.applied(), T.no_grad():
+        with self.averaged():
             terms = self.model.terms(x, labels, rng)
             tighter = self.model.iwae_bound(x, IWAE_SAMPLES, labels, rng)
         values = {
@@ -77,16 +77,16 @@ class VAERun(base.Experiment):
             "test ELBO": terms.elbo,
             f"test IWAE, S = {IWAE_SAMPLES}": tighter,
         }
-        bounds: base.Measures = {name: (float(value.numpy().mean()), None) for name, value in values.items()}
+        bounds: base.Measures = {name: (float(self.finite(value.numpy()).mean()), None) for name, value in values.items()}
         return bounds | super().evaluate(n, seed, *args, **options)
 
     def draw(self, run: Run) -> None:
         """The losses; test images and their reconstructions; ways between two images; what a latent dimension does."""
         on, path = f"VAE on {self.config.data}", run.path
-        pictures.curves(path / "loss.png", run.metrics(), ["loss", "reconstruction", "kl"], f"{on}: nats per image")
+        self.draw_losses(run, "nats per image")
         assert self.data.test_labels is not None
         x, labels = self.data.test[:ROWS], self.data.test_labels[:ROWS]
-        with self.ema.applied(), T.no_grad():
+        with self.averaged():
             q = self.model.posterior(Tensor(x, device=self.config.device), labels)
             z, kl = q.mean.numpy(), kl_divergence(q.base, self.model.prior(len(x)).base).numpy()
             shown = [x, self._decoded(z, labels)]
