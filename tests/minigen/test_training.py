@@ -18,8 +18,10 @@ from hypothesis.extra import numpy as hnp
 
 import tensor as T
 from minigen import pictures
+from minigen.autoencoder import CORRUPTIONS
 from minigen.checkpoint import CheckpointError
-from minigen.experiments import ddpm
+from minigen.coders import CODERS
+from minigen.experiments import MODELS, Experiment, ae, ddpm, vae
 from minigen.experiments.ddpm import DDPM, Config
 from minigen.run import Run, RunError, State
 from minigen.training import Diverged, restore, train
@@ -27,10 +29,25 @@ from tensor import Tensor
 
 RING = Config(data="ring", steps=6, batch_size=8, timesteps=4)
 DIGITS = Config(data="digits", steps=4, batch_size=2, timesteps=3)
+AE = ae.Config(steps=4, batch_size=2, latent=3)
+VAE = vae.Config(steps=4, batch_size=2, latent=3)
+AES = [replace(AE, coders=coders) for coders in CODERS]
+AES += [replace(AE, regulariser=regulariser) for regulariser in ae.REGULARISERS]
+AES += [replace(AE, regulariser="denoising", corruption=corruption) for corruption in CORRUPTIONS]
+VAES = [replace(VAE, coders=coders, conditional=conditional) for coders in CODERS for conditional in (False, True)]
+VAES += [replace(VAE, decoder="gaussian"), replace(VAE, beta=0.0), replace(VAE, beta=4)]
 
 
-def new_run(path: Path, config: Config = RING) -> Run:
-    return Run.create(path, {"model": "ddpm"} | asdict(config))
+def model_of(config: Any) -> str:
+    return next(name for name, experiment in MODELS.items() if experiment.Config is type(config))
+
+
+def new_run(path: Path, config: Any = RING) -> Run:
+    return Run.create(path, {"model": model_of(config)} | asdict(config))
+
+
+def new(config: Any) -> Experiment:
+    return MODELS[model_of(config)](config)
 
 
 def contents(run: Run) -> dict[str, bytes]:
@@ -38,9 +55,9 @@ def contents(run: Run) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in run.path.iterdir()}
 
 
-def trained(path: Path, config: Config = RING) -> Run:
+def trained(path: Path, config: Any = RING) -> Run:
     run = new_run(path, config)
-    assert train(DDPM(config), run, config.steps)
+    assert train(new(config), run, config.steps)
     return run
 
 
@@ -69,15 +86,18 @@ class Counter:
 # Exact resume
 
 
-@pytest.mark.parametrize(("config", "stops"), [(RING, [1]), (RING, [2, 2, 5]), (RING, [6]), (DIGITS, [2])])
-def test_a_run_in_parts_is_the_run_in_one_go(tmp_path: Path, config: Config, stops: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("config", "stops"),
+    [(RING, [1]), (RING, [2, 2, 5]), (RING, [6]), (DIGITS, [2]), (AE, [1, 3]), *((config, [2]) for config in [*AES, *VAES])],
+)
+def test_a_run_in_parts_is_the_run_in_one_go(tmp_path: Path, config: Any, stops: list[int]) -> None:
     whole, parts = trained(tmp_path / "whole", config), new_run(tmp_path / "parts", config)
     for stop in [*stops, config.steps]:
-        experiment = DDPM(config)
+        experiment = new(config)
         T.manual_seed(stop)
         assert go_on(experiment, Run(parts.path), stop)
     assert contents(parts) == contents(whole)
-    restored = DDPM(config)
+    restored = new(config)
     assert restore(restored, whole) == config.steps
     assert np.array_equal(restored.sample(3, seed=0), experiment.sample(3, seed=0))
 
@@ -97,8 +117,9 @@ def test_a_crash_loses_nothing_but_the_steps_since_the_checkpoint(tmp_path: Path
     assert contents(crashed) == contents(whole)
 
 
-def test_the_seed_decides_every_bit(tmp_path: Path) -> None:
-    one, same, other = (trained(tmp_path / str(k), replace(RING, seed=seed)) for k, seed in enumerate((0, 0, 1)))
+@pytest.mark.parametrize("config", [RING, AE, VAE], ids=model_of)
+def test_the_seed_decides_every_bit(tmp_path: Path, config: Any) -> None:
+    one, same, other = (trained(tmp_path / str(k), replace(config, seed=seed)) for k, seed in enumerate((0, 0, 1)))
     assert contents(one) == contents(same)
     assert not any(np.array_equal(a, b) for a, b in zip(weights(one), weights(other), strict=True))
     assert one.load()["rng"] != other.load()["rng"]
@@ -108,12 +129,13 @@ def weights(run: Run) -> list[np.ndarray]:
     return list(run.load()["model"].values())
 
 
-def test_looking_at_an_experiment_does_not_change_it(tmp_path: Path) -> None:
-    run, experiment = new_run(tmp_path / "run"), DDPM(RING)
+@pytest.mark.parametrize(("config", "how"), [(RING, {"sampler": "ddim", "sampler_steps": 2}), (AES[3], {}), (VAES[1], {})])
+def test_looking_at_an_experiment_does_not_change_it(tmp_path: Path, config: Any, how: dict[str, Any]) -> None:
+    run, experiment = new_run(tmp_path / "run", config), new(config)
     train(experiment, run, 3)
     before = contents(run)["checkpoint.npz"]
     experiment.sample(5, seed=0)
-    experiment.evaluate(5, seed=0, sampler="ddim", sampler_steps=2)
+    experiment.evaluate(5, seed=0, **how)
     experiment.draw(run)
     run.save(experiment.state_dict() | {"step": 3})
     assert contents(run)["checkpoint.npz"] == before
@@ -235,15 +257,24 @@ def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path: Path, bad: floa
     assert [line["loss"] for line in run.metrics()] == [1, 2, 3, 4]
 
 
-def test_an_explosion_is_told_once_and_not_by_numpy(tmp_path: Path) -> None:
-    experiment = DDPM(replace(RING, lr=1e20))
+@pytest.mark.parametrize("config", [RING, *AES[2:7], VAES[1], VAES[4]])
+def test_an_explosion_is_told_once_and_not_by_numpy(tmp_path: Path, config: Any) -> None:
+    experiment = new(replace(config, lr=1e20))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(Diverged, match="loss"):
-            train(experiment, new_run(tmp_path / "run"), RING.steps)
-        experiment.ema.average[...] = 1e30
-        with pytest.raises(Diverged, match="samples"):
-            experiment.sample(3, seed=0)
+        with pytest.raises(Diverged, match="at step 2: a lower --lr may help"):
+            train(experiment, new_run(tmp_path / "run", config), config.steps)
+        for weight in (1e30, np.nan):
+            experiment.ema.average[...] = weight
+            with pytest.raises(Diverged, match="not finite.* a lower --lr may help"):
+                experiment.evaluate(5, seed=0)
+    assert not (tmp_path / "run" / "checkpoint.npz").exists()
+
+
+def test_a_mistake_in_the_first_step_is_not_blamed_on_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vae.VAERun, "losses", lambda *_: Tensor([1.0]).reshape(2))
+    with pytest.raises(ValueError, match="reshape"):
+        train(new(VAE), new_run(tmp_path / "run", VAE), 1)
 
 
 # The folder
