@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,13 +27,24 @@ import pytest
 from minigen import cli, pictures
 from minigen.checkpoint import load_checkpoint, save_checkpoint
 from minigen.data import NAMES
+from minigen.experiments import ae, vae
 from minigen.experiments.ddpm import DDPM, Config
 from minigen.run import Run
 from minigen.settings import setting
 from minigen.training import restore, train
 
 FILES = {"config.json", "metrics.jsonl", "checkpoint.npz", "samples.npz"}
-PICTURES = {"samples.png", "loss.png", "forward.png", "trajectory.png"}
+PICTURES = {
+    "ddpm": {"samples.png", "loss.png", "forward.png", "trajectory.png"},
+    "ae": {"samples.png", "loss.png", "reconstructions.png"},
+    "vae": {"samples.png", "loss.png", "reconstructions.png", "interpolation.png", "traversal.png"},
+}
+OF_SAMPLES = ["Fréchet distance", "precision (k = 3)", "recall (k = 3)"]
+MEASURES = {
+    "ddpm": [],
+    "ae": ["test error", "test PSNR, dB"],
+    "vae": ["test reconstruction", "test KL", "test ELBO", "test IWAE, S = 2"],
+}
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,18 @@ class Small(Config):
     steps: int = setting(3, "training steps", within=(1, 10**9))
     batch_size: int = setting(2, "points in a batch", within=(1, 10**6))
     timesteps: int = setting(4, "T", within=(1, 10**5))
+
+
+@dataclass(frozen=True)
+class SmallAE(ae.Config):
+    steps: int = setting(3, "training steps", within=(1, 10**9))
+    latent: int = setting(3, "dimensions of the code", within=(1, 10**4))
+
+
+@dataclass(frozen=True)
+class SmallVAE(vae.Config):
+    steps: int = setting(3, "training steps", within=(1, 10**9))
+    latent: int = setting(3, "dimensions of the latent space", within=(1, 10**4))
 
 
 class Outcome(NamedTuple):
@@ -76,22 +100,38 @@ def small_runs() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pictures, "_save", lambda figure, path: path.touch())
         patch.setattr(DDPM, "Config", Small)
+        patch.setattr(ae.AERun, "Config", SmallAE)
+        patch.setattr(vae.VAERun, "Config", SmallVAE)
         patch.setattr(cli, "SAMPLES_OF_A_RUN", 5)
         yield
 
 
 @pytest.fixture(scope="module")
-def finished(small_runs: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run on the ring."""
-    run = tmp_path_factory.mktemp("finished") / "run"
-    assert minigen("train", "ddpm", "--out", run).status == 0
-    return run
+def finished(small_runs: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A run of each model, made when it is first asked for: of a DDPM on the ring, of the others on the digits."""
+
+    @cache
+    def run_of(model: str) -> Path:
+        run = tmp_path_factory.mktemp("finished") / "run"
+        assert minigen("train", model, "--out", run).status == 0
+        return run
+
+    return run_of
 
 
 @pytest.fixture
-def place(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder of a test; a finished run on the ring lies in it."""
-    shutil.copytree(finished, tmp_path / "run")
+def model(request: pytest.FixtureRequest) -> str:
+    """Whose run lies in `place`."""
+    return getattr(request, "param", "ddpm")
+
+
+every_model = pytest.mark.parametrize("model", list(PICTURES), indirect=True)
+
+
+@pytest.fixture
+def place(finished: Callable[[str], Path], model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder of a test; a finished run lies in it."""
+    shutil.copytree(finished(model), tmp_path / "run")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -112,51 +152,76 @@ def write_mnist(folder: Path, images: int = 12) -> Path:
 # When all goes well
 
 
-@pytest.mark.parametrize(("data", "shape"), [("ring", (5, 2)), ("digits", (5, 1, 8, 8)), ("mnist", (5, 1, 28, 28))])
-def test_from_training_to_measures(place: Path, monkeypatch: pytest.MonkeyPatch, data: str, shape: tuple[int, ...]) -> None:
+SHAPES = {"ring": (5, 2), "digits": (5, 1, 8, 8), "mnist": (5, 1, 28, 28)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "options"),
+    [
+        ("ddpm", "ring", []),
+        ("ddpm", "digits", []),
+        ("ddpm", "mnist", []),
+        *(("ae", "digits", ["--regulariser", regulariser]) for regulariser in ae.REGULARISERS),
+        ("ae", "mnist", ["--latent", 1, "--coders", "conv"]),
+        ("vae", "digits", ["--coders", "conv"]),
+        ("vae", "digits", ["--conditional", "--decoder", "gaussian", "--beta", 2]),
+        ("vae", "mnist", ["--latent", 1]),
+    ],
+)
+def test_from_training_to_measures(
+    place: Path, monkeypatch: pytest.MonkeyPatch, kind: str, data: str, options: list[Any]
+) -> None:
     monkeypatch.setattr(pictures, "_save", save_picture)
-    options = ["--data-dir", write_mnist(place / "mnist")] if data == "mnist" else []
-    training = minigen("train", "ddpm", "--data", data, "--seed", 3, *options)
-    run = Path(f"runs/ddpm-{data}")
+    monkeypatch.setattr(vae, "IWAE_SAMPLES", 2)
+    options = [*options, *(["--data-dir", write_mnist(place / "mnist")] if data == "mnist" else [])]
+    training = minigen("train", kind, "--data", data, "--seed", 3, *options)
+    run, shape = Path(f"runs/{kind}-{data}"), SHAPES[data]
     assert training.status == 0 and f"3 steps, in {run}" in training.out
-    assert {path.name for path in run.iterdir()} == FILES | PICTURES
+    assert {path.name for path in run.iterdir()} == FILES | PICTURES[kind]
     assert len(Run(run).metrics()) == 3 and Run(run).config["seed"] == 3
-    check_samples(run, shape)
-    for name in PICTURES:
+    bounded = kind == "ddpm" or (kind == "vae" and "gaussian" not in options)
+    check_samples(run, shape, bounded)
+    for name in PICTURES[kind]:
         assert matplotlib.image.imread(run / name).std() > 0
 
-    sampling = minigen("sample", run, "-n", 7, "--sampler", "ddim", "--sampler-steps", 2, "--out", "more/samples")
+    ddim = ["--sampler", "ddim", "--sampler-steps", 2] if kind == "ddpm" else []
+    sampling = minigen("sample", run, "-n", 7, *ddim, "--out", "more/samples")
     assert sampling.status == 0 and "more/samples" in sampling.out
-    check_samples(Path("more/samples"), (7, *shape[1:]))
+    check_samples(Path("more/samples"), (7, *shape[1:]), bounded)
 
     measuring = minigen("evaluate", run, "-n", 6)
     assert measuring.status == 0
     lines = measuring.out.splitlines()
     assert lines[1].split() == ["samples", "floor", "ratio"]
-    for line, name in zip(lines[2:], ["Fréchet distance", "precision (k = 3)", "recall (k = 3)"], strict=True):
+    alone = MEASURES[kind] + (["PSNR before, dB"] if "denoising" in options else [])
+    for line, name in zip(lines[2 : 2 + len(alone)], alone, strict=True):
+        assert math.isfinite(float(line.removeprefix(name)))
+    for line, name in zip(lines[2 + len(alone) :], OF_SAMPLES, strict=True):
         value, floor, ratio = (float(number) for number in line.removeprefix(name).split())
         assert math.isnan(ratio) if floor == 0 else ratio == pytest.approx(value / floor, rel=0.1, abs=0.01)
 
 
-def check_samples(folder: Path, shape: tuple[int, ...]) -> None:
+def check_samples(folder: Path, shape: tuple[int, ...], bounded: bool) -> None:
     """samples.npz and samples.png are there and whole."""
     with np.load(folder / "samples.npz") as file:
         x = file["x"]
     assert x.shape == shape and x.dtype == np.float32 and np.isfinite(x).all()
-    assert len(shape) == 2 or abs(x).max() <= 1
+    assert len(shape) == 2 or not bounded or abs(x).max() <= 1
     assert matplotlib.image.imread(folder / "samples.png").ndim == 3
 
 
-def test_a_longer_run_goes_on_from_a_finished_one(place: Path) -> None:
+@every_model
+def test_a_longer_run_goes_on_from_a_finished_one(place: Path, model: str) -> None:
     before = (place / "run" / "metrics.jsonl").read_bytes()
-    assert minigen("train", "ddpm", "--resume", "run", "--steps", 5).status == 0
+    assert minigen("train", model, "--resume", "run", "--steps", 5).status == 0
     run = Run("run")
     assert run.config["steps"] == 5 and run.load()["step"] == 5
     assert (place / "run" / "metrics.jsonl").read_bytes().startswith(before) and len(run.metrics()) == 5
 
 
-def test_runs_and_samples_never_take_the_place_of_earlier_ones(place: Path) -> None:
-    for arguments in (["train", "ddpm"], ["sample", "run"]):
+@every_model
+def test_runs_and_samples_never_take_the_place_of_earlier_ones(place: Path, model: str) -> None:
+    for arguments in (["train", model], ["sample", "run"]):
         assert minigen(*arguments).status == 0
         before = contents(place)
         assert minigen(*arguments).status == 0
@@ -164,7 +229,8 @@ def test_runs_and_samples_never_take_the_place_of_earlier_ones(place: Path) -> N
         assert before.items() < after.items()
 
 
-def test_the_seed_decides_the_samples(place: Path) -> None:
+@every_model
+def test_the_seed_decides_the_samples(place: Path, model: str) -> None:
     for name, seed in [("a", 1), ("same", 1), ("other", 2)]:
         assert minigen("sample", "run", "--seed", seed, "--out", name).status == 0
     a, same, other = ((place / name / "samples.npz").read_bytes() for name in ("a", "same", "other"))
@@ -240,6 +306,7 @@ def test_ctrl_c_outside_training_is_no_traceback(place: Path, monkeypatch: pytes
     assert minigen("sample", "run") == (130, "", "minigen: interrupted\n")
 
 
+@every_model
 @pytest.mark.parametrize("command", ["sample", "evaluate"])
 def test_weights_that_exploded_are_told_in_one_line(place: Path, command: str) -> None:
     """The last update may do it, when no loss will show it any more."""
@@ -368,9 +435,39 @@ def test_using_a_run_in_ways_that_cannot_be(place: Path, command: str, options: 
         (["evaluate", "run", "-n", "2501"], ["-n 2501", "ring", "2500"]),
         (["evaluate", "run", "-n", "4"], ["-n 4", "5"]),
         (["evaluate", "run", "--data-dir", "run"], ["ring", "run", "--data-dir"]),
+        (["train", "ae", "--data", "ring"], ["digits, mnist", "ring"]),
+        (["train", "ae", "--latent", "0"], ["--latent", "0"]),
+        (["train", "ae", "--coders", "rnn"], ["--coders", "mlp", "conv", "rnn"]),
+        (["train", "ae", "--regulariser", "l2"], ["--regulariser", "l1", "contractive", "l2"]),
+        (["train", "ae", "--weight", "-1"], ["--weight", "-1"]),
+        (["train", "ae", "--corruption", "rain"], ["--corruption", "masking", "rain"]),
+        (["train", "ae", "--strength", "nan"], ["--strength", "nan"]),
+        (["train", "ae", "--corruption", "masking", "--strength", "1.5"], ["strength", "share", "masking", "1.5"]),
+        (["train", "ae", "--beta", "1"], ["--beta"]),
+        (["train", "ae", "--resume", "run"], ["ddpm", "minigen train ddpm --resume"]),
+        (["train", "vae", "--data", "ring"], ["digits, mnist", "ring"]),
+        (["train", "vae", "--beta", "-1"], ["--beta", "-1"]),
+        (["train", "vae", "--beta", "nan"], ["--beta", "nan"]),
+        (["train", "vae", "--decoder", "laplace"], ["--decoder", "bernoulli", "gaussian", "laplace"]),
+        (["train", "vae", "--latent", "2.5"], ["--latent", "2.5"]),
+        (["train", "vae", "--conditional", "yes"], ["yes"]),
     ],
 )
 def test_other_calls_that_cannot_be(place: Path, arguments: list[str], words: list[str]) -> None:
+    refused(place, arguments, *words)
+
+
+@pytest.mark.parametrize("model", ["ae", "vae"], indirect=True)
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["sample", "run", "--sampler", "ddim"], ["--sampler: not for"]),
+        (["evaluate", "run", "--sampler", "ancestral", "--sampler-steps", "2"], ["--sampler, --sampler-steps: not for"]),
+        (["evaluate", "run", "-n", "501"], ["-n 501", "digits", "500"]),
+        (["train", "ddpm", "--resume", "run"], ["--resume"]),
+    ],
+)
+def test_calls_that_cannot_be_with_an_autoencoder(place: Path, arguments: list[str], words: list[str]) -> None:
     refused(place, arguments, *words)
 
 
@@ -452,6 +549,26 @@ DAMAGED_CONFIGURATIONS: dict[str, Callable[[bytes], bytes]] = {
     "other data": with_setting(data="grid"),
     "another seed": with_setting(seed=5),
 }
+
+
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        *(("ae", change) for change in ({"latent": 2}, {"regulariser": "kl"}, {"weight": 0.2}, {"strength": "half"})),
+        ("ae", {"corruption": "masking", "strength": 2}),
+        *(
+            ("vae", change)
+            for change in ({"latent": 2}, {"beta": 2.0}, {"beta": -1}, {"conditional": True}, {"conditional": 0})
+        ),
+        *(("vae", change) for change in ({"decoder": "gaussian"}, {"coders": "conv"}, {"data": "ring"}, {"timesteps": 4})),
+    ],
+    indirect=["model"],
+)
+def test_an_autoencoder_keeps_its_settings(place: Path, model: str, settings: dict[str, Any]) -> None:
+    config = place / "run" / "config.json"
+    config.write_bytes(with_setting(**settings)(config.read_bytes()))
+    for command in (["train", model, "--resume"], ["sample"], ["evaluate"]):
+        refused(place, [*command, "run"], "config.json", [*settings][-1])
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
@@ -552,9 +669,10 @@ def test_damaged_metrics_are_named(place: Path, line: bytes) -> None:
     refused(place, ["train", "ddpm", "--resume", "run"], "metrics.jsonl")
 
 
-def test_a_run_can_go_on_without_its_metrics(place: Path) -> None:
+@every_model
+def test_a_run_can_go_on_without_its_metrics(place: Path, model: str) -> None:
     (place / "run" / "metrics.jsonl").unlink()
-    assert minigen("train", "ddpm", "--resume", "run").status == 0
+    assert minigen("train", model, "--resume", "run").status == 0
 
 
 @pytest.mark.parametrize("arguments", [["train", "ddpm", "--out", "new"], ["sample", "run", "--out", "new"]])

@@ -131,6 +131,12 @@ def test_losses_are_drawn_as_logged_and_as_a_running_mean(tmp_path: Path, figure
     assert axes.get_yscale() == "log"
 
 
+def test_losses_below_zero_are_drawn_too(tmp_path: Path, figures: list[Figure]) -> None:
+    """As those of a Gaussian likelihood: a logarithmic scale would leave them out."""
+    pictures.curves(tmp_path / "picture.png", [{"step": 1, "loss": 3.0}, {"step": 2, "loss": -3.0}], ["loss"], "Title")
+    assert figures[0].axes[0].get_yscale() == "linear"
+
+
 def test_pictures_need_no_screen_and_no_state_of_pyplot(tmp_path: Path) -> None:
     """Figures are made directly: nothing stays open, nothing depends on a backend."""
     import matplotlib.pyplot
