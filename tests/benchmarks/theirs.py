@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -10,7 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from minigen.ddpm import beta_schedule
-from tests.benchmarks.twin import UNet
+from minigen.experiments.vae import VAERun
+from nn import schedules
+from tests.benchmarks.twin import VAE, UNet
 from tests.benchmarks.work import Work, multiply_and_differentiate
 
 torch.manual_seed(0)
@@ -81,3 +84,36 @@ class Training:
         loss.backward()
         self.optimizer.step()
         return loss.item()
+
+
+class VAETraining:
+    """The twin of a new `VAERun` with dense coders and Bernoulli pixels: its weights, batches, noise, rates and average."""
+
+    def __init__(self, mine: VAERun):
+        self.mine, self.rng = mine, np.random.default_rng(mine.config.seed)
+        self.model = VAE(mine.shape, mine.config.latent).to(mine.config.device)
+        self.model.load_state_dict({name: torch.tensor(x.numpy()) for name, x in mine.model.state_dict().items()})
+        self.average = copy.deepcopy(self.model)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), mine.config.lr, mine.betas)
+
+    def _negative_elbo(self, model: VAE, x: np.ndarray, rng: np.random.Generator) -> Tensor:
+        noise = rng.standard_normal((len(x), self.mine.config.latent), np.float32)
+        return model.negative_elbo(*(torch.tensor(a, device=self.mine.config.device) for a in (x, noise)))
+
+    def step(self, k: int) -> float:
+        config, train = self.mine.config, self.mine.data.train
+        loss = self._negative_elbo(self.model, train[self.rng.integers(len(train), size=config.batch_size)], self.rng)
+        self.optimizer.zero_grad()
+        loss.backward()
+        rate = schedules.warmup(k - 1, self.mine.warmup_steps) * schedules.cosine(k - 1, config.steps)
+        self.optimizer.param_groups[0]["lr"] = config.lr * rate
+        self.optimizer.step()
+        decay = min(self.mine.ema_decay, (1 + k) / (10 + k))
+        with torch.no_grad():
+            for average, weight in zip(self.average.parameters(), self.model.parameters()):
+                average.lerp_(weight, 1 - decay)
+        return loss.item()
+
+    @torch.no_grad()
+    def test_elbo(self, seed: int) -> float:
+        return -self._negative_elbo(self.average, self.mine.data.test, np.random.default_rng(seed)).item()

@@ -1,4 +1,4 @@
-"""The U-Net of minigen/unet.py written again in PyTorch: same layers, same names, so that weights carry over by key."""
+"""The U-Net and the VAE of minigen written again in PyTorch: same layers, same names, so that weights carry over by key."""
 
 from __future__ import annotations
 
@@ -92,3 +92,22 @@ class UNet(nn.Module):
             h = block(torch.cat([h, skips.pop()], 1), time)
             h = self.grow[level](h) if level < len(self.grow) else h
         return self.head(F.silu(self.norm(h)))
+
+
+class VAE(nn.Module):
+    def __init__(self, shape: tuple[int, int, int], latent: int, hidden: int = 256):
+        super().__init__()
+        pixels = math.prod(shape)
+        self.encoder = nn.Sequential(nn.Flatten(), *dense(pixels, hidden, 2 * latent))
+        self.decoder = nn.Sequential(*dense(latent, hidden, pixels), nn.Unflatten(1, shape))
+
+    def negative_elbo(self, x: Tensor, noise: Tensor) -> Tensor:
+        mu, log_var = self.encoder(x).chunk(2, 1)
+        logits = self.decoder(mu + (0.5 * log_var).exp() * noise)
+        reconstruction = F.binary_cross_entropy_with_logits(logits, 0.5 * (x + 1), reduction="sum")
+        return (reconstruction + 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum()) / len(x)
+
+
+def dense(features: int, hidden: int, out_features: int) -> list[nn.Module]:
+    layers = nn.Linear(features, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, out_features)
+    return [layers[0], nn.SiLU(), layers[1], nn.SiLU(), layers[2]]
