@@ -68,6 +68,21 @@ def psnr(x: ArrayLike, y: ArrayLike, peak: float = 2.0) -> float:
     return float("inf") if mse == 0 else float(10 * np.log10(peak**2 / mse))
 
 
+def principal_angle(A: ArrayLike, B: ArrayLike) -> float:
+    """The largest principal angle in radians between the spans of the columns of A (D, k) and B (D, k), in 0..pi/2.
+
+    It is 0 if and only if the spans are the same. The sine is computed, |(I - P_A) Q_B| (Björck & Golub 1973), for the
+    cosine of a small angle is 1 but for rounding.
+
+    Raises ValueError for other shapes, and for columns that span fewer than k dimensions.
+    """
+    A, B = np.asarray(A, np.float64), np.asarray(B, np.float64)
+    if A.ndim != 2 or A.shape != B.shape or min(np.linalg.matrix_rank(M) for M in (A, B)) < A.shape[1]:
+        raise ValueError(f"principal_angle: A {A.shape} and B {B.shape}, expected (D, k) both, of independent columns")
+    (P, _), (Q, _) = np.linalg.qr(A), np.linalg.qr(B)
+    return float(np.arcsin(min(1.0, np.linalg.norm(Q - P @ (P.T @ Q), 2))))
+
+
 def _gaussian_fit(x: Array) -> tuple[Array, Array]:
     return x.mean(axis=0), np.atleast_2d(np.cov(x, rowvar=False))
 

@@ -21,6 +21,7 @@ from minigen.autoencoder import (
     salt_and_pepper,
     squared_error,
 )
+from minigen.metrics import principal_angle
 from tensor import Tensor, grad
 from tensor.strategies import tensors
 from tensor.testing import gradcheck, gradgradcheck
@@ -56,6 +57,26 @@ def test_squared_error_is_summed_over_pixels_and_averaged_over_images(x: Tensor)
     each = [((a - b) ** 2).sum() for a, b in zip(x.numpy(), y.numpy(), strict=True)]
     assert squared_error(x, y).item() == close(np.mean(each))
     assert squared_error(T.cat([x, x]), T.cat([y, y])).item() == close(np.mean(each))
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_a_linear_autoencoder_finds_the_principal_subspace(k: int) -> None:
+    """Of data with 6 dimensions (Baldi & Hornik 1989): the span, that is, for any basis of it will do."""
+    rng = np.random.default_rng(0)
+    data = rng.standard_normal((200, 6)) * [3, 2.5, 2, 1, 0.7, 0.5] @ np.linalg.qr(rng.standard_normal((6, 6)))[0]
+    data -= data.mean(0)
+    x, (_, _, directions) = Tensor(data), np.linalg.svd(data)
+    T.manual_seed(0)
+    model = Autoencoder(nn.Linear(6, k, bias=False), nn.Linear(k, 6, bias=False)).to("float64")
+    optimizer = nn.Adam(model.parameters(), 0.02)
+    untrained = principal_angle(model.decoder.weight.numpy(), directions[:k].T)
+    for _ in range(1000):
+        optimizer.zero_grad()
+        squared_error(model(x), x).backward()
+        optimizer.step()
+    assert untrained > 0.5
+    assert principal_angle(model.decoder.weight.numpy(), directions[:k].T) < 1e-6
+    assert principal_angle(model.encoder.weight.numpy().T, directions[:k].T) < 1e-6
 
 
 # Sparsity

@@ -5,11 +5,11 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from minigen.metrics import frechet_distance, frechet_distance_gaussians, precision_recall
+from minigen.metrics import frechet_distance, frechet_distance_gaussians, precision_recall, principal_angle
 
 seeds = st.integers(0, 2**32 - 1)
 dims = st.integers(1, 6)
@@ -201,6 +201,9 @@ NAN = np.array([[1.0, np.nan], [np.inf, 0.0], [1.0, 1.0], [2.0, 2.0]])
         (lambda: precision_recall(np.zeros((9, 2)), np.zeros((9, 3))), "real has 2, fake has 3"),
         (lambda: precision_recall(np.zeros((9, 2)), NAN), "fake has 2 values that are not finite"),
         (lambda: precision_recall(np.zeros((9, 2)), np.zeros((9, 2)), k=0), "k is 0"),
+        (lambda: principal_angle(np.eye(3), np.eye(3)[:, :2]), r"A \(3, 3\) and B \(3, 2\)"),
+        (lambda: principal_angle([1, 0], [0, 1]), r"A \(2,\) and B \(2,\)"),
+        (lambda: principal_angle(np.eye(2), np.ones((2, 2))), "independent columns"),
         (lambda: frechet_distance_gaussians([0], [[1]], [0, 0], np.eye(2)), "m1 has 1 features, m2 has 2"),
         (lambda: frechet_distance_gaussians([0, 0], np.eye(3), [0, 0], np.eye(2)), r"m1 \(2,\) and C1 \(3, 3\)"),
         (lambda: frechet_distance_gaussians([0], [[1]], [0], [[np.nan]]), "m2 or C2 has values that are not finite"),
@@ -211,6 +214,20 @@ NAN = np.array([[1.0, np.nan], [np.inf, 0.0], [1.0, 1.0], [2.0, 2.0]])
 def test_errors_say_what_is_wrong(call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@given(seed=seeds, k=st.integers(1, 3), angle=st.floats(0, np.pi / 2))
+@example(seed=0, k=2, angle=1e-9)
+def test_the_principal_angle_is_by_how_much_one_span_was_turned(seed: int, k: int, angle: float) -> None:
+    """One direction of k is turned by `angle`, another by half of it, out of the span; bases and axes do not matter."""
+    rng = np.random.default_rng(seed)
+    axes, B = np.eye(2 * k), np.eye(2 * k)[:, :k]
+    for j, turn in enumerate([angle, angle / 2, 0][:k]):
+        B[:, j] = np.cos(turn) * axes[j] + np.sin(turn) * axes[k + j]
+    turned, mixed = rotation(rng, 2 * k), np.eye(k) + np.triu(rng.standard_normal((k, k)), 1)
+    A, B = turned @ axes[:, :k] @ mixed, turned @ B @ mixed.T
+    assert principal_angle(A, B) == pytest.approx(angle, rel=1e-5, abs=1e-13)
+    assert principal_angle(B, A) == pytest.approx(principal_angle(A, B), rel=1e-5, abs=1e-13)
 
 
 @given(seed=seeds, D=dims)
