@@ -80,7 +80,7 @@ def principal_angle(A: ArrayLike, B: ArrayLike) -> float:
     if A.ndim != 2 or A.shape != B.shape or min(np.linalg.matrix_rank(M) for M in (A, B)) < A.shape[1]:
         raise ValueError(f"principal_angle: A {A.shape} and B {B.shape}, expected (D, k) both, of independent columns")
     (P, _), (Q, _) = np.linalg.qr(A), np.linalg.qr(B)
-    return float(np.arcsin(min(1.0, np.linalg.norm(Q - P @ (P.T @ Q), 2))))
+    return float(np.arcsin(np.minimum(1, np.linalg.norm(Q - P @ (P.T @ Q), 2))))
 
 
 def _gaussian_fit(x: Array) -> tuple[Array, Array]:
