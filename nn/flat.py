@@ -68,4 +68,4 @@ class FlatView:
     def bind(self, flat: Array) -> None:
         """Make the parameters views of a vector, which nobody may write to any more."""
         for p, values in zip(self.parameters, self.split(freeze(flat))):
-            p.data = values
+            p._data = values

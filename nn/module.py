@@ -73,8 +73,7 @@ class Module:
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
         for parameter in self.parameters():
-            if parameter.requires_grad:
-                parameter.grad = None
+            parameter.grad = None
 
     def requires_grad_(self, requires_grad: bool = True) -> Module:
         """Let all parameters want a gradient, or none."""
@@ -93,7 +92,7 @@ class Module:
         return self.train(False)
 
     def to(self, target) -> Module:
-        """Move all parameters and buffers to a device, or cast the floating-point ones to a dtype. Gradients are dropped."""
+        """Move all parameters and buffers to a device, or cast the floating-point ones to a dtype; what changes has no gradient."""
         target = device_or_dtype(target)
         if isinstance(target, np.dtype) and target.kind != "f":
             raise ValueError(f"to: parameters are float32 or float64, got {target}")

@@ -40,8 +40,7 @@ class Optimizer:
     def zero_grad(self) -> None:
         """Forget the gradients."""
         for p in self.view.parameters:
-            if p.requires_grad:
-                p.grad = None
+            p.grad = None
 
     def decay(self, p: Array, g: Array) -> Array:
         """The gradient with its L2 weight decay."""

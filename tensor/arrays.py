@@ -49,6 +49,11 @@ def parse_device(device: str) -> tuple[str, int]:
     return kind, int(index or 0)
 
 
+def as_array(x) -> Array:
+    """x as a plain array: on a GPU if it is there, else a `numpy.ndarray`, and none of its subclasses."""
+    return x if hasattr(x, "__cuda_array_interface__") else np.asarray(x)
+
+
 def device_of(x: Array) -> str:
     """The name of the device that holds `x`: `"cpu"` or `"cuda:N"`."""
     return "cpu" if isinstance(x, (np.ndarray, np.generic)) else f"cuda:{x.device.id}"

@@ -1,5 +1,6 @@
 """Modules: what belongs to one and what it is called; training, moving, saving, loading, copying and printing it."""
 
+import pickle
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
@@ -339,9 +340,14 @@ def test_loading_wants_a_dict() -> None:
 # Copies
 
 
-def test_a_copy_trains_by_itself() -> None:
+def through_a_pickle(module: Module) -> Module:
+    return pickle.loads(pickle.dumps(module))
+
+
+@pytest.mark.parametrize("copied", [deepcopy, through_a_pickle])
+def test_a_copy_trains_by_itself(copied: Callable) -> None:
     net = Net()
-    twin = deepcopy(net)
+    twin = copied(net)
     before = snapshot(net)
     train(twin)
     assert same(snapshot(net), before) and not same(snapshot(twin), before)
@@ -351,9 +357,10 @@ def test_a_copy_trains_by_itself() -> None:
     assert same(snapshot(twin), after)
 
 
+@pytest.mark.parametrize("copied", [deepcopy, through_a_pickle])
 @given(module=modules)
-def test_a_copy_has_the_same_values_in_other_tensors(module: Module) -> None:
-    twin = deepcopy(module)
+def test_a_copy_has_the_same_values_in_other_tensors(copied: Callable, module: Module) -> None:
+    twin = copied(module)
     assert same(snapshot(twin), snapshot(module))
     for x, y in zip(planted(module), planted(twin), strict=True):
         assert x is not y and type(x) is type(y) and x.requires_grad == y.requires_grad

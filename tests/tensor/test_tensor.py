@@ -1,7 +1,9 @@
 """Tensors as objects: what they are made of, how they meet Python and NumPy, and what they say when called wrongly."""
 
 import copy
+import itertools
 import operator
+import pickle
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -13,6 +15,7 @@ from hypothesis import given
 import tensor
 from tensor import Tensor, exp, grad
 from tensor.strategies import Shape, dtypes, shapes
+from tensor.tensor import Node
 
 
 def t(*shape: int) -> Tensor:
@@ -202,8 +205,17 @@ def test_a_deep_copy_is_a_leaf_of_its_own() -> None:
     assert np.array_equal(twin.numpy(), x.numpy()) and twin.requires_grad and twin.grad is None
     twin.copy_([5, 5])
     assert x.numpy().tolist() == [1, 1]
-    with pytest.raises(RuntimeError, match="only leaves can be deep-copied: detach"):
-        copy.deepcopy(exp(x))
+    for copied in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(RuntimeError, match="only leaves can be copied or pickled: detach"):
+            copied(exp(x))
+
+
+def test_a_leaf_that_was_pickled_is_a_leaf_of_the_process_that_loads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    pickled = pickle.dumps([t(2), Tensor([3])])
+    monkeypatch.setattr(Node, "_clock", itertools.count())  # as in a new process
+    x, y = pickle.loads(pickled)
+    assert (x.tolist(), x.requires_grad) == ([1, 1], True) and (y.tolist(), y.requires_grad) == ([3], False)
+    assert not x.data.flags.writeable and grad((x * x * x).sum(), x)[0].tolist() == [3, 3]
 
 
 @pytest.mark.parametrize(
