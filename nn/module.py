@@ -92,7 +92,7 @@ class Module:
         return self.train(False)
 
     def to(self, target) -> Module:
-        """Move all parameters and buffers to a device, or cast the floating-point ones to a dtype; what changes has no gradient."""
+        """Move all parameters and buffers to a device, or cast the floating-point ones to a dtype. That drops gradients."""
         target = device_or_dtype(target)
         if isinstance(target, np.dtype) and target.kind != "f":
             raise ValueError(f"to: parameters are float32 or float64, got {target}")
@@ -142,10 +142,11 @@ class Module:
 def _parts(container: Any, prefix: str = "") -> Iterator[tuple[str, Parameter | Buffer | Module]]:
     """The parameters, buffers and modules in a dict, list or tuple, and in those that it holds, with their paths."""
     for key, value in container.items() if isinstance(container, dict) else enumerate(container):
-        if isinstance(value, (Parameter, Buffer, Module)):
-            yield f"{prefix}{key}", value
-        elif isinstance(value, (dict, list, tuple)):
-            yield from _parts(value, f"{prefix}{key}.")
+        found: Any = [("", value)] if isinstance(value, (Parameter, Buffer, Module)) else ()
+        for path, part in _parts(value, ".") if isinstance(value, (dict, list, tuple)) else found:
+            if not isinstance(key, (str, int)) or "." in str(key):
+                raise ValueError(f"{key!r}: the key of a part of a module must be an integer, or a str without a dot")
+            yield f"{prefix}{key}{path}", part
 
 
 class Sequential(Module):

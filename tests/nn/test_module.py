@@ -138,6 +138,17 @@ def test_a_shared_parameter_is_one_parameter() -> None:
     assert [name for name, _ in net.named_parameters()] == ["encoder.weight", "encoder.bias"]
 
 
+@pytest.mark.parametrize("key", ["a.b", 1.5, None])
+def test_names_that_could_stand_for_two_parts_are_refused(key) -> None:
+    net = Module()
+    net.parts = {key: "no part"}
+    assert not list(net.parameters())
+    for part in (Parameter([1.0]), [Parameter([1.0])]):
+        net.parts[key] = part
+        with pytest.raises(ValueError, match="the key of a part of a module must be an integer, or a str without a dot"):
+            list(net.parameters())
+
+
 def test_an_attribute_that_is_replaced_leaves_the_module() -> None:
     net = Net()
     net.stem = nn.ReLU()  # type: ignore[assignment]
