@@ -372,6 +372,11 @@ WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
         r"^batch_norm: running_var has shape \(5,\), expected \(6,\)",
     ),
     (
+        lambda: tensor.batch_norm(t(2, 6), np.zeros(6), np.ones(6), training=True),
+        TypeError,
+        "^batch_norm: training updates running_mean and running_var, which must be tensors",
+    ),
+    (
         lambda: tensor.layer_norm(t(2, 3, 4), (3, 4), t(4, 3)),
         ValueError,
         r"^layer_norm: weight has shape \(4, 3\), expected \(3, 4\)",
@@ -409,6 +414,8 @@ WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
     (lambda: t(2).to(None), TypeError, "^to: dtype None is not supported"),
     (lambda: t(2).to("gpu"), ValueError, "^to: 'gpu' is neither a device .* nor a dtype"),
     (lambda: t(2).to("cpu:1"), ValueError, "unknown device 'cpu:1'"),
+    (lambda: t(2).to("cuda:²"), ValueError, "unknown device 'cuda:²'"),
+    (lambda: t(2).to("cuda:٣"), ValueError, "unknown device 'cuda:٣'"),
 ]
 
 
