@@ -111,11 +111,15 @@ class Module:
         return {name: x.detach() for name, x in self.named_tensors()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over values by name. If any does not fit, none is taken, and a KeyError or ValueError lists all."""
+        """Take over values by name. If any does not fit, none is taken, and a KeyError or ValueError lists all.
+
+        PyTorch's `num_batches_tracked`, which batch norm does not need here, is passed over.
+        """
         if not isinstance(state, Mapping):
             raise TypeError(f"{type(self).__name__}: expected a dict of tensors by name, got {type(state).__name__}")
         own = dict(self.named_tensors())
-        missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+        missing = sorted(own.keys() - state.keys())
+        unexpected = sorted(name for name in state.keys() - own.keys() if not name.endswith("num_batches_tracked"))
         if missing or unexpected:
             raise KeyError(f"{type(self).__name__}: missing {missing}, unexpected {unexpected}")
         arrays, wrong = {}, []

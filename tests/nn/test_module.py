@@ -296,6 +296,11 @@ def test_loading_keeps_dtype_and_copies() -> None:
     assert net.weight.requires_grad
 
 
+def test_loading_passes_over_what_torchs_batch_norm_counts() -> None:
+    for net, prefix in ((nn.BatchNorm2d(2), ""), (nn.Sequential(nn.BatchNorm2d(2)), "0.")):
+        net.load_state_dict(net.state_dict() | {f"{prefix}num_batches_tracked": np.array(5)})
+
+
 @given(missing=st.sets(st.sampled_from(NAMES)), unexpected=st.sets(st.sampled_from(["w", "blocks.2.bias", ""])))
 def test_loading_lists_all_names_that_do_not_fit_and_takes_nothing(missing: set[str], unexpected: set[str]) -> None:
     net, state = Net(), Net().state_dict() | dict.fromkeys(unexpected, T.ones(1))
