@@ -209,10 +209,12 @@ def test_zero_grad_forgets_all_gradients() -> None:
 
 def test_requires_grad_freezes_and_thaws() -> None:
     net = Net()
+    backward(net)
     assert net.requires_grad_(False) is net and not any(p.requires_grad for p in net.parameters())
     assert not net(images).requires_grad
     net.zero_grad()
     net.requires_grad_()
+    assert all(p.grad is None for p in net.parameters())
     assert {name for name, x in net.named_tensors() if x.requires_grad} == {*NAMES} - BUFFERS
 
 
