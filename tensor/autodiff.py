@@ -178,7 +178,7 @@ class Op:
                 v = xp.asarray(v)
                 if v.dtype.kind not in "biuf":
                     raise TypeError(f"{self.name}: expected real numbers, got an array of {v.dtype}")
-                values[k] = v.astype(dtype, copy=False) if deciding else v
+                values[k] = xp.asarray(v, dtype) if deciding else v
             elif type(v) not in _NUMBERS and not (v is None and self.takes_none):
                 raise TypeError(f"{self.name}: expected a tensor, an array or a number, got {type(v).__name__}")
         return dtype
