@@ -94,7 +94,7 @@ class DDPM(base.Experiment):
     def draw(self, run: Run) -> None:
         """The pictures of a finished run: the loss, the forward process, and the denoising of eight samples."""
         name, diffusion = self.config.data, self.diffusion
-        if metrics := run.metrics():
+        if metrics := run.metrics("loss"):
             pictures.curves(run.path / "loss.png", metrics, ["loss"], f"DDPM on {name}: simple loss (DDPM eq. 14)")
         times = np.unique(np.linspace(0, diffusion.T, 9).round().astype(int)).tolist()
         n = min(len(self.data.test), 8 if len(self.shape) == 3 else 1000)
