@@ -34,6 +34,8 @@ class UsageError(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # "Fréchet" on a terminal that knows ASCII alone
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)
@@ -90,7 +92,11 @@ def _metavar(field: Field) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="minigen", description="Train generative models whose every gradient you can read.")
+    parser = argparse.ArgumentParser(
+        prog="minigen",
+        description="Train generative models whose every gradient you can read.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     models = commands.add_parser("train", help="train a model, draw samples and pictures").add_subparsers(
@@ -122,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--sampler", choices=["ancestral", "ddim"], help="of a ddpm (default: ancestral)")
         command.add_argument("--sampler-steps", type=_count, metavar="N", help="steps of ddim (default: all)")
     sampler.add_argument("--out", metavar="DIR", help="where samples.png and samples.npz go (default: DIR/samples-SEED)")
+    parser.epilog = "\n".join(command.format_usage() for command in (*models.choices.values(), sampler, evaluator))
     return parser
 
 
@@ -132,6 +139,8 @@ def _train(options: argparse.Namespace) -> int:
     given = _given(options, (f.name for f in fields(MODELS[options.model].Config)))
     if options.resume is not None:
         run, experiment, done = _reopened(options, given)
+        if not done:
+            print(f"note: {run.path} has no checkpoint: its training starts from the beginning")
     else:
         experiment, done = _experiment(options.model, given), 0
         path = Run.unused(f"{options.model}-{experiment.config.data}") if options.out is None else options.out

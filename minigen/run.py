@@ -9,6 +9,7 @@ checkpoint.npz   weights, their average, optimiser, step and random state: enoug
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -80,17 +81,18 @@ class Run:
         with open(self.path / "metrics.jsonl", "a") as file:
             file.write(json.dumps(metrics) + "\n")
 
-    def metrics(self) -> list[dict[str, float]]:
-        """All lines of metrics.jsonl; a last line that was cut short is left out."""
+    def metrics(self, *names: str) -> list[dict[str, float]]:
+        """All lines of metrics.jsonl, each with its step and `names`; a last line that was cut short is left out."""
         path = self.path / "metrics.jsonl"
         try:
             text = path.read_text() if path.exists() else ""
             lines = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-            if all(line["step"] >= 0 for line in lines):
+            if all(math.isfinite(line[name]) for line in lines for name in ("step", *names)):
                 return lines
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             pass
-        raise RunError(f"{path} is damaged: move it away, or repair the line that is not JSON with a step")
+        wanted = ", ".join(("step", *names))
+        raise RunError(f"{path} is damaged: move it away, or repair the line that is not JSON with finite numbers for {wanted}")
 
     def forget_after(self, step: int) -> None:
         """Drop metrics beyond `step`, which a run that goes on from there will write again."""

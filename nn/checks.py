@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from tensor.arrays import Array
+from tensor.convolution import as_pair
 from tensor.tensor import Tensor
 
 
 def check_sizes(owner: str, **given: int) -> None:
     """ValueError unless all are positive integers."""
     for name, n in given.items():
-        if not isinstance(n, (int, np.integer)) or n < 1:
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
             raise ValueError(f"{owner}: {name} must be a positive integer, got {n!r}")
 
 
@@ -28,8 +31,22 @@ def check_groups(owner: str, groups: int, *channels: int, name: str = "groups") 
 def check_range(owner: str, below: float = math.inf, **given: float) -> None:
     """ValueError unless all numbers lie in [0, below)."""
     for name, value in given.items():
-        if not 0 <= value < below:
-            raise ValueError(f"{owner}: {name} must lie in [0, {below}), got {value}")
+        if not isinstance(value, Real) or not 0 <= value < below:
+            raise ValueError(f"{owner}: {name} must lie in [0, {below}), got {value!r}")
+
+
+def check_pairs(owner: str, **given: Any) -> None:
+    """ValueError unless all are an integer or a pair of them, of at least 0 for a padding and of at least 1 for the others."""
+    for name, value in given.items():
+        as_pair(value, f"{owner}: {name}", 0 if "padding" in name else 1)
+
+
+def check_names(owner: str, state: Any, names: Sequence[str]) -> None:
+    """TypeError unless a saved state is a dict, KeyError unless it holds exactly these names."""
+    if not isinstance(state, Mapping):
+        raise TypeError(f"{owner}: expected a dict of {names}, got {type(state).__name__}")
+    if set(state) != set(names):
+        raise KeyError(f"{owner}: expected {names}, got {list(state)}")
 
 
 def check_probabilities(name: str, given: Any) -> None:

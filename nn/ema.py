@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from nn.checks import check_range, fitting
+from nn.checks import check_names, check_range, fitting
 from nn.flat import FlatView
 from nn.module import Parameter
 
@@ -36,7 +36,7 @@ class EMA:
     def applied(self) -> Iterator[None]:
         """Inside, the parameters hold the average; afterwards their own values again."""
         own = self.view.values()
-        self.view.bind(self.average.copy())
+        self.view.bind(self.average.astype(own.dtype))
         try:
             yield
         finally:
@@ -47,7 +47,8 @@ class EMA:
         return {"updates": self.updates, "average": self.view.saved(self.average)}
 
     def load_state_dict(self, state) -> None:
-        """Go on from a `state_dict`."""
+        """Go on from a `state_dict`. KeyError or ValueError if it is not one of these parameters."""
+        check_names("EMA", state, ["updates", "average"])
         updates = int(fitting("EMA: updates", state["updates"], np.int64(0)))
         self.average = self.view.restored("EMA: average", state["average"], self.average)
         self.updates = updates

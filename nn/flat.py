@@ -20,7 +20,7 @@ def parameter_list(parameters: Iterable[Parameter]) -> list[Parameter]:
     listed = list(parameters)
     for k, p in enumerate(listed):
         if not isinstance(p, Parameter) and not (isinstance(p, Tensor) and p.is_leaf and p.requires_grad):
-            raise TypeError(f"parameter {k}: expected a leaf with requires_grad=True, got a {type(p).__name__} that is none")
+            raise TypeError(f"parameter {k}: expected a leaf with requires_grad=True, but this {type(p).__name__} is none")
     return listed
 
 
@@ -68,4 +68,4 @@ class FlatView:
     def bind(self, flat: Array) -> None:
         """Make the parameters views of a vector, which nobody may write to any more."""
         for p, values in zip(self.parameters, self.split(freeze(flat))):
-            p.data = values
+            p._data = values

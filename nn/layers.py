@@ -9,7 +9,7 @@ import numpy as np
 
 import tensor as T
 from nn import init
-from nn.checks import check_groups, check_range, check_sizes
+from nn.checks import check_groups, check_pairs, check_range, check_sizes
 from nn.module import Buffer, Module, Parameter
 from tensor import Tensor
 from tensor.arrays import axis
@@ -67,6 +67,7 @@ class Conv2d(Module):
     ):
         check_sizes("Conv2d", in_channels=in_channels, out_channels=out_channels, groups=groups)
         check_groups("Conv2d", groups, in_channels, out_channels)
+        check_pairs("Conv2d", kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation)
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
         self.weight = _kernel(out_channels, in_channels // groups, kernel_size)
@@ -85,6 +86,8 @@ class ConvTranspose2d(Module):
     ):  # fmt: skip
         check_sizes("ConvTranspose2d", in_channels=in_channels, out_channels=out_channels, groups=groups)
         check_groups("ConvTranspose2d", groups, in_channels, out_channels)
+        check_pairs("ConvTranspose2d", kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation)
+        check_pairs("ConvTranspose2d", output_padding=output_padding)
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
         self.stride, self.padding, self.output_padding = stride, padding, output_padding
         self.groups, self.dilation = groups, dilation
@@ -213,6 +216,7 @@ class MaxPool2d(Module):
     """max_pool2d"""
 
     def __init__(self, kernel_size, stride=None, padding=0):
+        check_pairs("MaxPool2d", kernel_size=kernel_size, stride=1 if stride is None else stride, padding=padding)
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
 
     def forward(self, x: Tensor) -> Tensor:
@@ -223,6 +227,7 @@ class AvgPool2d(Module):
     """avg_pool2d"""
 
     def __init__(self, kernel_size, stride=None, padding=0):
+        check_pairs("AvgPool2d", kernel_size=kernel_size, stride=1 if stride is None else stride, padding=padding)
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
 
     def forward(self, x: Tensor) -> Tensor:
@@ -233,6 +238,7 @@ class Upsample(Module):
     """upsample_nearest"""
 
     def __init__(self, scale_factor):
+        check_pairs("Upsample", scale_factor=scale_factor)
         self.scale_factor = scale_factor
 
     def forward(self, x: Tensor) -> Tensor:

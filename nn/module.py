@@ -73,8 +73,7 @@ class Module:
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
         for parameter in self.parameters():
-            if parameter.requires_grad:
-                parameter.grad = None
+            parameter.grad = None
 
     def requires_grad_(self, requires_grad: bool = True) -> Module:
         """Let all parameters want a gradient, or none."""
@@ -93,7 +92,7 @@ class Module:
         return self.train(False)
 
     def to(self, target) -> Module:
-        """Move all parameters and buffers to a device, or cast the floating-point ones to a dtype. Gradients are dropped."""
+        """Move all parameters and buffers to a device, or cast the floating-point ones to a dtype. That drops gradients."""
         target = device_or_dtype(target)
         if isinstance(target, np.dtype) and target.kind != "f":
             raise ValueError(f"to: parameters are float32 or float64, got {target}")
@@ -112,11 +111,15 @@ class Module:
         return {name: x.detach() for name, x in self.named_tensors()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over values by name. If any does not fit, none is taken, and a KeyError or ValueError lists all."""
+        """Take over values by name. If any does not fit, none is taken, and a KeyError or ValueError lists all.
+
+        PyTorch's `num_batches_tracked`, which batch norm does not need here, is passed over.
+        """
         if not isinstance(state, Mapping):
             raise TypeError(f"{type(self).__name__}: expected a dict of tensors by name, got {type(state).__name__}")
         own = dict(self.named_tensors())
-        missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+        missing = sorted(own.keys() - state.keys())
+        unexpected = sorted(name for name in state.keys() - own.keys() if not name.endswith("num_batches_tracked"))
         if missing or unexpected:
             raise KeyError(f"{type(self).__name__}: missing {missing}, unexpected {unexpected}")
         arrays, wrong = {}, []
@@ -143,10 +146,11 @@ class Module:
 def _parts(container: Any, prefix: str = "") -> Iterator[tuple[str, Parameter | Buffer | Module]]:
     """The parameters, buffers and modules in a dict, list or tuple, and in those that it holds, with their paths."""
     for key, value in container.items() if isinstance(container, dict) else enumerate(container):
-        if isinstance(value, (Parameter, Buffer, Module)):
-            yield f"{prefix}{key}", value
-        elif isinstance(value, (dict, list, tuple)):
-            yield from _parts(value, f"{prefix}{key}.")
+        found: Any = [("", value)] if isinstance(value, (Parameter, Buffer, Module)) else ()
+        for path, part in _parts(value, ".") if isinstance(value, (dict, list, tuple)) else found:
+            if not isinstance(key, (str, int)) or "." in str(key):
+                raise ValueError(f"{key!r}: the key of a part of a module must be an integer, or a str without a dot")
+            yield f"{prefix}{key}{path}", part
 
 
 class Sequential(Module):

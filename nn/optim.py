@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from nn.checks import check_range, fitting
+from nn.checks import check_names, check_range, fitting
 from nn.flat import FlatView, parameter_list
 from nn.module import Parameter
 from tensor.arrays import Array, array_module
@@ -40,8 +40,7 @@ class Optimizer:
     def zero_grad(self) -> None:
         """Forget the gradients."""
         for p in self.view.parameters:
-            if p.requires_grad:
-                p.grad = None
+            p.grad = None
 
     def decay(self, p: Array, g: Array) -> Array:
         """The gradient with its L2 weight decay."""
@@ -78,9 +77,7 @@ class Optimizer:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state_dict`. KeyError or ValueError if it is not of this optimiser and these parameters."""
-        names = ["steps", *self.slots]
-        if sorted(state) != sorted(names):
-            raise KeyError(f"{type(self).__name__}: expected {names}, got {sorted(state)}")
+        check_names(type(self).__name__, state, ["steps", *self.slots])
         loaded: dict[str, Any] = {"steps": int(fitting(f"{type(self).__name__}: steps", state["steps"], np.int64(0)))}
         for name in self.slots:
             loaded[name] = self.view.restored(f"{type(self).__name__}: {name}", state[name], getattr(self, name))

@@ -44,9 +44,14 @@ def import_cupy() -> ModuleType:
 def parse_device(device: str) -> tuple[str, int]:
     """`"cpu"`, `"cuda"` or `"cuda:1"` as (kind, index). ValueError for anything else."""
     kind, _, index = str(device).partition(":")
-    if kind not in ("cpu", "cuda") or (index and not index.isdigit()) or (kind == "cpu" and index):
+    if kind not in ("cpu", "cuda") or (index and not (index.isascii() and index.isdecimal())) or (kind == "cpu" and index):
         raise ValueError(f"unknown device {device!r}: expected 'cpu', 'cuda' or 'cuda:N'")
     return kind, int(index or 0)
+
+
+def as_array(x) -> Array:
+    """x as a plain array: on a GPU if it is there, else a `numpy.ndarray`, and none of its subclasses."""
+    return x if hasattr(x, "__cuda_array_interface__") else np.asarray(x)
 
 
 def device_of(x: Array) -> str:

@@ -33,8 +33,8 @@ from tensor.arrays import Array, array_module, device_of, sum_axes
 from tensor.modes import check_finite, mode, mode_with
 from tensor.tensor import FLOAT32, FLOAT64, Node, Tensor, as_tensor, supported
 
-_NUMBERS = (float, int, bool, type(None))
-_ERRORS = (IndexError, ValueError, TypeError, RuntimeError, AttributeError)
+_NUMBERS = (float, int, bool)
+_ERRORS = (IndexError, ValueError, TypeError, RuntimeError, OverflowError, AttributeError)
 
 
 # Declaring ops
@@ -57,6 +57,7 @@ class Op:
         self.name, self.forward = forward.__name__.lstrip("_"), forward
         self.arguments = list(parameters)
         self.defaults = [p.default for p in parameters.values()]
+        self.takes_none = any("Array | None" in str(p.annotation) for p in parameters.values())
         self.edges = [self._edge((name,), vjp, False) for name, vjp in vjps.items()]
         if joint:
             self.edges.append(self._edge(tuple(joint[0].split()), joint[1], True))
@@ -92,7 +93,7 @@ class Op:
         recording, checking = mode.get()
         values, parents = [], []
         dtype = kind = None
-        agree, recorded = True, False
+        agree, recorded, listed = True, False, False
         for a, differentiable in zip(args, self.differentiable):
             parent = None
             if isinstance(a, Tensor):
@@ -109,21 +110,23 @@ class Op:
                 if not a.shape:
                     a = a[()]  # NumPy computes ten times faster with scalars than with 0-d arrays
             elif type(a) not in _NUMBERS:
-                agree = agree and not differentiable
+                agree = agree and (not differentiable or (a is None and self.takes_none))
                 if recording and isinstance(getattr(a, "dtype", None), np.dtype):
                     a = a.copy()  # its owner may write into it before the gradients flow
                 elif type(a) is list:
-                    a = tuple(a)
+                    a, listed = tuple(a), listed or differentiable
             values.append(a)
             parents.append(parent)
         try:
             if kind is None:
+                if listed:
+                    raise TypeError(f"{self.name}: expected a tensor, an array or a number, got list")
                 return self.forward(*args)
             if not agree:
                 dtype = self._reconcile(args, values)
             y = self.forward(*values)
         except _ERRORS as error:
-            raise _in_the_name_of(self.name, error, values) from None
+            raise _in_the_name_of(self.name, error, args) from None
         if type(y) is not kind:
             y = np.asarray(y)
         if y.dtype == FLOAT64 and dtype != FLOAT64 and dtype != FLOAT32:
@@ -172,27 +175,29 @@ class Op:
         for k in places:
             v = values[k]
             if hasattr(v, "dtype") or isinstance(v, (list, tuple)):
-                values[k] = xp.asarray(v, dtype if deciding else None)
-            elif type(v) not in _NUMBERS:
+                v = xp.asarray(v)
+                if v.dtype.kind not in "biuf":
+                    raise TypeError(f"{self.name}: expected real numbers, got an array of {v.dtype}")
+                values[k] = xp.asarray(v, dtype) if deciding else v
+            elif type(v) not in _NUMBERS and not (v is None and self.takes_none):
                 raise TypeError(f"{self.name}: expected a tensor, an array or a number, got {type(v).__name__}")
         return dtype
 
 
-def _in_the_name_of(name: str, error: Any, values: Sequence = ()) -> Exception:
-    """The error as one of the op that was called, whatever raised it inside; NumPy's words are given the shapes of `values`."""
+def _in_the_name_of(name: str, error: Any, args: Sequence = ()) -> Exception:
+    """The error as one of the op that was called, whatever raised it inside; NumPy's words are given the shapes of `args`."""
     message = str(error)
     inner = re.match(r"\w+(: |\(\) )", message)
     kind = next(kind for kind in _ERRORS if isinstance(error, kind))
     if kind is AttributeError:
         if hasattr(error.obj, "shape"):
             return error  # a mistake in the op
-        kind, message = TypeError, f"expected a tensor, got {type(error.obj).__name__}"
-    elif re.search("(operand|between).*'NoneType'", message):
-        message = "expected a tensor, an array or a number, got None"
+        wrong = next(a for a in [*args, error.obj] if not hasattr(a, "shape"))
+        kind, message = TypeError, f"expected a tensor, got {type(wrong).__name__}"
     elif inner:
         message = message[inner.end() :]
-    elif values:
-        message += f" (input shapes: {[v.shape for v in values if hasattr(v, 'shape')]})"
+    elif shapes := [a.shape for a in args if hasattr(a, "shape")]:
+        message += f" (input shapes: {shapes})"
     return kind(f"{name}: {message}").with_traceback(error.__traceback__)
 
 

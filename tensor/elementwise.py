@@ -262,8 +262,11 @@ def _clamp_vjp(g, x, min, max):
 
 
 def _number(x: Any) -> Any:
-    """A scalar of NumPy as Python's, which leaves what it meets its dtype."""
-    return x.item() if hasattr(x, "item") else x
+    """A scalar of NumPy as Python's, which leaves what it meets its dtype; TypeError for what is no number."""
+    x = x.item() if hasattr(x, "item") else x
+    if x is not None and type(x) not in (float, int, bool):
+        raise TypeError(f"expected a number, got {x!r}")
+    return x
 
 
 @op(x=_clamp_vjp)

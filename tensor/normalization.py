@@ -218,6 +218,8 @@ def batch_norm(
     last = permute(x, (0, *range(2, x.ndim), 1))
     flat = reshape(last, (1, rows, C))
     if running_mean is not None:
+        if not (isinstance(running_mean, Tensor) and isinstance(running_var, Tensor)):
+            raise TypeError("batch_norm: training updates running_mean and running_var, which must be tensors")
         _update_running(running_mean, running_var, flat, momentum)
     y = normalize(flat, weight, bias, C, eps)
     return permute(reshape(y, last.shape), (0, x.ndim - 1, *range(1, x.ndim - 1)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 import os
 from collections import deque
 from collections.abc import Callable
@@ -28,7 +29,7 @@ _threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else
 def set_num_threads(n: int) -> None:
     """How many threads share the blocks. The default is the number of cores this process may use."""
     global _threads
-    if n < 1:
+    if operator.index(n) < 1:
         raise ValueError(f"set_num_threads: expected at least 1, got {n}")
     _threads = n
     _pool.cache_clear()

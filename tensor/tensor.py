@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tensor.arrays import Array, array_module, device_of, freeze, parse_device, to_device
+from tensor.arrays import Array, array_module, as_array, device_of, freeze, parse_device, to_device
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
@@ -20,18 +20,19 @@ class Tensor:
     integer or boolean dtype. `requires_grad=True` makes a leaf: `backward()` accumulates into its `.grad`.
 
     `.data` is the raw array, `numpy.ndarray` or `cupy.ndarray`. It is read-only (on a GPU by agreement), for the graph may
-    still need it; to change a parameter, bind new values with `copy_`, or a new array by assigning to `.data`.
+    still need it; to change a parameter, give it new values with `copy_`, or by assigning an array to `.data`, which is copied.
     """
 
-    __slots__ = ("__weakref__", "_data", "node")
+    __slots__ = ("__weakref__", "_data", "_frozen", "node")
     __array_ufunc__ = None  # array * tensor is the tensor's business
     _data: Array
+    _frozen: Node | None  # set by requires_grad_(False): the leaf that pending graphs still lead to
     node: Node | None
 
     def __init__(self, data, requires_grad: bool = False, *, dtype=None, device: str | None = None):
         if isinstance(data, Tensor):
             data = data.data
-        array = data if hasattr(data, "dtype") and not isinstance(data, np.generic) else np.asarray(data)
+        array = as_array(data)
         if dtype is None and array.dtype == FLOAT64 and not hasattr(data, "dtype"):
             dtype = FLOAT32
         array = array.astype(supported(array.dtype if dtype is None else dtype), copy=True)
@@ -58,11 +59,12 @@ class Tensor:
         if isinstance(array, Tensor) or not hasattr(array, "dtype") or array.shape != self.shape:
             given = f"one of shape {array.shape}" if type(array) is type(self._data) else type(array).__name__
             raise ValueError(f"data: expected an array of shape {self.shape}, got {given}")
-        if self.requires_grad and (array.dtype, device_of(array)) != (self.dtype, self.device):
-            raise TypeError(f"data: expected {self.dtype} on {self.device}, for a gradient is wanted, got {array.dtype}")
         supported(array.dtype)
-        writable = type(array) is np.ndarray and array.flags.writeable
-        self._data = freeze(array.copy("K") if writable else array)
+        if (array.dtype, device_of(array)) != (self.dtype, self.device):
+            if self.requires_grad:
+                raise TypeError(f"data: expected {self.dtype} on {self.device}, for a gradient is wanted, got {array.dtype}")
+            self._frozen = None
+        self._data = freeze(as_array(array).copy("K"))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -93,11 +95,13 @@ class Tensor:
         self.requires_grad_(value)
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
-        """Make this tensor a leaf that wants a gradient, or one that does not."""
+        """Make this tensor a leaf that wants a gradient, or one that does not: frozen, it keeps its gradient until thawed."""
         if requires_grad and self.dtype.kind != "f":
             raise TypeError(f"only floating-point tensors have gradients, this one is {self.dtype}")
-        if requires_grad != self.requires_grad:
-            self.node = Node(None, (), (), self._data) if requires_grad else None
+        if requires_grad and not self.node:
+            self.node = getattr(self, "_frozen", None) or Node(None, (), (), self._data)
+        elif self.node and not requires_grad:
+            self._frozen, self.node = self.node if self.is_leaf else None, None
         return self
 
     @property
@@ -112,7 +116,7 @@ class Tensor:
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
-        if self.node is None or not self.is_leaf:
+        if not self.is_leaf or (value is not None and self.node is None):
             raise RuntimeError("only leaves with requires_grad=True hold a gradient")
         if value is not None and not isinstance(value, Tensor):
             raise TypeError(f"grad: expected a tensor or None, got {type(value).__name__}")
@@ -120,7 +124,8 @@ class Tensor:
             raise ValueError(
                 f"grad: expected {self.dtype} {self.shape} on {self.device}, got {value.dtype} {value.shape} on {value.device}"
             )
-        self.node.grad = value
+        if leaf := self.node or getattr(self, "_frozen", None):
+            leaf.grad = value
 
     def detach(self) -> Tensor:
         """The same values, cut off from the graph."""
@@ -139,11 +144,13 @@ class Tensor:
 
     def copy_(self, values) -> Tensor:
         """Give a leaf new values of the same shape. Graphs recorded earlier keep the old ones."""
-        array = values.data if isinstance(values, Tensor) else np.asarray(values)
+        array = as_array(values.data if isinstance(values, Tensor) else values)
         if not self.is_leaf:
             raise RuntimeError("copy_: only leaves can be given new values")
         if array.shape != self.shape:
             raise ValueError(f"copy_: values have shape {array.shape}, the tensor {self.shape}")
+        if not np.can_cast(array.dtype, self.dtype, "same_kind"):
+            raise TypeError(f"copy_: values are {array.dtype}, the tensor {self.dtype}")
         fresh = array_module(self._data).empty_like(self._data)
         fresh[...] = to_device(array, self.device)
         self._data = freeze(fresh)
@@ -169,12 +176,14 @@ class Tensor:
     def __setitem__(self, index, value) -> None:
         raise TypeError("tensors are read-only, for a graph may need them: build a new one with where, cat or pad")
 
-    def __deepcopy__(self, memo) -> Tensor:
+    def __reduce__(self) -> tuple[Callable, tuple]:
         if not self.is_leaf:
-            raise RuntimeError("only leaves can be deep-copied: detach() first")
-        twin = type(self).__new__(type(self))
-        twin._data, twin.node = self._data, None
-        return twin.requires_grad_(self.requires_grad)
+            raise RuntimeError("only leaves can be copied or pickled: detach() first")
+        return _leaf, (type(self), self._data, self.requires_grad)
+
+    def __deepcopy__(self, memo) -> Tensor:
+        make, arguments = self.__reduce__()
+        return make(*arguments)
 
     def __repr__(self) -> str:
         values = np.array2string(self.numpy(), separator=", ", prefix="Tensor(")
@@ -227,6 +236,13 @@ def device_or_dtype(value) -> str | np.dtype:
     except TypeError:
         raise ValueError(f"to: {value!r} is neither a device ('cpu', 'cuda', 'cuda:N') nor a dtype") from None
     return supported(value)
+
+
+def _leaf(kind: type[Tensor], array: Array, requires_grad: bool) -> Tensor:
+    """A leaf around an array that nobody else will write to."""
+    leaf = kind.__new__(kind)
+    leaf._data, leaf.node = freeze(array), None
+    return leaf.requires_grad_(requires_grad)
 
 
 def as_tensor(x) -> Tensor:

@@ -106,7 +106,9 @@ class AERun(base.Experiment):
 
     def draw(self, run: Run) -> None:
         """The losses; test images, what the encoder saw of them, and what came back."""
-        self.draw_losses(run, "squared error per image")
+        penalised = self.config.regulariser not in ("none", "denoising")
+        names = ("loss", "reconstruction", "penalty") if penalised else ("loss",)
+        self.draw_losses(run, "squared error per image", *names)
         x = self.data.test[:ROWS]
         seen = self.corrupted(x, np.random.default_rng(self.config.seed))
         on = f"Autoencoder on {self.config.data}, {self.config.regulariser}"

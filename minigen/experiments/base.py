@@ -103,10 +103,9 @@ class Experiment:
         """The pictures of a finished run."""
         raise NotImplementedError
 
-    def draw_losses(self, run: Run, title: str) -> None:
-        """loss.png, of all that was logged. A run that has lost its metrics has none."""
-        if metrics := run.metrics():
-            names = [name for name in metrics[-1] if name != "step"]
+    def draw_losses(self, run: Run, title: str, *names: str) -> None:
+        """loss.png, of what was logged under these names. A run that has lost its metrics has none."""
+        if metrics := run.metrics(*names):
             pictures.curves(run.path / "loss.png", metrics, names, f"{self.title} on {self.config.data}: {title}")
 
     @property

@@ -90,7 +90,7 @@ class DDPM(base.Experiment):
     def draw(self, run: Run) -> None:
         """The pictures of a finished run: the loss, the forward process, and the denoising of eight samples."""
         diffusion = self.diffusion
-        self.draw_losses(run, "simple loss (DDPM eq. 14)")
+        self.draw_losses(run, "simple loss (DDPM eq. 14)", "loss")
         times = np.unique(np.linspace(0, diffusion.T, 9).round().astype(int)).tolist()
         n = min(len(self.data.test), 8 if len(self.shape) == 3 else 1000)
         rng = np.random.default_rng(self.config.seed)

@@ -83,7 +83,7 @@ class VAERun(base.Experiment):
     def draw(self, run: Run) -> None:
         """The losses; test images and their reconstructions; ways between two images; what a latent dimension does."""
         on, path = f"VAE on {self.config.data}", run.path
-        self.draw_losses(run, "nats per image")
+        self.draw_losses(run, "nats per image", "loss", "reconstruction", "kl")
         assert self.data.test_labels is not None
         x, labels = self.data.test[:ROWS], self.data.test_labels[:ROWS]
         with self.averaged():

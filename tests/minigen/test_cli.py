@@ -331,7 +331,11 @@ def test_a_lack_of_memory_is_told_in_one_line(place: Path, monkeypatch: pytest.M
 def test_help_comes_with_every_command(arguments: list[str]) -> None:
     status, out, _ = minigen(*arguments)
     assert status == 0
-    expected = ["train", "sample", "evaluate"] if len(arguments) == 1 else ["--seed", "--device", "default: "]
+    expected = (
+        ["usage: minigen train ddpm ", "usage: minigen sample ", "--timesteps"]
+        if len(arguments) == 1
+        else ["--seed", "--device", "default: "]
+    )
     assert all(word in out for word in expected)
 
 
@@ -662,11 +666,32 @@ def test_a_run_without_a_checkpoint_is_trained_first(place: Path) -> None:
         refused(place, [command, "run"], "checkpoint", "--resume run")
 
 
-@pytest.mark.parametrize("line", [b"noise\n", b'{"loss": 1.0}\n', b"\xff\n", b"3\n"])
+@pytest.mark.parametrize("line", [b"noise\n", b'{"loss": 1.0}\n', b'{"step": "2"}\n', b"\xff\n", b"3\n", b"[" * 10**5 + b"\n"])
 def test_damaged_metrics_are_named(place: Path, line: bytes) -> None:
     with open(place / "run" / "metrics.jsonl", "ab") as file:
         file.write(line)
     refused(place, ["train", "ddpm", "--resume", "run"], "metrics.jsonl")
+
+
+@pytest.mark.parametrize("loss", ["", ', "loss": null', ', "loss": [1]', ', "loss": 1e999', f', "loss": {10**400}'])
+def test_curves_are_drawn_of_numbers(place: Path, loss: str) -> None:
+    (place / "run" / "metrics.jsonl").write_text(f'{{"step": 1{loss}}}\n')
+    status, _, err = minigen("train", "ddpm", "--resume", "run")
+    assert status == 2 and re.fullmatch("minigen: error: .*metrics.jsonl is damaged.*step, loss", err.splitlines()[-1])
+
+
+def test_a_run_without_a_checkpoint_that_goes_on_says_so(place: Path) -> None:
+    assert "no checkpoint" not in minigen("train", "ddpm", "--resume", "run").out
+    (place / "run" / "checkpoint.npz").unlink()
+    out = minigen("train", "ddpm", "--resume", "run").out
+    assert out.startswith("note: run has no checkpoint: its training starts from the beginning\n")
+
+
+def test_a_terminal_that_knows_ascii_alone_shows_the_measures(place: Path) -> None:
+    with redirect_stdout(io.TextIOWrapper(io.BytesIO(), "ascii")) as terminal:
+        assert cli.main(["evaluate", "run", "-n", "5"]) == 0
+        terminal.flush()
+    assert b"Fr?chet distance" in terminal.buffer.getvalue()  # type: ignore[attr-defined]
 
 
 @every_model

@@ -162,6 +162,8 @@ def test_a_state_of_other_parameters_is_refused_and_not_taken() -> None:
         ema.load_state_dict(state)
     with pytest.raises(ValueError, match=r"EMA: updates: expected int64 \(\), got NoneType"):
         ema.load_state_dict({"updates": None, "average": np.zeros(3)})
+    with pytest.raises(KeyError, match=r"EMA: expected \['updates', 'average'\], got \[\]"):
+        ema.load_state_dict({})
     assert ema.updates == 0 and averages(ema)[0].tolist() == [1, 1, 1]
 
 
@@ -172,6 +174,18 @@ def test_a_state_does_not_depend_on_the_order_in_memory(network: list[Parameter]
     ema.update()
     other.load_state_dict(ema.state_dict())
     assert same(averages(ema), averages(other)) and network[0].data.strides != twins[0].data.strides
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_average_goes_on_after_the_network_is_cast(dtype: str) -> None:
+    net = nn.Linear(1, 1).to("float64" if dtype == "float32" else "float32")
+    ema = EMA(net.parameters())
+    net.to(dtype)
+    own = values(ema.view.parameters)
+    ema.update()
+    with ema.applied():
+        assert {p.dtype for p in net.parameters()} == {np.dtype(dtype)} and net(T.ones(1, 1).to(dtype)).dtype == dtype
+    assert same(values(ema.view.parameters), own)
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0])

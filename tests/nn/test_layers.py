@@ -373,7 +373,18 @@ ERRORS: dict[str, tuple[Callable, str]] = {
         r"SelfAttention2d: expected x \(N, 4, H, W\), got \(2, 3, 4, 4\)",
     ),
     "Dropout": (lambda: nn.Dropout(1.5), r"Dropout: p must lie in \[0, 1\), got 1.5"),
-    "GELU": (lambda: nn.GELU("sigmoid")(T.ones(1)), "gelu: .*'sigmoid'"),
+    "GELU": (lambda: nn.GELU("sigmoid"), "gelu: .*'sigmoid'"),
+    "true": (lambda: nn.Linear(True, 3), "Linear: in_features must be a positive integer, got True"),
+    "Conv2d stride": (lambda: nn.Conv2d(1, 1, 3, stride=0), "Conv2d: stride must be an integer >= 1 .* got 0"),
+    "Conv2d padding": (lambda: nn.Conv2d(1, 1, 3, padding=-1), "Conv2d: padding must be an integer >= 0 .* got -1"),
+    "Conv2d dilation": (lambda: nn.Conv2d(1, 1, 3, dilation=0), "Conv2d: dilation must be an integer >= 1"),
+    "Conv2d kernel": (lambda: nn.Conv2d(1, 1, 1.5), "Conv2d: kernel_size must be an integer >= 1"),
+    "ConvTranspose2d stride": (lambda: nn.ConvTranspose2d(1, 1, 3, 0), "ConvTranspose2d: stride must be"),
+    "ConvTranspose2d extra": (lambda: nn.ConvTranspose2d(1, 1, 3, 2, 0, -1), "ConvTranspose2d: output_padding must be .* >= 0"),
+    "MaxPool2d": (lambda: nn.MaxPool2d(0), "MaxPool2d: kernel_size must be an integer >= 1"),
+    "MaxPool2d stride": (lambda: nn.MaxPool2d(2, 0), "MaxPool2d: stride must be an integer >= 1"),
+    "AvgPool2d": (lambda: nn.AvgPool2d(2, padding=-1), "AvgPool2d: padding must be an integer >= 0"),
+    "Upsample": (lambda: nn.Upsample(0), "Upsample: scale_factor must be an integer >= 1"),
 }
 
 

@@ -1,5 +1,6 @@
 """Modules: what belongs to one and what it is called; training, moving, saving, loading, copying and printing it."""
 
+import pickle
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
@@ -137,6 +138,17 @@ def test_a_shared_parameter_is_one_parameter() -> None:
     assert [name for name, _ in net.named_parameters()] == ["encoder.weight", "encoder.bias"]
 
 
+@pytest.mark.parametrize("key", ["a.b", 1.5, None])
+def test_names_that_could_stand_for_two_parts_are_refused(key) -> None:
+    net = Module()
+    net.parts = {key: "no part"}
+    assert not list(net.parameters())
+    for part in (Parameter([1.0]), [Parameter([1.0])]):
+        net.parts[key] = part
+        with pytest.raises(ValueError, match="the key of a part of a module must be an integer, or a str without a dot"):
+            list(net.parameters())
+
+
 def test_an_attribute_that_is_replaced_leaves_the_module() -> None:
     net = Net()
     net.stem = nn.ReLU()  # type: ignore[assignment]
@@ -197,10 +209,12 @@ def test_zero_grad_forgets_all_gradients() -> None:
 
 def test_requires_grad_freezes_and_thaws() -> None:
     net = Net()
+    backward(net)
     assert net.requires_grad_(False) is net and not any(p.requires_grad for p in net.parameters())
     assert not net(images).requires_grad
     net.zero_grad()
     net.requires_grad_()
+    assert all(p.grad is None for p in net.parameters())
     assert {name for name, x in net.named_tensors() if x.requires_grad} == {*NAMES} - BUFFERS
 
 
@@ -284,6 +298,11 @@ def test_loading_keeps_dtype_and_copies() -> None:
     assert net.weight.requires_grad
 
 
+def test_loading_passes_over_what_torchs_batch_norm_counts() -> None:
+    for net, prefix in ((nn.BatchNorm2d(2), ""), (nn.Sequential(nn.BatchNorm2d(2)), "0.")):
+        net.load_state_dict(net.state_dict() | {f"{prefix}num_batches_tracked": np.array(5)})
+
+
 @given(missing=st.sets(st.sampled_from(NAMES)), unexpected=st.sets(st.sampled_from(["w", "blocks.2.bias", ""])))
 def test_loading_lists_all_names_that_do_not_fit_and_takes_nothing(missing: set[str], unexpected: set[str]) -> None:
     net, state = Net(), Net().state_dict() | dict.fromkeys(unexpected, T.ones(1))
@@ -339,9 +358,14 @@ def test_loading_wants_a_dict() -> None:
 # Copies
 
 
-def test_a_copy_trains_by_itself() -> None:
+def through_a_pickle(module: Module) -> Module:
+    return pickle.loads(pickle.dumps(module))
+
+
+@pytest.mark.parametrize("copied", [deepcopy, through_a_pickle])
+def test_a_copy_trains_by_itself(copied: Callable) -> None:
     net = Net()
-    twin = deepcopy(net)
+    twin = copied(net)
     before = snapshot(net)
     train(twin)
     assert same(snapshot(net), before) and not same(snapshot(twin), before)
@@ -351,9 +375,10 @@ def test_a_copy_trains_by_itself() -> None:
     assert same(snapshot(twin), after)
 
 
+@pytest.mark.parametrize("copied", [deepcopy, through_a_pickle])
 @given(module=modules)
-def test_a_copy_has_the_same_values_in_other_tensors(module: Module) -> None:
-    twin = deepcopy(module)
+def test_a_copy_has_the_same_values_in_other_tensors(copied: Callable, module: Module) -> None:
+    twin = copied(module)
     assert same(snapshot(twin), snapshot(module))
     for x, y in zip(planted(module), planted(twin), strict=True):
         assert x is not y and type(x) is type(y) and x.requires_grad == y.requires_grad

@@ -319,6 +319,8 @@ def test_a_state_of_another_optimizer_or_network_is_refused() -> None:
         optimizer.load_state_dict(SGD([Parameter(np.ones(3))]).state_dict())
     with pytest.raises(ValueError, match=r"Adam: m: expected float64 \(3,\), got float64 \(4,\)"):
         optimizer.load_state_dict(Adam([Parameter(np.ones(4))]).state_dict())
+    with pytest.raises(TypeError, match=r"Adam: expected a dict of \['steps', 'm', 'v'\], got NoneType"):
+        optimizer.load_state_dict(None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("wrong", [{"v": np.ones(3) + 1j}, {"v": None}, {"steps": None}, {"steps": 1.5}], ids=str)
@@ -347,6 +349,7 @@ def test_a_state_does_not_depend_on_the_order_in_memory(algorithm: Algorithm, st
 
 ERRORS: dict[str, tuple[Callable, str]] = {
     "learning rate": (lambda p: AdamW(p, lr=-1.0), r"AdamW: lr must lie in \[0, inf\), got -1.0"),
+    "text": (lambda p: Adam(p, lr="a"), r"Adam: lr must lie in \[0, inf\), got 'a'"),  # type: ignore[arg-type]
     "no number": (lambda p: SGD(p, lr=math.nan), r"SGD: lr must lie in \[0, inf\), got nan"),
     "weight decay": (lambda p: SGD(p, weight_decay=-1.0), r"SGD: weight_decay must lie in \[0, inf\), got -1.0"),
     "momentum": (lambda p: SGD(p, momentum=-0.9), r"SGD: momentum must lie in \[0, inf\), got -0.9"),
@@ -371,10 +374,10 @@ wanted = Tensor(np.ones(2), requires_grad=True)
 NO_PARAMETERS: dict[str, tuple[Any, str]] = {
     "module": (nn.Linear(1, 1), r"expected a list of parameters, such as model.parameters\(\), got one Linear"),
     "parameter": (Parameter(np.ones(2)), "expected a list of parameters, .* got one Parameter"),
-    "modules": ([nn.Linear(1, 1)], "parameter 0: .* got a Linear"),
-    "names": (list(nn.Linear(1, 1).named_parameters()), "parameter 0: .* got a tuple"),
-    "constant": ([wanted, T.ones(2)], "parameter 1: expected a leaf with requires_grad=True, got a Tensor that is none"),
-    "result": ([wanted * 2], "parameter 0: expected a leaf with requires_grad=True, got a Tensor that is none"),
+    "modules": ([nn.Linear(1, 1)], "parameter 0: .* this Linear is none"),
+    "names": (list(nn.Linear(1, 1).named_parameters()), "parameter 0: .* this tuple is none"),
+    "constant": ([wanted, T.ones(2)], "parameter 1: expected a leaf with requires_grad=True, but this Tensor is none"),
+    "result": ([wanted * 2], "parameter 0: expected a leaf with requires_grad=True, but this Tensor is none"),
 }
 
 

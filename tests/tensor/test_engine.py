@@ -6,6 +6,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -362,9 +363,65 @@ def test_an_array_assigned_to_data_is_nobody_elses() -> None:
     assert x.numpy().tolist() == [3, 4] and grad(y, x)[0].numpy().tolist() == [2, 4]
     with pytest.raises(ValueError, match="read-only"):
         x.data[0] = 5
-    other = leaf(5, 6)
-    x.data = other.data
-    assert np.shares_memory(x.numpy(), other.numpy())
+    array.flags.writeable = False
+    x.data = array
+    assert not np.shares_memory(x.data, array)
+
+
+def test_subclasses_of_arrays_become_plain_and_read_only(tmp_path: Path) -> None:
+    mapped = np.memmap(tmp_path / "numbers", np.float32, "w+", shape=(1, 2))
+    for array in (mapped, np.ma.masked_array([[1.0, 2.0]], dtype=np.float32)):
+        x = Tensor(array)
+        x.data = array
+        for made in (x, Tensor(array), x.copy_(array)):
+            assert type(made.data) is np.ndarray and not made.data.flags.writeable
+
+
+@pytest.mark.parametrize("values", [[1j, 2j], np.ones(2, "M8[s]"), np.ones(2, "i4,f4"), ["1", "2"], [None, 1.0]], ids=str)
+def test_copy_takes_only_what_casts(values) -> None:
+    with pytest.raises(TypeError, match="^copy_: values are .*, the tensor float64"):
+        leaf(1, 2).copy_(values)
+    with pytest.raises(TypeError, match="^copy_: values are float64, the tensor int64"):
+        Tensor([1, 2]).copy_([1.5, 2.5])
+
+
+# Freezing
+
+
+def test_a_frozen_leaf_keeps_its_gradient_and_its_pending_graphs() -> None:
+    x = leaf(1, 2)
+    (x * 2).sum().backward()
+    y = (x * 3).sum()
+    x.requires_grad_(False)
+    assert x.grad is None and not (x * 2).requires_grad
+    x.copy_([5, 6])
+    x.requires_grad_()
+    y.backward()
+    assert accumulated(x).tolist() == [5, 5]
+
+
+def test_a_frozen_leaf_can_forget_its_gradient() -> None:
+    x = leaf(1, 2)
+    (x * 2).sum().backward()
+    x.requires_grad_(False).grad = None
+    with pytest.raises(RuntimeError, match="only leaves"):
+        x.grad = x.detach()
+    assert x.requires_grad_().grad is None
+
+
+def test_a_leaf_that_changed_its_dtype_while_frozen_is_a_new_one() -> None:
+    x = leaf(1, 2)
+    (x * 2).sum().backward()
+    x.requires_grad_(False).data = np.ones(2, np.float32)
+    assert x.requires_grad_().grad is None
+    (x * 2).sum().backward()
+    assert accumulated(x).dtype == np.float32
+
+
+def test_an_output_that_was_cut_off_is_a_leaf() -> None:
+    x = leaf(1, 2)
+    y = exp(x).requires_grad_(False)
+    assert y.requires_grad_().is_leaf and grad(y.sum(), y)[0].numpy().tolist() == [1, 1]
 
 
 # Modes

@@ -124,6 +124,8 @@ def test_no_kernel_runs_on_after_an_error() -> None:
 def test_there_is_at_least_one_thread() -> None:
     with pytest.raises(ValueError, match="set_num_threads: expected at least 1, got 0"):
         set_num_threads(0)
+    with pytest.raises(TypeError, match="integer"):
+        set_num_threads(1.5)  # type: ignore[arg-type]
 
 
 # Other threads, other processes

@@ -1,7 +1,9 @@
 """Tensors as objects: what they are made of, how they meet Python and NumPy, and what they say when called wrongly."""
 
 import copy
+import itertools
 import operator
+import pickle
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -13,6 +15,7 @@ from hypothesis import given
 import tensor
 from tensor import Tensor, exp, grad
 from tensor.strategies import Shape, dtypes, shapes
+from tensor.tensor import Node
 
 
 def t(*shape: int) -> Tensor:
@@ -202,8 +205,17 @@ def test_a_deep_copy_is_a_leaf_of_its_own() -> None:
     assert np.array_equal(twin.numpy(), x.numpy()) and twin.requires_grad and twin.grad is None
     twin.copy_([5, 5])
     assert x.numpy().tolist() == [1, 1]
-    with pytest.raises(RuntimeError, match="only leaves can be deep-copied: detach"):
-        copy.deepcopy(exp(x))
+    for copied in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(RuntimeError, match="only leaves can be copied or pickled: detach"):
+            copied(exp(x))
+
+
+def test_a_leaf_that_was_pickled_is_a_leaf_of_the_process_that_loads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    pickled = pickle.dumps([t(2), Tensor([3])])
+    monkeypatch.setattr(Node, "_clock", itertools.count())  # as in a new process
+    x, y = pickle.loads(pickled)
+    assert (x.tolist(), x.requires_grad) == ([1, 1], True) and (y.tolist(), y.requires_grad) == ([3], False)
+    assert not x.data.flags.writeable and grad((x * x * x).sum(), x)[0].tolist() == [3, 3]
 
 
 @pytest.mark.parametrize(
@@ -238,9 +250,18 @@ WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
     (lambda: t(2, 3) + t(4), ValueError, r"^add: .*\(2, ?3\).*\(4,\)"),
     (lambda: tensor.where(t(2) > 0, t(3), t(3)), ValueError, r"^where: .*\(2,\).*\(3,\)"),
     (lambda: t(2) + "a", TypeError, "^add: expected a tensor, an array or a number, got str"),
-    (lambda: t(2) * None, TypeError, "^mul: expected a tensor, an array or a number, got None$"),
-    (lambda: tensor.maximum(t(2), None), TypeError, "^maximum: expected a tensor, an array or a number, got None$"),
-    (lambda: tensor.sum([1.0]), TypeError, "^sum: expected a tensor, got list$"),
+    (lambda: t(2) * None, TypeError, "^mul: expected a tensor, an array or a number, got NoneType$"),
+    (lambda: tensor.maximum(t(2), None), TypeError, "^maximum: expected a tensor, an array or a number, got NoneType$"),
+    (lambda: tensor.where(t(2) > 0, t(2), None), TypeError, "^where: expected a tensor, an array .* got NoneType$"),
+    (lambda: t(2) * [1j, 2j], TypeError, "^mul: expected real numbers, got an array of complex128$"),
+    (lambda: t(2) + np.ones(2, "M8[s]"), TypeError, r"^add: expected real numbers, got an array of datetime64\[s\]$"),
+    (lambda: t(2) + ["1", "2"], TypeError, "^add: expected real numbers, got an array of <U1$"),
+    (lambda: Tensor(np.uint8(2)) + 300, OverflowError, "^add: Python integer 300 out of bounds for uint8"),
+    (lambda: tensor.add([1.0], [2.0]), TypeError, "^add: expected a tensor, an array or a number, got list$"),
+    (lambda: tensor.sum([1.0]), TypeError, "^sum: expected a tensor, an array or a number, got list$"),
+    (lambda: tensor.leaky_relu(2.0), TypeError, "^leaky_relu: expected a tensor, got float$"),
+    (lambda: tensor.exp("a"), TypeError, "^exp: ufunc 'exp' not supported for the input types[^()]*$"),
+    (lambda: tensor.clamp(t(2), [0, 1, 2]), TypeError, r"^clamp: expected a number, got \(0, 1, 2\)"),
     (lambda: t(2) + np.ones(3), ValueError, r"^add: .*\(2,\).*\(3,\)"),
     (lambda: tensor.tanh(*[]), TypeError, r"^tanh\(\) takes \['x'\]; missing \['x'\]"),
     (lambda: tensor.tanh(*[t(2)] * 2), TypeError, r"^tanh\(\) takes \['x'\]; too many given"),
@@ -281,6 +302,7 @@ WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
     (lambda: t(2, 3).chunk(2, 2), IndexError, "^chunk: dim 2 is out of range"),
     (lambda: t(2, 3).chunk(0), ValueError, "^chunk: expected at least one part, got chunks=0"),
     (lambda: tensor.cat([[1.0], [2.0]]), TypeError, "^cat: expected a tensor, got list$"),
+    (lambda: tensor.cat([t(2)], None), TypeError, "^cat: .*'int' and 'NoneType'$"),
     (lambda: tensor.cat([]), ValueError, "^cat: nothing to join"),
     (lambda: tensor.cat([t(2, 3), t(2, 4)]), ValueError, r"^cat: shapes .*\(2, 3\).*\(2, 4\).* differ outside dim 0"),
     (lambda: tensor.cat([t(2, 3)], 2), IndexError, r"^cat: dim 2 is out of range for shape \(2, 3\)"),
@@ -354,6 +376,11 @@ WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
         r"^batch_norm: running_var has shape \(5,\), expected \(6,\)",
     ),
     (
+        lambda: tensor.batch_norm(t(2, 6), np.zeros(6), np.ones(6), training=True),
+        TypeError,
+        "^batch_norm: training updates running_mean and running_var, which must be tensors",
+    ),
+    (
         lambda: tensor.layer_norm(t(2, 3, 4), (3, 4), t(4, 3)),
         ValueError,
         r"^layer_norm: weight has shape \(4, 3\), expected \(3, 4\)",
@@ -391,6 +418,8 @@ WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
     (lambda: t(2).to(None), TypeError, "^to: dtype None is not supported"),
     (lambda: t(2).to("gpu"), ValueError, "^to: 'gpu' is neither a device .* nor a dtype"),
     (lambda: t(2).to("cpu:1"), ValueError, "unknown device 'cpu:1'"),
+    (lambda: t(2).to("cuda:²"), ValueError, "unknown device 'cuda:²'"),
+    (lambda: t(2).to("cuda:٣"), ValueError, "unknown device 'cuda:٣'"),
 ]
 
 
