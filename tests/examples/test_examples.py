@@ -1,0 +1,150 @@
+"""The examples: each runs, shortened, and leaves one labelled picture; what they compute themselves is what they say."""
+
+import importlib
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from matplotlib.figure import Figure
+
+import tensor as T
+from examples import anomaly, compression, denoising_field, manifold, reduction, restoration, retrieval
+from minigen.data.digits import load_digits
+
+FOLDER = Path(reduction.__file__).parent
+NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "common")
+SHORTENED: dict[str, list[dict[str, Any]]] = {
+    "anomaly": [{"held_out": (1, 7)}],
+    "compression": [{"codes": (2, 3)}],
+    "restoration": [{"task": task} for task in restoration.TASKS],
+}
+RUNS = [(name, options) for name in NAMES for options in SHORTENED.get(name, [{}])]
+
+
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    return load_digits("test")
+
+
+@pytest.mark.parametrize("name, options", RUNS, ids=lambda value: value if isinstance(value, str) else value.get("task", ""))
+def test_an_example_draws_one_labelled_picture_and_prints_figures(
+    name: str, options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved: list[Figure] = []
+    savefig = Figure.savefig
+
+    def remember(figure: Figure, *arguments: Any, **others: Any) -> None:
+        saved.append(figure)
+        savefig(figure, *arguments, **others)
+
+    monkeypatch.setattr(Figure, "savefig", remember)
+    importlib.import_module(f"examples.{name}").main(steps=3, out=tmp_path / "new" / "folder", **options)
+
+    (picture,) = os.listdir(tmp_path / "new" / "folder")
+    assert picture.startswith(name) and picture.endswith(".png")
+    assert matplotlib.image.imread(tmp_path / "new" / "folder" / picture).std() > 0
+    (figure,) = saved
+    for axes in figure.axes:
+        ticks = len(axes.get_xticks()) > 0 and axes.name != "3d"
+        assert axes.get_title() or axes.get_ylabel(), "a panel, or a colour bar, without a title"
+        assert not (ticks and axes.get_title()) or (axes.get_xlabel() and axes.get_ylabel()), "axes without labels"
+    *figures, where = capsys.readouterr().out.splitlines()
+    assert where.endswith(picture) and figures
+    assert all(re.search(r"\d", line) and not re.search(r"\b(nan|inf)\b", line) for line in figures)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_says_how_to_run_it_and_what_it_shows(name: str) -> None:
+    text = importlib.import_module(f"examples.{name}").__doc__ or ""
+    assert f"python -m examples.{name}" in text and len(text.split("\n\n")) >= 3
+
+
+def test_best_answer_between_two_points() -> None:
+    """For data at -1 and 1, E[data | x] = tanh(x / sigma^2)."""
+    x = np.linspace(-2, 2, 9)
+    answer = denoising_field.best_answer(np.stack([x, 0 * x], 1), np.array([[-1.0, 0.0], [1.0, 0.0]]))
+    np.testing.assert_allclose(answer, np.stack([np.tanh(x / denoising_field.SIGMA**2), 0 * x], 1), atol=1e-12)
+
+
+def test_neighbours_on_a_line() -> None:
+    """At 0, 1, 3, 7 and 15, the two nearest are the two on the left, if there are so many."""
+    found = reduction.neighbours(np.array([[0.0], [1.0], [3.0], [7.0], [15.0]]), 2)
+    assert [np.flatnonzero(row).tolist() for row in found] == [[1, 2], [0, 2], [0, 1], [1, 2], [2, 3]]
+
+
+def test_the_sheet_is_rolled_without_stretching() -> None:
+    """Close points are as far from each other in space as on the sheet."""
+    x, sheet = reduction.rolled_sheet(3000, np.random.default_rng(0))
+    apart = 6 * np.linalg.norm(x[:, None] - x, axis=2), np.linalg.norm(sheet[:, None] - sheet, axis=2)
+    close = (apart[1] < 1) & (apart[1] > 0)
+    np.testing.assert_allclose(apart[0][close], apart[1][close], rtol=0.02, atol=1e-4)
+
+
+@given(st.integers(1, 50))
+def test_quantiles_cut_the_prior_into_equal_parts(n: int) -> None:
+    share = 0.5 + 0.5 * T.erf(T.Tensor(manifold.quantiles(n) / np.sqrt(2), dtype=np.float64)).numpy()
+    np.testing.assert_allclose(share, (np.arange(n) + 0.5) / n, atol=1e-6)
+
+
+@given(
+    hnp.arrays(int, st.integers(1, 8), elements=st.integers(0, 4)),
+    hnp.arrays(int, st.integers(1, 8), elements=st.integers(0, 4)),
+)
+def test_auroc_is_the_chance_that_the_unknown_is_larger(known: np.ndarray, unknown: np.ndarray) -> None:
+    pairs = [(u > k) + 0.5 * (u == k) for k in known for u in unknown]
+    assert anomaly.auroc(known, unknown) == pytest.approx(np.mean(pairs))
+    assert anomaly.auroc(known, unknown) + anomaly.auroc(unknown, known) == pytest.approx(1)
+
+
+def test_nearest_come_in_order() -> None:
+    among = np.array([[5.0], [1.0], [0.0], [9.0]])
+    assert retrieval.nearest(np.array([[0.4], [8.0]]), among, 3).tolist() == [[2, 1, 0], [3, 0, 1]]
+
+
+@pytest.mark.parametrize("task", restoration.TASKS)
+def test_damage_is_done_to_a_copy_and_leaves_the_shape(task: str) -> None:
+    x, labels = digits()
+    x = restoration.coloured(x, labels)
+    kept = x.copy()
+    y = restoration.TASKS[task](x, np.random.default_rng(0))
+    assert y.shape == x.shape and y.dtype == x.dtype
+    assert np.array_equal(x, kept) and not np.array_equal(y, x)
+
+
+def test_colouring_takes_the_colour_away_and_leaves_the_digit() -> None:
+    x, labels = digits()
+    grey = restoration.colouring(restoration.coloured(x, labels), np.random.default_rng(0))
+    np.testing.assert_allclose(grey, np.repeat(x, 3, 1), atol=1e-6)
+
+
+def test_inpainting_hides_sixteen_pixels_anywhere() -> None:
+    x = np.ones((500, 1, 8, 8), np.float32)
+    hidden = restoration.inpainting(x, np.random.default_rng(0)) == 0
+    assert (hidden.sum((1, 2, 3)) == 16).all() and hidden.any(0).all()
+
+
+def test_super_resolution_keeps_the_means() -> None:
+    x, _ = digits()
+    y = restoration.super_resolution(x, np.random.default_rng(0))
+    np.testing.assert_allclose(y[:, :, ::2, ::2], x.reshape(-1, 1, 4, 2, 4, 2).mean((3, 5)), atol=1e-6)
+    assert np.array_equal(y[:, :, ::2, ::2], y[:, :, 1::2, 1::2])
+
+
+def test_quantised_codes_take_sixteen_values_and_pass_gradients_on() -> None:
+    h = T.Tensor(np.linspace(0, 1, 101), requires_grad=True)
+    y = compression.Quantised(4)(h)
+    np.testing.assert_allclose(np.unique(y.numpy().round(6)), np.arange(16) / 15, atol=1e-6)
+    assert np.abs(y.numpy() - h.numpy()).max() <= 0.5 / 15 + 1e-6
+    (gradient,) = T.grad((y * y).sum(), h)
+    np.testing.assert_allclose(gradient.numpy(), 2 * y.numpy(), rtol=1e-6)
+
+
+def test_png_takes_more_bits_for_more_grey_values() -> None:
+    x, _ = digits()
+    assert compression.png_bits(np.sign(x)) < compression.png_bits(x) < 8 * 64
