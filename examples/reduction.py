@@ -8,7 +8,7 @@ sides is squashed together. The autoencoder may bend its two axes, and follows t
 in its code, and for a reconstruction that is rolled up again. The printed neighbours tell it in a number: of the ten nearest
 points in the code, how many are among the ten nearest on the sheet, where distance is measured along it?
 
-Nothing in the loss asks for that order, though. With SEED = 0 the autoencoder tears the sheet in two, and reconstructs it well.
+Nothing in the loss asks for that order, though: with other seeds the autoencoder may tear the sheet, and reconstruct it well.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ BATCH_OF_SAMPLES = 500
 class Config(base.Config):
     """`timesteps` and `schedule` define the forward process."""
 
-    steps: int = setting(2500, "training steps", within=(1, 10**9))
+    steps: int = setting(2000, "training steps", within=(1, 10**9))
     lr: float = setting(5e-3, "peak learning rate", within=(1e-30, 1e30))
     timesteps: int = setting(50, "T, the steps of the forward process", within=(1, 10**5))
     schedule: str = setting("cosine", "how the noise grows with t", choices=SCHEDULES)
