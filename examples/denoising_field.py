@@ -19,8 +19,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import tensor as T
-from examples.common import OUT, apply, fit, mlp, save
+from examples.common import OUT, apply, fit, save
 from minigen.autoencoder import gaussian_noise, squared_error
+from minigen.coders import mlp
 from tensor import Tensor
 
 SIGMA = 0.3

@@ -16,9 +16,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import tensor as T
-from examples.common import OUT, apply, fit, save, show
+from examples.common import OUT, apply, fit, save
 from minigen import data
 from minigen.coders import mlp_decoder, mlp_encoder
+from minigen.pictures import show
 from minigen.vae import VAE
 from tensor import Tensor
 
@@ -43,7 +44,8 @@ def main(steps: int = 3000, out: Path = OUT) -> None:
     z = np.stack(np.meshgrid(q, q[::-1]), -1).reshape(-1, 2)  # z_1 grows to the right, z_2 upwards
     figure = Figure(figsize=(8, 8.4), layout="constrained")
     axes = figure.subplots()
-    show(axes, apply(model.decode, z), SIDE, "Digits decoded at the quantiles of the prior")
+    show(axes, apply(model.decode, z), SIDE)
+    axes.set_title("Digits decoded at the quantiles of the prior")
     places = 9 * np.arange(SIDE) + 5  # an image is 8 wide, the line between two of them 1
     axes.set_xticks(places[::3], [f"{value:.2f}" for value in q[::3]])
     axes.set_yticks(places[::3], [f"{value:.2f}" for value in q[::-3]])

@@ -20,8 +20,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import tensor as T
-from examples.common import OUT, apply, fit, mlp, save
+from examples.common import OUT, apply, fit, save
 from minigen.autoencoder import Autoencoder, squared_error
+from minigen.coders import mlp
 from tensor import Tensor
 
 SEED = 1

@@ -19,11 +19,12 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 import tensor as T
-from examples.common import OUT, apply, fit, save, show
+from examples.common import OUT, apply, fit, save
 from minigen.autoencoder import Autoencoder, gaussian_noise, squared_error
 from minigen.coders import mlp_decoder, mlp_encoder
 from minigen.data.digits import load_digits
 from minigen.metrics import psnr
+from minigen.pictures import show
 from tensor import Tensor
 
 Generator = np.random.Generator
@@ -91,7 +92,8 @@ def main(task: str = "denoising", steps: int = 2000, out: Path = OUT) -> None:
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     rows = {f"before, {psnr(test, before):.1f} dB": before, f"after, {psnr(test, after):.1f} dB": after, "truth": test}
     for axes, (name, x) in zip(figure.subplots(3, 1), rows.items()):
-        show(axes, x[:SHOWN], SHOWN, name)
+        show(axes, x[:SHOWN], SHOWN)
+        axes.set_title(name)
     figure.suptitle(f"Restoration: {task}. {damage.__doc__}")
     save(figure, out / f"restoration-{task}.png")
 

@@ -18,10 +18,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import tensor as T
-from examples.common import OUT, apply, fit, save, show
+from examples.common import OUT, apply, fit, save
 from minigen.autoencoder import Autoencoder, gaussian_noise, squared_error
 from minigen.coders import mlp_decoder, mlp_encoder
 from minigen.data.digits import load_digits
+from minigen.pictures import show
 from tensor import Tensor
 
 LATENT, SIGMA = 8, 0.5
@@ -63,8 +64,8 @@ def main(steps: int = 2000, out: Path = OUT) -> None:
     figure = Figure(figsize=(13, 5.3), layout="constrained")
     for axes, (name, places) in zip(figure.subplots(1, 2), found.items()):
         rows = np.concatenate([test[queries, None], train[places[queries]]], 1)  # (queries, 1 + K, 1, 8, 8)
-        title = f"a digit and the {K} nearest by {name} distance: {right[name].mean():.1%} same class"
-        show(axes, rows.reshape(-1, 1, 8, 8), 1 + K, title)
+        show(axes, rows.reshape(-1, 1, 8, 8), 1 + K)
+        axes.set_title(f"a digit and the {K} nearest by {name} distance: {right[name].mean():.1%} same class")
         axes.add_patch(Rectangle((0, 0), 9, 9 * len(queries), fill=False, color="tab:blue", linewidth=3))
         for row, column in np.argwhere(~right[name][queries]):
             axes.add_patch(Rectangle((9 * column + 9, 9 * row), 9, 9, fill=False, color="red", linewidth=1.5))

@@ -19,6 +19,7 @@ from minigen.checkpoint import CheckpointError, write_atomically
 from minigen.experiments import MODELS, Experiment
 from minigen.experiments.base import Config
 from minigen.run import MAY_CHANGE, Run, RunError, new_folder
+from minigen.settings import flag
 from minigen.training import Diverged, restore, train
 
 SAMPLES_OF_A_RUN = 64
@@ -106,12 +107,12 @@ def _parser() -> argparse.ArgumentParser:
         trainer = models.add_parser(name, help=experiment.title, description=experiment.__doc__)
         trainer.set_defaults(command=_train)
         for f in fields(experiment.Config):
-            flag, default = f"--{f.name.replace('_', '-')}", "" if f.default is None else f" (default: {f.default})"
+            default = "" if f.default is None else f" (default: {f.default})"
             if f.default is False:
-                trainer.add_argument(flag, action="store_true", default=None, help=f.metadata["help"])
+                trainer.add_argument(flag(f.name), action="store_true", default=None, help=f.metadata["help"])
                 continue
             kind = _folder if f.name == "data_dir" else _setting(experiment.Config, f.name)
-            trainer.add_argument(flag, type=kind, metavar=_metavar(f), help=f.metadata["help"] + default)
+            trainer.add_argument(flag(f.name), type=kind, metavar=_metavar(f), help=f.metadata["help"] + default)
         trainer.add_argument("--out", metavar="DIR", help="the run's folder (default: a new one below runs/)")
         trainer.add_argument("--resume", metavar="DIR", help="go on with this run and its settings; --steps may extend it")
 
@@ -145,14 +146,13 @@ def _train(options: argparse.Namespace) -> int:
         experiment, done = _experiment(options.model, given), 0
         path = Run.unused(f"{options.model}-{experiment.config.data}") if options.out is None else options.out
         run = Run.create(path, {"model": options.model} | asdict(experiment.config))
-    title = f"{experiment.title} on {experiment.config.data}"
-    print(f"{title}: {experiment.size:,} parameters, {experiment.config.steps} steps, in {run.path}")
+    print(f"{experiment.heading}: {experiment.size:,} parameters, {experiment.config.steps} steps, in {run.path}")
     if experiment.warning:
         print(f"note: {experiment.warning}")
     if not train(experiment, run, experiment.config.steps, done):
         print(f"stopped; to go on: minigen train {options.model} --resume {run.path}")
         return 130
-    _write_samples(run.path, experiment.sample(SAMPLES_OF_A_RUN, experiment.config.seed), title)
+    _write_samples(run.path, experiment.sample(SAMPLES_OF_A_RUN, experiment.config.seed), experiment.heading)
     experiment.draw(run)
     print(f"samples, pictures and checkpoint are in {run.path}; to measure them: minigen evaluate {run.path}")
     return 0
@@ -163,7 +163,7 @@ def _sample(options: argparse.Namespace) -> int:
     out = Run.unused(f"samples-{options.seed}", run.path) if options.out is None else options.out
     out = new_folder(out, "choose another --out")
     x = experiment.sample(options.n, options.seed, **how)
-    words = ", ".join([f"{experiment.title} on {experiment.config.data}", *map(str, how.values()), f"seed {options.seed}"])
+    words = ", ".join([experiment.heading, *map(str, how.values()), f"seed {options.seed}"])
     _write_samples(out, x, words)
     print(f"{len(x)} samples are in {out}")
     return 0
@@ -218,8 +218,7 @@ def _reopened(options: argparse.Namespace, given: dict) -> tuple[Run, Experiment
     """The run to go on with, its experiment, and the step it is at. Its settings stay as they were, but for MAY_CHANGE."""
     fixed = sorted(given.keys() - set(MAY_CHANGE)) + (["out"] if options.out is not None else [])
     if fixed:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in fixed)
-        raise UsageError(f"{flags} cannot change with --resume: the run keeps its own settings")
+        raise UsageError(f"{', '.join(map(flag, fixed))} cannot change with --resume: the run keeps its own settings")
     run = Run(options.resume)
     if run.config["model"] != options.model:
         raise UsageError(f"{run.path} is a run of {run.config['model']!r}: minigen train {run.config['model']} --resume")

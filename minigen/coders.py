@@ -10,28 +10,22 @@ import nn
 Shape = tuple[int, int, int]
 
 
+def mlp(*sizes: int) -> nn.Sequential:
+    """Dense layers from sizes[0] to sizes[-1] features, with SiLU between them."""
+    layers: list[nn.Module] = []
+    for before, after in zip(sizes, sizes[1:]):
+        layers += [nn.Linear(before, after), nn.SiLU()]
+    return nn.Sequential(*layers[:-1])
+
+
 def mlp_encoder(shape: Shape, features: int, hidden: int = 256) -> nn.Sequential:
     """Images (N, *shape) to (N, features) through two hidden layers."""
-    return nn.Sequential(
-        nn.Flatten(),
-        nn.Linear(math.prod(shape), hidden),
-        nn.SiLU(),
-        nn.Linear(hidden, hidden),
-        nn.SiLU(),
-        nn.Linear(hidden, features),
-    )
+    return nn.Sequential(nn.Flatten(), *mlp(math.prod(shape), hidden, hidden, features))
 
 
 def mlp_decoder(features: int, shape: Shape, hidden: int = 256) -> nn.Sequential:
     """Vectors (N, features) to (N, *shape) through two hidden layers."""
-    return nn.Sequential(
-        nn.Linear(features, hidden),
-        nn.SiLU(),
-        nn.Linear(hidden, hidden),
-        nn.SiLU(),
-        nn.Linear(hidden, math.prod(shape)),
-        nn.Unflatten(1, shape),
-    )
+    return nn.Sequential(*mlp(features, hidden, hidden, math.prod(shape)), nn.Unflatten(1, shape))
 
 
 def conv_encoder(shape: Shape, features: int, width: int = 32) -> nn.Sequential:

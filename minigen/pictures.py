@@ -29,7 +29,7 @@ def tiles(x: np.ndarray, columns: int) -> np.ndarray:
     return np.pad(sheet, ((0, 1), (0, 1), (0, 0)), constant_values=0.5)
 
 
-def _show(axes: Axes, x: np.ndarray, columns: int) -> None:
+def show(axes: Axes, x: np.ndarray, columns: int) -> None:
     """Images as tiles, points as a cloud."""
     if x.ndim == 4:
         sheet = tiles(x, columns)
@@ -45,7 +45,7 @@ def samples(path: Path, x: np.ndarray, title: str) -> None:
     """Images in a square sheet, or points in the plane."""
     figure = Figure(figsize=(5, 5))
     axes = figure.subplots()
-    _show(axes, x, columns=int(np.ceil(np.sqrt(len(x)))))
+    show(axes, x, columns=int(np.ceil(np.sqrt(len(x)))))
     axes.set_title(title)
     _save(figure, path)
 
@@ -55,7 +55,7 @@ def sequence(path: Path, states: Sequence[np.ndarray], labels: Sequence[str], ti
     figure = Figure(figsize=(1.3 * len(states), 5.2 if states[0].ndim == 4 else 2.2), layout="constrained")
     panels = figure.subplots(1, len(states), sharex=True, sharey=True, squeeze=False)
     for axes, x, label in zip(panels[0], states, labels):
-        _show(axes, x, columns=1)
+        show(axes, x, columns=1)
         axes.set_title(label, fontsize=9)
     figure.suptitle(title)
     _save(figure, path)

@@ -11,6 +11,16 @@ def setting(default: Any, help: str, within: tuple[float, float] | None = None, 
     return field(default=default, metadata={"help": help, "within": within, "choices": choices})
 
 
+def with_default(config: Any, name: str, default: Any) -> Any:
+    """The setting `name` of a settings dataclass, with another default."""
+    return field(default=default, metadata=next(f.metadata for f in fields(config) if f.name == name))
+
+
+def flag(name: str) -> str:
+    """The command line's option for a setting: batch_size is --batch-size."""
+    return f"--{name.replace('_', '-')}"
+
+
 def check(settings: Any) -> None:
     """ValueError unless each field of a dataclass has the type that it declares and a value that it allows.
 

@@ -5,9 +5,11 @@ examples on every machine; or `thorough`.
 """
 
 import os
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+from matplotlib.figure import Figure
 
 from tensor.arrays import import_cupy
 
@@ -38,3 +40,17 @@ def device(request: pytest.FixtureRequest) -> str:
         except RuntimeError as error:
             pytest.skip(str(error))
     return request.param
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that were saved."""
+    saved: list[Figure] = []
+    savefig = Figure.savefig
+
+    def remember(figure: Figure, *arguments: Any, **options: Any) -> None:
+        saved.append(figure)
+        savefig(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", remember)
+    return saved

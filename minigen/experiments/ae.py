@@ -25,19 +25,14 @@ from minigen.settings import setting
 from tensor import Tensor
 
 PENALTIES = {"l1": l1_sparsity, "kl": kl_sparsity}
-REGULARISERS = ("none", "denoising", "contractive", *PENALTIES)
-ROWS = 8
+PENALISED = ("contractive", *PENALTIES)
+REGULARISERS = ("none", "denoising", *PENALISED)
 
 
 @dataclass(frozen=True)
-class Config(base.Config):
+class Config(base.ImageConfig):
     """`weight` multiplies the penalty of l1, kl and contractive; `corruption` and `strength` are for denoising."""
 
-    data: str = setting("digits", "what to learn", choices=("digits", "mnist"))
-    steps: int = setting(2000, "training steps", within=(1, 10**9))
-    batch_size: int = setting(128, "images in a batch", within=(1, 10**6))
-    latent: int = setting(16, "dimensions of the code", within=(1, 10**4))
-    coders: str = setting("mlp", "dense or convolutional networks", choices=tuple(CODERS))
     regulariser: str = setting("none", "what keeps the code from copying", choices=REGULARISERS)
     weight: float = setting(0.1, "weight of the penalty", within=(0, 1e6))
     corruption: str = setting("gaussian", "what denoising removes", choices=tuple(CORRUPTIONS))
@@ -77,7 +72,7 @@ class AERun(base.Experiment):
         seen = Tensor(self.corrupted(x.numpy(), self.rng), requires_grad=regulariser == "contractive", device=x.device)
         code = self.model.encoder(seen)
         reconstruction = squared_error(self.model.decoder(code), x)
-        if regulariser in ("none", "denoising"):
+        if regulariser not in PENALISED:
             return {"loss": reconstruction}
         penalty = contraction(code, seen) if regulariser == "contractive" else PENALTIES[regulariser](code)
         return {"loss": reconstruction + self.config.weight * penalty, "reconstruction": reconstruction, "penalty": penalty}
@@ -106,11 +101,10 @@ class AERun(base.Experiment):
 
     def draw(self, run: Run) -> None:
         """The losses; test images, what the encoder saw of them, and what came back."""
-        penalised = self.config.regulariser not in ("none", "denoising")
-        names = ("loss", "reconstruction", "penalty") if penalised else ("loss",)
+        names = ("loss", "reconstruction", "penalty") if self.config.regulariser in PENALISED else ("loss",)
         self.draw_losses(run, "squared error per image", *names)
-        x = self.data.test[:ROWS]
+        x = self.data.test[: base.ROWS]
         seen = self.corrupted(x, np.random.default_rng(self.config.seed))
-        on = f"Autoencoder on {self.config.data}, {self.config.regulariser}"
+        on = f"{self.heading}, {self.config.regulariser}"
         columns = {"test image": x} | ({} if seen is x else {"corrupted": seen}) | {"reconstruction": self._reconstructed(seen)}
         pictures.sequence(run.path / "reconstructions.png", list(columns.values()), list(columns), f"{on}: reconstructions")

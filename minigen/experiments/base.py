@@ -12,12 +12,16 @@ import numpy as np
 import nn
 import tensor as T
 from minigen import data, pictures, settings
+from minigen.coders import CODERS
 from minigen.metrics import frechet_distance, precision_recall
 from minigen.run import Run, State
-from minigen.settings import setting
+from minigen.settings import flag, setting, with_default
 from minigen.training import Diverged
 from tensor import Tensor
 from tensor.arrays import parse_device
+
+ROWS = 8
+"""How many images a picture of a run shows from top to bottom."""
 
 Measures = dict[str, tuple[float, float | None]]
 """By name: the value, and the floor beside it, if there is one."""
@@ -38,6 +42,16 @@ class Config:
     def __post_init__(self) -> None:
         settings.check(self)
         parse_device(self.device)
+
+
+@dataclass(frozen=True)
+class ImageConfig(Config):
+    """The settings of a model with an encoder and a decoder of images."""
+
+    data: str = setting("digits", "what to learn", choices=("digits", "mnist"))
+    batch_size: int = with_default(Config, "batch_size", 128)
+    latent: int = setting(16, "dimensions of the latent code", within=(1, 10**4))
+    coders: str = setting("mlp", "dense or convolutional networks", choices=tuple(CODERS))
 
 
 class Experiment:
@@ -97,7 +111,7 @@ class Experiment:
     def check_sampling(self, *args: Any, **options: Any) -> None:
         """ValueError unless `sample` can take these options."""
         if options:
-            raise ValueError(f"{', '.join('--' + name.replace('_', '-') for name in options)}: not for {self.title}")
+            raise ValueError(f"{', '.join(map(flag, options))}: not for {self.title}")
 
     def draw(self, run: Run) -> None:
         """The pictures of a finished run."""
@@ -106,7 +120,12 @@ class Experiment:
     def draw_losses(self, run: Run, title: str, *names: str) -> None:
         """loss.png, of what was logged under these names. A run that has lost its metrics has none."""
         if metrics := run.metrics(*names):
-            pictures.curves(run.path / "loss.png", metrics, names, f"{self.title} on {self.config.data}: {title}")
+            pictures.curves(run.path / "loss.png", metrics, names, f"{self.heading}: {title}")
+
+    @property
+    def heading(self) -> str:
+        """What the pictures and the command line call it."""
+        return f"{self.title} on {self.config.data}"
 
     @property
     def size(self) -> int:

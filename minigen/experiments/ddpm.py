@@ -15,7 +15,7 @@ from minigen import pictures
 from minigen.ddpm import SCHEDULES, Diffusion, Step, beta_schedule
 from minigen.experiments import base
 from minigen.run import Run
-from minigen.settings import setting
+from minigen.settings import setting, with_default
 from minigen.unet import MLPDenoiser, UNet
 from tensor import Tensor
 
@@ -26,8 +26,7 @@ BATCH_OF_SAMPLES = 500
 class Config(base.Config):
     """`timesteps` and `schedule` define the forward process."""
 
-    steps: int = setting(2000, "training steps", within=(1, 10**9))
-    lr: float = setting(5e-3, "peak learning rate", within=(1e-30, 1e30))
+    lr: float = with_default(base.Config, "lr", 5e-3)
     timesteps: int = setting(50, "T, the steps of the forward process", within=(1, 10**5))
     schedule: str = setting("cosine", "how the noise grows with t", choices=SCHEDULES)
 
@@ -88,11 +87,11 @@ class DDPM(base.Experiment):
         return self.finite(np.concatenate(batches))
 
     def draw(self, run: Run) -> None:
-        """The pictures of a finished run: the loss, the forward process, and the denoising of eight samples."""
+        """The pictures of a finished run: the loss, the forward process, and the denoising of a few samples."""
         diffusion = self.diffusion
         self.draw_losses(run, "simple loss (DDPM eq. 14)", "loss")
         times = np.unique(np.linspace(0, diffusion.T, 9).round().astype(int)).tolist()
-        n = min(len(self.data.test), 8 if len(self.shape) == 3 else 1000)
+        n = min(len(self.data.test), base.ROWS if len(self.shape) == 3 else 1000)
         rng = np.random.default_rng(self.config.seed)
         x0, noise = Tensor(self.data.test[:n]), T.randn((n, *self.shape), generator=rng)
         noisy = [diffusion.q_sample(x0, t, noise).numpy() for t in times]

@@ -12,25 +12,20 @@ from minigen import pictures
 from minigen.coders import CODERS
 from minigen.experiments import base
 from minigen.run import Run
-from minigen.settings import setting
+from minigen.settings import setting, with_default
 from minigen.vae import LIKELIHOODS, VAE, slerp, traversal
 from nn.distributions import kl_divergence
 from tensor import Tensor
 
 CLASSES = 10
 IWAE_SAMPLES = 100
-ROWS = 8
 
 
 @dataclass(frozen=True)
-class Config(base.Config):
+class Config(base.ImageConfig):
     """`decoder` is the distribution of a pixel given the latent vector."""
 
-    data: str = setting("digits", "what to learn", choices=("digits", "mnist"))
-    steps: int = setting(3000, "training steps", within=(1, 10**9))
-    batch_size: int = setting(128, "images in a batch", within=(1, 10**6))
-    latent: int = setting(16, "dimensions of the latent space", within=(1, 10**4))
-    coders: str = setting("mlp", "dense or convolutional networks", choices=tuple(CODERS))
+    steps: int = with_default(base.Config, "steps", 3000)
     decoder: str = setting("bernoulli", "the distribution of a pixel", choices=LIKELIHOODS)
     beta: float = setting(1.0, "the weight of the KL term", within=(0, 1e6))
     conditional: bool = setting(False, "tell encoder and decoder the label")
@@ -82,10 +77,10 @@ class VAERun(base.Experiment):
 
     def draw(self, run: Run) -> None:
         """The losses; test images and their reconstructions; ways between two images; what a latent dimension does."""
-        on, path = f"VAE on {self.config.data}", run.path
+        on, path = self.heading, run.path
         self.draw_losses(run, "nats per image", "loss", "reconstruction", "kl")
         assert self.data.test_labels is not None
-        x, labels = self.data.test[:ROWS], self.data.test_labels[:ROWS]
+        x, labels = self.data.test[: base.ROWS], self.data.test_labels[: base.ROWS]
         with self.averaged():
             q = self.model.posterior(Tensor(x, device=self.config.device), labels)
             z, kl = q.mean.numpy(), kl_divergence(q.base, self.model.prior(len(x)).base).numpy()
@@ -97,7 +92,7 @@ class VAERun(base.Experiment):
             titles = [f"{t:.2f}" for t in steps]
             pictures.sequence(path / "interpolation.png", shown, titles, f"{on}: spherical ways from a test image to the next")
             values = np.linspace(-3, 3, 9)
-            dims = kl.mean(0).argsort()[::-1][:ROWS]
+            dims = kl.mean(0).argsort()[::-1][: base.ROWS]
             moved = np.stack([traversal(z[0], dim, values) for dim in dims], 1)
             shown = [self._decoded(codes, np.full(len(dims), labels[0])) for codes in moved]
             titles = [f"z = {value:.2f}" for value in values]

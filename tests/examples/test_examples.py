@@ -34,29 +34,21 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("name, options", RUNS, ids=lambda value: value if isinstance(value, str) else value.get("task", ""))
 def test_an_example_draws_one_labelled_picture_and_prints_figures(
-    name: str, options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str, options: dict[str, Any], tmp_path: Path, figures: list[Figure], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    saved: list[Figure] = []
-    savefig = Figure.savefig
-
-    def remember(figure: Figure, *arguments: Any, **others: Any) -> None:
-        saved.append(figure)
-        savefig(figure, *arguments, **others)
-
-    monkeypatch.setattr(Figure, "savefig", remember)
     importlib.import_module(f"examples.{name}").main(steps=3, out=tmp_path / "new" / "folder", **options)
 
     (picture,) = os.listdir(tmp_path / "new" / "folder")
     assert picture.startswith(name) and picture.endswith(".png")
     assert matplotlib.image.imread(tmp_path / "new" / "folder" / picture).std() > 0
-    (figure,) = saved
+    (figure,) = figures
     for axes in figure.axes:
         ticks = len(axes.get_xticks()) > 0 and axes.name != "3d"
         assert axes.get_title() or axes.get_ylabel(), "a panel, or a colour bar, without a title"
         assert not (ticks and axes.get_title()) or (axes.get_xlabel() and axes.get_ylabel()), "axes without labels"
-    *figures, where = capsys.readouterr().out.splitlines()
-    assert where.endswith(picture) and figures
-    assert all(re.search(r"\d", line) and not re.search(r"\b(nan|inf)\b", line) for line in figures)
+    *printed, where = capsys.readouterr().out.splitlines()
+    assert where.endswith(picture) and printed
+    assert all(re.search(r"\d", line) and not re.search(r"\b(nan|inf)\b", line) for line in printed)
 
 
 @pytest.mark.parametrize("name", NAMES)

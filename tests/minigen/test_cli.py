@@ -26,11 +26,10 @@ import pytest
 
 from minigen import cli, pictures
 from minigen.checkpoint import load_checkpoint, save_checkpoint
-from minigen.data import NAMES
 from minigen.experiments import ae, vae
 from minigen.experiments.ddpm import DDPM, Config
 from minigen.run import Run
-from minigen.settings import setting
+from minigen.settings import with_default
 from minigen.training import restore, train
 
 FILES = {"config.json", "metrics.jsonl", "checkpoint.npz", "samples.npz"}
@@ -51,22 +50,22 @@ MEASURES = {
 class Small(Config):
     """The default settings, but of runs that take a moment."""
 
-    data: str = setting("ring", "what to learn", choices=NAMES)
-    steps: int = setting(3, "training steps", within=(1, 10**9))
-    batch_size: int = setting(2, "points in a batch", within=(1, 10**6))
-    timesteps: int = setting(4, "T", within=(1, 10**5))
+    data: str = with_default(Config, "data", "ring")
+    steps: int = with_default(Config, "steps", 3)
+    batch_size: int = with_default(Config, "batch_size", 2)
+    timesteps: int = with_default(Config, "timesteps", 4)
 
 
 @dataclass(frozen=True)
 class SmallAE(ae.Config):
-    steps: int = setting(3, "training steps", within=(1, 10**9))
-    latent: int = setting(3, "dimensions of the code", within=(1, 10**4))
+    steps: int = with_default(ae.Config, "steps", 3)
+    latent: int = with_default(ae.Config, "latent", 3)
 
 
 @dataclass(frozen=True)
 class SmallVAE(vae.Config):
-    steps: int = setting(3, "training steps", within=(1, 10**9))
-    latent: int = setting(3, "dimensions of the latent space", within=(1, 10**4))
+    steps: int = with_default(vae.Config, "steps", 3)
+    latent: int = with_default(vae.Config, "latent", 3)
 
 
 class Outcome(NamedTuple):

@@ -72,20 +72,6 @@ DRAWINGS: dict[str, tuple[Draw, set[str]]] = {
 }
 
 
-@pytest.fixture
-def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that were saved."""
-    saved: list[Figure] = []
-    savefig = Figure.savefig
-
-    def remember(figure: Figure, *arguments: Any, **options: Any) -> None:
-        saved.append(figure)
-        savefig(figure, *arguments, **options)
-
-    monkeypatch.setattr(Figure, "savefig", remember)
-    return saved
-
-
 def texts(figure: Figure) -> set[str]:
     """Everything that is written in a figure, but for the numbers on its axes."""
     found = {figure.get_suptitle()}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigen.settings import check, setting
+from minigen.settings import check, setting, with_default
 
 
 @dataclass
@@ -57,3 +57,14 @@ def test_long_values_are_not_told_in_full() -> None:
     with pytest.raises(ValueError) as caught:
         check(Settings(count="9" * 10**4))  # type: ignore[arg-type]
     assert len(str(caught.value)) < 120
+
+
+def test_another_default_keeps_what_a_setting_may_be() -> None:
+    @dataclass
+    class Other(Limited):
+        rate: float = with_default(Limited, "rate", 2.0)
+
+    assert Other().rate == 2.0
+    check(Other())
+    with pytest.raises(ValueError, match="rate must lie between 1 and 5, got 6"):
+        check(Other(rate=6.0))
