@@ -35,12 +35,7 @@ class Linear(Module):
         self.bias = _uniform_bias(out_features, in_features) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.shape[-1:] != self.weight.shape[1:]:
-            own, expected = x.shape[-1] if x.ndim else "no", self.weight.shape[1]
-            raise ValueError(f"Linear: x {x.shape} has {own} features, weight {self.weight.shape} expects {expected}")
-        y = x.reshape(-1, x.shape[-1]) @ self.weight.transpose(0, 1)
-        y = y if self.bias is None else y + self.bias
-        return y.reshape(*x.shape[:-1], y.shape[-1])
+        return T.linear(x, self.weight, self.bias)
 
 
 def _kernel(out_channels: int, in_channels: int, kernel_size) -> Parameter:

@@ -49,7 +49,7 @@ from tensor.modes import detect_anomaly, enable_grad, is_grad_enabled, no_grad
 from tensor.normalization import batch_norm, group_norm, instance_norm, layer_norm
 from tensor.parallel import get_num_threads, set_num_threads
 from tensor.pooling import avg_pool2d, embedding, max_pool2d, upsample_nearest
-from tensor.products import matmul, solve
+from tensor.products import linear, matmul, solve
 from tensor.reductions import argmax, log_softmax, logsumexp, max, mean, min, softmax, sum, var
 from tensor.shaping import (
     cat,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tensor.arrays import Array, array_module
 from tensor.autodiff import composite, op
+from tensor.reductions import sum
 from tensor.shaping import reshape, transpose
 from tensor.tensor import Tensor
 
@@ -30,6 +33,34 @@ def matmul(a, b) -> Tensor:
     if len(a_shape) == 1 or len(b_shape) == 1:
         y = reshape(y, y.shape[:-2] + a_shape[-2:-1] + (b_shape[-1:] if len(b_shape) > 1 else ()))
     return y
+
+
+@op(
+    x=lambda g, weight: _matmul(g, weight),
+    weight=lambda g, x: _matmul(transpose(g, 0, 1), x),
+    bias=lambda g: sum(g, 0),
+)
+def _linear(x: Array, weight: Array, bias: Array | None) -> Tensor:
+    y = x @ weight.T
+    if bias is not None:
+        y += bias
+    return y
+
+
+@composite
+def linear(x, weight, bias=None) -> Tensor:
+    """x W^T + b on the last dimension: x (..., in), weight (out, in), bias (out,); (..., out)."""
+    shape, sizes = x.shape, weight.shape
+    if len(sizes) != 2:
+        raise ValueError(f"linear: expected a weight (out, in), got {sizes}")
+    if shape[-1:] != sizes[1:]:
+        raise ValueError(f"linear: x {shape} has {shape[-1] if shape else 'no'} features, weight {sizes} expects {sizes[1]}")
+    if bias is not None and bias.shape != sizes[:1]:
+        raise ValueError(f"linear: bias has shape {bias.shape}, expected {sizes[:1]}")
+    if len(shape) == 2:
+        return _linear(x, weight, bias)
+    rows = reshape(x, (math.prod(shape[:-1]), shape[-1]))
+    return reshape(_linear(rows, weight, bias), shape[:-1] + sizes[:1])
 
 
 @op(A=lambda g, y, A: -(solve(transpose(A, -1, -2), g) @ transpose(y, -1, -2)), B=lambda g, A: solve(transpose(A, -1, -2), g))

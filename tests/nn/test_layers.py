@@ -345,7 +345,9 @@ def test_kernels_lie_in_memory_as_convolutions_multiply_by_them(layer) -> None:
 # What a wrong call is told
 
 ERRORS: dict[str, tuple[Callable, str]] = {
-    "Linear": (lambda: nn.Linear(4, 5)(T.ones(2, 3)), r"Linear: x \(2, 3\) has 3 features, weight \(5, 4\) expects 4"),
+    "Linear": (lambda: nn.Linear(4, 5)(T.ones(2, 3)), r"linear: x \(2, 3\) has 3 features, weight \(5, 4\) expects 4"),
+    "linear weight": (lambda: T.linear(T.ones(2, 3), T.ones(3)), r"linear: expected a weight \(out, in\), got \(3,\)"),
+    "linear bias": (lambda: T.linear(T.ones(2, 3), T.ones(4, 3), T.ones(3)), r"linear: bias has shape \(3,\), expected \(4,\)"),
     "Linear inputs": (lambda: nn.Linear(0, 3), "Linear: in_features must be a positive integer, got 0"),
     "Linear outputs": (lambda: nn.Linear(3, 2.0), "Linear: out_features must be a positive integer, got 2.0"),  # type: ignore[arg-type]
     "Conv2d": (lambda: nn.Conv2d(4, 5, 3)(T.ones(2, 3, 8, 8)), r"conv2d: x \(2, 3, 8, 8\) has 3 channels.* expects 4"),

@@ -58,6 +58,13 @@ def conv_weight(x, y, weight_shape: Index, stride=1, padding=0, dilation=1, grou
 # Linear systems
 
 
+def linear(x, weight, bias=0.0) -> np.ndarray:
+    y = np.zeros((*x.shape[:-1], len(weight)))
+    for place in np.ndindex(*y.shape):
+        y[place] = (x[place[:-1]] * weight[place[-1]]).sum()
+    return y + bias
+
+
 def solve(A, B) -> np.ndarray:
     """Cramer's rule: X[i, j] = det(A with column i replaced by column j of B) / det A."""
     batch = np.broadcast_shapes(A.shape[:-2], B.shape[:-2])

@@ -137,6 +137,14 @@ def factors(draw: st.DrawFn) -> Call:
 
 
 @st.composite
+def dense(draw: st.DrawFn) -> Call:
+    """x of any shape that ends in the features, a weight, and a bias or none."""
+    out, features = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    x = draw(tensors((*draw(shapes(max_dims=2)), features)))
+    return Call((x, draw(tensors((out, features))), *([draw(tensors((out,)))] if draw(st.booleans()) else [])), {})
+
+
+@st.composite
 def linear_systems(draw: st.DrawFn) -> Call:
     """A and B whose batches broadcast. A has a large number in every row and column, here and there: far from singular."""
     n = draw(st.integers(1, 3))
@@ -366,6 +374,7 @@ SHAPING = {
 
 NETWORKS = {
     "matmul": Entry(tensor.matmul, np.matmul, factors()),
+    "linear": Entry(tensor.linear, ref.linear, dense()),
     "solve": Entry(tensor.solve, ref.solve, linear_systems()),
     "conv2d": Entry(tensor.conv2d, ref.conv2d, convolved(conv_geometries())),
     "conv_transpose2d": Entry(tensor.conv_transpose2d, ref.conv_transpose2d, convolved(conv_transpose_geometries())),

@@ -127,7 +127,7 @@ def test_raw_arrays_are_computed_with_and_left_alone(name: str, data: st.DataObj
 
 INTEGERS_STAY = {
     *["add", "sub", "mul", "neg", "pow", "pow to the 0", "pow to an integer", "square", "relu", "abs", "maximum", "minimum"],
-    *["clamp from below", "where", "cast", "sum", "max", "min", "matmul", "conv2d", "conv_transpose2d"],
+    *["clamp from below", "where", "cast", "sum", "max", "min", "matmul", "linear", "conv2d", "conv_transpose2d"],
     *["max_pool2d", "upsample_nearest", "embedding", *SHAPING],
 }
 
@@ -192,6 +192,7 @@ def test_the_others_have_values_and_no_gradient(name: str, device: str, call: Ca
         (partial(tensor.sum, dim=0), [(0, 3)]),
         (partial(tensor.softmax, dim=1), [(0, 3)]),
         (tensor.matmul, [(0, 3), (3, 2)]),
+        (tensor.linear, [(0, 3), (2, 3), (2,)]),
         (tensor.conv2d, [(0, 2, 4, 4), (3, 2, 3, 3), (3,)]),
         (partial(tensor.conv_transpose2d, stride=2), [(0, 2, 4, 4), (2, 3, 3, 3), (3,)]),
         (partial(tensor.max_pool2d, kernel_size=2), [(0, 2, 4, 4)]),

@@ -82,6 +82,7 @@ TORCH: dict[str, Callable] = {
     "getitem": lambda x, index: x[as_torch(index)],
     "pad": F.pad,
     "solve": solve,
+    "linear": F.linear,
     "conv2d": F.conv2d,
     "conv_transpose2d": F.conv_transpose2d,
     "avg_pool2d": F.avg_pool2d,
