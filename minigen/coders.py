@@ -30,7 +30,7 @@ def mlp_decoder(features: int, shape: Shape, hidden: int = 256) -> nn.Sequential
 
 def conv_encoder(shape: Shape, features: int, width: int = 32) -> nn.Sequential:
     """Images (N, *shape) to (N, features): two strided convolutions, each halving the image, and a dense layer."""
-    C, H, W = _quarterable(shape)
+    C, H, W = quarterable(shape)
     return nn.Sequential(
         nn.Conv2d(C, width, 3, padding=1),
         nn.SiLU(),
@@ -45,7 +45,7 @@ def conv_encoder(shape: Shape, features: int, width: int = 32) -> nn.Sequential:
 
 def conv_decoder(features: int, shape: Shape, width: int = 32) -> nn.Sequential:
     """Vectors (N, features) to (N, *shape): a dense layer, and two transposed convolutions, each doubling the image."""
-    C, H, W = _quarterable(shape)
+    C, H, W = quarterable(shape)
     return nn.Sequential(
         nn.Linear(features, 4 * width * (H // 4) * (W // 4)),
         nn.Unflatten(1, (4 * width, H // 4, W // 4)),
@@ -58,9 +58,10 @@ def conv_decoder(features: int, shape: Shape, width: int = 32) -> nn.Sequential:
     )
 
 
-def _quarterable(shape: Shape) -> Shape:
+def quarterable(shape: Shape) -> Shape:
+    """shape itself; ValueError unless height and width are divisible by 4."""
     if shape[1] % 4 or shape[2] % 4:
-        raise ValueError(f"the convolutional coders halve an image twice: {shape} must have sides divisible by 4")
+        raise ValueError(f"convolutions halve an image twice: {shape} must have sides divisible by 4")
     return shape
 
 

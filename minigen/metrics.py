@@ -5,6 +5,7 @@ everything is computed in float64.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -60,6 +61,31 @@ def precision_recall(real: ArrayLike, fake: ArrayLike, k: int = 3) -> tuple[floa
         raise ValueError(f"precision_recall: k is {k}, but a ball reaches to a neighbour: k must be 1 or more")
     real, fake = _points("precision_recall", at_least=k + 1, real=real, fake=fake)
     return _share_on_manifold(fake, real, k), _share_on_manifold(real, fake, k)
+
+
+class ModeCoverage(NamedTuple):
+    """How the modes of a mixture are covered: `modes` covered, share of `good` samples, `reverse_kl` in nats."""
+
+    modes: int
+    good: float
+    reverse_kl: float
+
+
+def mode_coverage(x: ArrayLike, centres: ArrayLike, sigma: float) -> ModeCoverage:
+    """The measures of PacGAN (Lin et al. 2018 sec. 4.1) for samples x (N, D) of equally likely N(centre, sigma^2 I).
+
+    A sample is good within 3 sigma of its nearest centre, and covers that mode. The reverse KL is that of the samples'
+    histogram over their nearest centres from the uniform one, KL(histogram || uniform).
+
+    Raises ValueError for no points, different numbers of features, or values that are not finite.
+    """
+    x, centres = _points("mode_coverage", at_least=1, x=x, centres=centres)
+    squared = np.concatenate(list(_squared_distances(x, centres)))
+    nearest = squared.argmin(1)
+    good = squared.min(1) <= (3 * sigma) ** 2
+    shares = np.bincount(nearest) / len(x)
+    shares = shares[shares > 0]
+    return ModeCoverage(len(np.unique(nearest[good])), float(good.mean()), float(shares @ np.log(len(centres) * shares)))
 
 
 def psnr(x: ArrayLike, y: ArrayLike, peak: float = 2.0) -> float:

@@ -84,7 +84,7 @@ def restore(experiment: Experiment, run: Run) -> int:
 
 
 def _form(state: State, prefix: str = "") -> dict[str, str]:
-    """What stands where in a state: {"optimizer": "dict", "optimizer/steps": "count", "optimizer/m": "float32 (4,)", ...}"""
+    """What stands where in a state: {"ema": "dict", "ema/updates": "count", "ema/average": "float32 (4,)", ...}"""
     form = {}
     for name, value in state.items():
         if isinstance(value, (Tensor, np.ndarray)):

@@ -17,10 +17,10 @@ import numpy as np
 
 import nn
 import tensor as T
+from minigen.labels import with_labels
 from nn.checks import check_sizes
 from nn.distributions import Bernoulli, Distribution, Independent, Normal, kl_divergence
 from tensor import Tensor
-from tensor.arrays import check_indices
 
 Generator = np.random.Generator
 LIKELIHOODS = ("bernoulli", "gaussian")
@@ -55,7 +55,7 @@ class VAE(nn.Module):
 
     def posterior(self, x: Tensor, labels: np.ndarray | None = None) -> Independent:
         """q(z | x): a diagonal Gaussian for each image."""
-        mu, log_var = T.chunk(self.encoder(_with_label_planes(x, labels, self.classes)), 2, 1)
+        mu, log_var = T.chunk(self.encoder(with_labels(x, labels, self.classes)), 2, 1)
         return Independent(Normal(mu, T.exp(0.5 * log_var)), 1)
 
     def prior(self, n: int) -> Independent:
@@ -66,7 +66,7 @@ class VAE(nn.Module):
 
     def observation(self, z: Tensor, labels: np.ndarray | None = None) -> Independent:
         """p(x | z) for latents (N, latent): a distribution over images."""
-        y = self.decoder(T.cat([z, one_hot(labels, self.classes, z)], 1) if self.classes else z)
+        y = self.decoder(with_labels(z, labels, self.classes))
         base: Distribution = Bernoulli(y) if self.log_var is None else Normal(y, T.exp(0.5 * self.log_var))
         return Independent(base, 3)
 
@@ -107,25 +107,6 @@ class VAE(nn.Module):
         """The mean image of each latent, in [-1, 1] again."""
         mean = self.observation(z, labels).mean
         return mean if self.log_var is not None else 2 * mean - 1
-
-
-def one_hot(labels: np.ndarray | None, classes: int, like: Tensor) -> Tensor:
-    """Labels (N,) as rows (N, classes) of zeros with a one, with the dtype and device of `like`."""
-    if labels is None:
-        raise ValueError("this model is conditional: it needs labels")
-    labels = np.asarray(labels)
-    if labels.shape != (len(like),) or labels.dtype.kind not in "iu":
-        raise ValueError(f"expected {len(like)} integer labels, got {labels.dtype} {labels.shape}")
-    check_indices(labels, classes, "one_hot", "label", from_the_end=False)
-    return Tensor(labels[:, None] == np.arange(classes), dtype=like.dtype, device=like.device)
-
-
-def _with_label_planes(x: Tensor, labels: np.ndarray | None, classes: int) -> Tensor:
-    """Images (N, C, H, W) with a plane of ones or zeros for each class: (N, C + classes, H, W)."""
-    if not classes:
-        return x
-    N, _, H, W = x.shape
-    return T.cat([x, T.expand(one_hot(labels, classes, x)[:, :, None, None], (N, classes, H, W))], 1)
 
 
 # Ways through the latent space

@@ -23,7 +23,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
@@ -421,14 +421,21 @@ def grad(
     return tuple(as_tensor(arrived[node]) if node in arrived else None for node in targets)
 
 
-def backward(x: Tensor, gradient=None, retain_graph: bool | None = None, create_graph: bool = False) -> None:
-    """Add d(x)/d(leaf) to the `.grad` of every leaf behind x: the method `x.backward()`.
+def backward(
+    x: Tensor,
+    gradient=None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Iterable[Tensor] | None = None,
+) -> None:
+    """Add d(x)/d(leaf) to the `.grad` of every leaf behind x, or of those leaves that are `inputs`: `x.backward()`.
 
     `gradient` is dL/d(x), needed unless x is a scalar. The graph is freed on the way unless it is retained;
     with `create_graph=True` the gradients can themselves be differentiated, but then a leaf and its `.grad` hold each other
     until `.grad` is set to None: `grad` has no such cycle.
     """
-    leaves = _flow_back(_seeds([x], [gradient]), None, create_graph, retain_graph)
+    targets = None if inputs is None else {leaf.node for leaf in inputs if leaf.node and leaf.is_leaf}
+    leaves = _flow_back(_seeds([x], [gradient]), targets, create_graph, retain_graph)
     for leaf, g in leaves.items():
         leaf.grad = as_tensor(g if leaf.grad is None else leaf.grad + g)
 

@@ -3,6 +3,7 @@
 from minigen.experiments.ae import AERun
 from minigen.experiments.base import Experiment as Experiment
 from minigen.experiments.ddpm import DDPM
+from minigen.experiments.gan import GANRun
 from minigen.experiments.vae import VAERun
 
-MODELS: dict[str, type[Experiment]] = {"ae": AERun, "vae": VAERun, "ddpm": DDPM}
+MODELS: dict[str, type[Experiment]] = {"ae": AERun, "vae": VAERun, "ddpm": DDPM, "gan": GANRun}

@@ -77,12 +77,17 @@ class Experiment:
         T.manual_seed(config.seed)
         self.rng = np.random.default_rng(config.seed)
         self.model = self.build().to(config.device)
-        self.optimizer = nn.Adam(self.model.parameters(), config.lr, self.betas)
-        self.ema = nn.EMA(self.model.parameters(), self.ema_decay)
+        parts = self.parts()
+        self.optimizers = {name: nn.Adam(part.parameters(), config.lr, self.betas) for name, part in parts.items()}
+        self.ema = nn.EMA(next(iter(parts.values())).parameters(), self.ema_decay)
 
     def build(self) -> Any:
         """The model, a new one."""
         raise NotImplementedError
+
+    def parts(self) -> dict[str, nn.Module]:
+        """The networks that each have a loss and an optimiser of their own. Of the first the weights are averaged."""
+        return {"model": self.model}
 
     def losses(self, x: Tensor, labels: np.ndarray | None) -> dict[str, Tensor]:
         """What to log for a batch; "loss" is what training minimises."""
@@ -94,12 +99,15 @@ class Experiment:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """In it the model has its averaged weights and records no graph; a ValueError, as of a scale of NaN, is Diverged."""
+        """In it the model has its averaged weights, and evaluates, without a graph; a ValueError, as of NaN, is Diverged."""
+        self.model.eval()
         with self.ema.applied(), T.no_grad(), np.errstate(all="ignore"):
             try:
                 yield
             except ValueError as error:
                 raise Diverged(f"{error}: the weights are not finite, or far too large, and a lower --lr may help") from error
+            finally:
+                self.model.train()
 
     @staticmethod
     def finite(x: np.ndarray) -> np.ndarray:
@@ -137,30 +145,47 @@ class Experiment:
         """What is questionable about the settings."""
         return None
 
-    def step(self, k: int) -> dict[str, float]:
-        """Adam on a random batch, with warm-up and cosine decay of the learning rate; the averaged weights follow."""
+    def batch(self) -> tuple[Tensor, np.ndarray | None]:
+        """Random training data, and its labels if it has any."""
         picked = self.rng.integers(len(self.data.train), size=self.config.batch_size)
         labels = None if self.data.train_labels is None else self.data.train_labels[picked]
+        return Tensor(self.data.train[picked], device=self.config.device), labels
+
+    def rate(self, k: int) -> float:
+        """The share of the learning rate at step k: it warms up, and decays as a cosine."""
+        return nn.schedules.warmup(k - 1, self.warmup_steps) * nn.schedules.cosine(k - 1, self.config.steps)
+
+    def descend(self, part: str, loss: Tensor, k: int) -> None:
+        """A step of one part down the gradient of its loss; the other parts keep still."""
+        optimizer = self.optimizers[part]
+        optimizer.zero_grad()
+        loss.backward(inputs=optimizer.view.parameters)
+        optimizer.lr = self.config.lr * self.rate(k)
+        optimizer.step()
+
+    def update(self, k: int) -> dict[str, Tensor]:
+        """Move the weights once, and return what to log."""
+        losses = self.losses(*self.batch())
+        self.descend("model", losses["loss"], k)
+        return losses
+
+    def step(self, k: int) -> dict[str, float]:
+        """An update of the weights, which their average follows."""
         try:
-            losses = self.losses(Tensor(self.data.train[picked], device=self.config.device), labels)
+            losses = self.update(k)
         except ValueError as error:
             if k == 1:
                 raise
             raise Diverged(f"{error}, at step {k}: a lower --lr may help") from error  # the shapes are those of the first step
-        self.optimizer.zero_grad()
-        losses["loss"].backward()
-        warmup, decay = nn.schedules.warmup(k - 1, self.warmup_steps), nn.schedules.cosine(k - 1, self.config.steps)
-        self.optimizer.lr = self.config.lr * warmup * decay
-        self.optimizer.step()
         self.ema.update()
         return {name: loss.item() for name, loss in losses.items()}
 
     def state_dict(self) -> State:
-        """Weights, their average, the optimiser and the random generator."""
+        """Weights, their average, the optimisers and the random generator."""
         return {
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "rng": self.rng.bit_generator.state,
         }
 
@@ -168,7 +193,8 @@ class Experiment:
         """Go on from a `state_dict`. KeyError or ValueError if it is of another model."""
         self.model.load_state_dict(state["model"])
         self.ema.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
         self.rng.bit_generator.state = state["rng"]
 
     @property

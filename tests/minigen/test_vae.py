@@ -13,7 +13,8 @@ from hypothesis.extra import numpy as hnp
 import nn
 import tensor as T
 from minigen.coders import mlp_decoder, mlp_encoder
-from minigen.vae import VAE, lerp, one_hot, slerp, traversal
+from minigen.labels import one_hot
+from minigen.vae import VAE, lerp, slerp, traversal
 from tensor import Tensor
 
 PIXELS = (1, 2, 3)

@@ -1,0 +1,91 @@
+"""GANs in training: the turns of the two players, samples, pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+import nn
+from minigen.experiments import base
+from minigen.gan import (
+    GAN,
+    LOSSES,
+    clip_weights,
+    dcgan_discriminator,
+    dcgan_generator,
+    mlp_discriminator,
+    mlp_generator,
+)
+from minigen.run import Run
+from minigen.settings import setting, with_default
+from tensor import Tensor
+
+CLASSES = 10
+
+
+@dataclass(frozen=True)
+class Config(base.Config):
+    """`critic_steps` is the k of Algorithm 1; `penalty` is for wgan-gp, `clip` for wgan."""
+
+    steps: int = with_default(base.Config, "steps", 3000)
+    batch_size: int = with_default(base.Config, "batch_size", 128)
+    lr: float = with_default(base.Config, "lr", 1e-3)
+    loss: str = setting("wgan-gp", "the loss of the two players", choices=tuple(LOSSES))
+    conditional: bool = setting(False, "tell both players the label")
+    critic_steps: int = setting(1, "steps of the discriminator for one of the generator", within=(1, 1000))
+    latent: int = setting(16, "dimensions of the noise", within=(1, 10**4))
+    penalty: float = setting(10.0, "weight of the gradient penalty", within=(0, 1e6))
+    clip: float = setting(0.1, "limit of the weights of a wgan critic", within=(1e-6, 1e6))
+
+
+class GANRun(base.Experiment):
+    """A generative adversarial network: convolutions for images, dense layers for points in the plane."""
+
+    Config = Config
+    title = "GAN"
+    model: GAN
+
+    betas = (0.5, 0.9)
+    warmup_steps = 0
+
+    def build(self) -> GAN:
+        """The two players for the shape of the data."""
+        latent, classes = self.config.latent, CLASSES if self.config.conditional else 0
+        features, *size = self.shape
+        if size:
+            players = (
+                dcgan_generator(latent + classes, self.shape),
+                dcgan_discriminator((features + classes, *size), norm=self.config.loss != "wgan-gp"),
+            )
+        else:
+            players = mlp_generator(latent, features), mlp_discriminator(features)
+        return GAN(*players, latent, self.config.loss, classes)
+
+    def parts(self) -> dict[str, nn.Module]:
+        """The players."""
+        return {"generator": self.model.generator, "discriminator": self.model.discriminator}
+
+    def rate(self, k: int) -> float:
+        return nn.schedules.cosine(k - 1, self.config.steps)
+
+    def update(self, k: int) -> dict[str, Tensor]:
+        """Goodfellow et al. 2014, Algorithm 1: some steps of the discriminator, and one of the generator."""
+        for _ in range(self.config.critic_steps):
+            x, labels = self.batch()
+            discriminator = self.model.discriminator_loss(x, labels, self.rng, self.config.penalty)
+            self.descend("discriminator", discriminator, k)
+            if self.config.loss == "wgan":
+                clip_weights(self.model.discriminator.parameters(), self.config.clip)
+        generator = self.model.generator_loss(len(x), labels, self.rng)
+        self.descend("generator", generator, k)
+        return {"discriminator": discriminator, "generator": generator}
+
+    def sample(self, n: int, seed: int) -> np.ndarray:
+        """n samples; of a conditional model, the classes take turns."""
+        with self.averaged():
+            return self.finite(self.model.generate(n, np.arange(n) % CLASSES, np.random.default_rng(seed)).numpy())
+
+    def draw(self, run: Run) -> None:
+        """The losses of the two players."""
+        self.draw_losses(run, "losses", "discriminator", "generator")

@@ -1,0 +1,176 @@
+"""Generative adversarial networks (Goodfellow et al. 2014): a game of two networks.
+
+The generator G turns noise z ~ N(0, I) into samples G(z); the discriminator d is trained to tell them from data, the
+generator to be taken for data. In Algorithm 1 each has its turn: k steps of the discriminator, one of the generator.
+A discriminator gives a number, high for what it takes for data; D(x) = sigmoid(d(x)) is the probability of the papers, and
+a critic is a discriminator whose number is no logit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+import nn
+import tensor as T
+from minigen.coders import Shape, mlp, quarterable
+from minigen.labels import with_labels
+from tensor import Tensor
+
+Generator = np.random.Generator
+Critic = Callable[[Tensor], Tensor]
+
+
+# The losses, of d(x) at data and at samples. With D = sigmoid(d):  -log D = softplus(-d)  and  -log(1 - D) = softplus(d).
+
+
+class Loss(NamedTuple):
+    """What each player minimises, averaged over the batch."""
+
+    discriminator: Callable[[Tensor, Tensor], Tensor]
+    generator: Callable[[Tensor], Tensor]
+
+
+def _tell_apart(real: Tensor, fake: Tensor) -> Tensor:
+    return T.mean(T.softplus(-real)) + T.mean(T.softplus(fake))
+
+
+def _squares(real: Tensor, fake: Tensor) -> Tensor:
+    return 0.5 * T.mean(T.square(real - 1)) + 0.5 * T.mean(T.square(fake))
+
+
+def _earth_mover(real: Tensor, fake: Tensor) -> Tensor:
+    return T.mean(fake) - T.mean(real)
+
+
+def _margins(real: Tensor, fake: Tensor) -> Tensor:
+    return T.mean(T.relu(1 - real)) + T.mean(T.relu(1 + fake))
+
+
+LOSSES = {
+    "minimax": Loss(_tell_apart, lambda fake: -T.mean(T.softplus(fake))),  # Goodfellow et al. 2014 eq. 1
+    "non-saturating": Loss(_tell_apart, lambda fake: T.mean(T.softplus(-fake))),  # the same, sec. 3
+    "lsgan": Loss(_squares, lambda fake: 0.5 * T.mean(T.square(fake - 1))),  # Mao et al. 2017 eq. 9
+    "wgan": Loss(_earth_mover, lambda fake: -T.mean(fake)),  # Arjovsky et al. 2017 eqs. 2-3, with clip_weights
+    "wgan-gp": Loss(_earth_mover, lambda fake: -T.mean(fake)),  # Gulrajani et al. 2017 eq. 3, with gradient_penalty
+    "hinge": Loss(_margins, lambda fake: -T.mean(fake)),  # Lim & Ye 2017; Miyato et al. 2018 eqs. 16-17
+}
+
+
+def clip_weights(parameters: Iterable[Tensor], limit: float) -> None:
+    """Hold every weight in [-limit, limit], which bounds the slope of the critic (Arjovsky et al. 2017, Algorithm 1)."""
+    for p in parameters:
+        p.copy_(p.detach().clamp(-limit, limit))
+
+
+def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, generator: Generator | None = None) -> Tensor:
+    """E (|grad d(x)| - 1)^2 at random points x on the lines from real to fake, both (N, ...): Gulrajani et al. 2017 eq. 3.
+
+    The gradient is itself differentiated. The critic must judge each item by itself: no batch norm.
+    """
+    u = T.rand((len(real), *[1] * (real.ndim - 1)), generator=generator, dtype=real.dtype, device=real.device)
+    between = (u * real.detach() + (1 - u) * fake.detach()).requires_grad_()
+    (slope,) = T.grad(T.sum(critic(between)), between, create_graph=True)
+    norms = T.sqrt(T.sum(T.square(slope.reshape(len(real), -1)), 1) + 1e-12)  # sqrt has no derivative at 0
+    return T.mean(T.square(norms - 1))
+
+
+# The two players
+
+
+class GAN(nn.Module):
+    """A generator of noise (N, latent), a discriminator of samples, and the name of their loss.
+
+    With `classes`, both are told the label (Mirza & Osindero 2014).
+    """
+
+    def __init__(self, generator: nn.Module, discriminator: nn.Module, latent: int, loss: str, classes: int = 0):
+        if loss not in LOSSES:
+            raise ValueError(f"GAN: loss must be one of {', '.join(LOSSES)}, got {loss!r}")
+        self.generator, self.discriminator = generator, discriminator
+        self.latent, self.loss, self.classes = latent, loss, classes
+
+    def generate(self, n: int, labels: np.ndarray | None = None, generator: Generator | None = None) -> Tensor:
+        """n samples G(z), z ~ N(0, I)."""
+        weight = next(self.generator.parameters())
+        z = T.randn((n, self.latent), generator=generator, dtype=weight.dtype, device=weight.device)
+        return self.generator(with_labels(z, labels, self.classes))
+
+    def judge(self, x: Tensor, labels: np.ndarray | None = None) -> Tensor:
+        """d(x), (N,)"""
+        return self.discriminator(with_labels(x, labels, self.classes)).reshape(len(x))
+
+    def discriminator_loss(
+        self, x: Tensor, labels: np.ndarray | None = None, generator: Generator | None = None, penalty: float = 10.0
+    ) -> Tensor:
+        """For data x and as many samples, which are constants here; wgan-gp adds `penalty` times its gradient penalty."""
+        with T.no_grad():
+            fake = self.generate(len(x), labels, generator)
+        loss = LOSSES[self.loss].discriminator(self.judge(x, labels), self.judge(fake, labels))
+        if self.loss == "wgan-gp":
+            loss = loss + penalty * gradient_penalty(lambda x: self.judge(x, labels), x, fake, generator)
+        return loss
+
+    def generator_loss(self, n: int, labels: np.ndarray | None = None, generator: Generator | None = None) -> Tensor:
+        """For n samples."""
+        return LOSSES[self.loss].generator(self.judge(self.generate(n, labels, generator), labels))
+
+
+# Networks for images (DCGAN: Radford et al. 2016) and for points
+
+
+def dcgan_generator(latent: int, shape: Shape, width: int = 64) -> nn.Sequential:
+    """Noise (N, latent) to images (N, *shape) in [-1, 1]: two transposed convolutions, each doubling the image."""
+    C, H, W = quarterable(shape)
+    return _dcgan_weights(
+        nn.Sequential(
+            nn.Linear(latent, 2 * width * (H // 4) * (W // 4), bias=False),
+            nn.Unflatten(1, (2 * width, H // 4, W // 4)),
+            nn.BatchNorm2d(2 * width),
+            nn.ReLU(),
+            nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.ConvTranspose2d(width, C, 4, stride=2, padding=1),
+            nn.Tanh(),
+        )
+    )
+
+
+def dcgan_discriminator(shape: Shape, width: int = 64, norm: bool = True) -> nn.Sequential:
+    """Images (N, *shape) to (N, 1): two strided convolutions, each halving the image. A critic with a gradient penalty has
+    no `norm`, which would mix the images of a batch."""
+    C, H, W = quarterable(shape)
+    return _dcgan_weights(
+        nn.Sequential(
+            nn.Conv2d(C, width, 4, stride=2, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, bias=not norm),
+            *([nn.BatchNorm2d(2 * width)] if norm else []),
+            nn.LeakyReLU(0.2),
+            nn.Flatten(),
+            nn.Linear(2 * width * (H // 4) * (W // 4), 1),
+        )
+    )
+
+
+def _dcgan_weights(network: nn.Sequential) -> nn.Sequential:
+    """N(0, 0.02) for every kernel, N(1, 0.02) for every scale of batch norm (Radford et al. 2016 sec. 4)."""
+    for name, p in network.named_parameters():
+        if p.ndim > 1:
+            nn.init.normal_(p, std=0.02)
+        elif name.endswith("weight"):
+            nn.init.normal_(p, mean=1.0, std=0.02)
+    return network
+
+
+def mlp_generator(latent: int, dim: int, hidden: int = 128) -> nn.Sequential:
+    """Noise (N, latent) to points (N, dim) through three hidden layers."""
+    return mlp(latent, hidden, hidden, hidden, dim)
+
+
+def mlp_discriminator(dim: int, hidden: int = 128) -> nn.Sequential:
+    """Points (N, dim) to (N, 1) through three hidden layers."""
+    return mlp(dim, hidden, hidden, hidden, 1)
