@@ -5,7 +5,6 @@ Images are float32 (N, 3, S, S) in [-1, 1].
 
 import io
 import os
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +85,7 @@ def to_paper(x: Images) -> Images:
     mapped from 0..1 to [-1, 1]. Paper and outline are full of red and ink has none, so that red is 1 - s.
     """
     s = (x.mean(axis=1, keepdims=True) + 1) / 2
-    around = np.pad(s, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
+    around = np.pad(s, ((0, 0), (0, 0), (1, 1), (1, 1)))
     o = sliding_window_view(around, (3, 3), axis=(2, 3)).max(axis=(4, 5)) - s
     return 2 * (PAPER + s * (INK - PAPER) + o * (OUTLINE - PAPER)) - 1
 
@@ -147,7 +146,7 @@ def read_png(path: str | os.PathLike[str], size: int) -> Images:
     content = io.BytesIO(Path(path).read_bytes())
     try:
         pixels = matplotlib.image.imread(content, format="png")
-    except (OSError, SyntaxError, ValueError, struct.error) as error:
+    except (OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"{path}: damaged, or not a PNG ({error}); export it again") from error
     if pixels.ndim == 2:
         pixels = pixels[:, :, None].repeat(3, axis=2)

@@ -1,5 +1,6 @@
 """Domains: the rules have the inverses they claim, unpaired digits are disjoint, PNGs are read as they were written."""
 
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -134,6 +135,12 @@ def test_symmetric_domains_do_not_tell_the_wrong_map_from_the_right_one(paired: 
         assert images_in(-images) == images_in(images)
 
 
+def test_white_turns_orange_and_black_blue() -> None:
+    white = np.ones((1, 3, 1, 1), np.float32)
+    assert to_orange_and_blue(white).ravel().tolist() == [1, 0, -1]
+    assert to_orange_and_blue(-white).ravel().tolist() == [-1, 0, 1]
+
+
 def test_symmetric_training_images_are_of_disjoint_digits() -> None:
     data = load_symmetric_domains(paired=False)
     assert not images_in(to_orange_and_blue(data.train_x)) & images_in(data.train_y)
@@ -218,12 +225,12 @@ def test_resampling_is_pillows_bilinear_one(folder: Path, seed: int, S: int, siz
 
 def test_folders_hold_out_the_last_tenth_by_name(tmp_path: Path) -> None:
     x = write_all(tmp_path / "x", **{f"{level:03}": content for level, content in zip(range(39, -1, -1), grey(*range(40)))})
-    y = write_all(tmp_path / "y", b=grey(200)[0], a=grey(100)[0])
+    y = write_all(tmp_path / "y", **{str(level): content for level, content in zip(range(100, 150), grey(*range(100, 150)))})
     write(x / "000.txt", b"not an image")
     data = load_folders(x, y, size=4)
     levels = np.rint((np.concatenate([data.train_x, data.test_x])[:, 0, 0, 0] + 1) * 127.5)
     assert levels.tolist() == list(range(39, -1, -1)) and data.train_x.shape == (36, 3, 4, 4) and data.test_x.shape[0] == 4
-    assert np.rint((data.train_y[:, 0, 0, 0] + 1) * 127.5).tolist() == [100, 200]
+    assert np.rint((data.train_y[:, 0, 0, 0] + 1) * 127.5).tolist() == list(range(100, 150))
     assert data.test_y is None and data.test_labels is None
 
 
@@ -262,7 +269,10 @@ def test_damage_is_named_with_its_file(folder: Path) -> None:
             assert np.array_equal(x, whole)
 
 
-@pytest.mark.parametrize("content", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n", png(np.zeros((2, 2, 1), np.uint8))[:40]])
+BLACK = png(np.zeros((2, 2, 1), np.uint8))
+
+
+@pytest.mark.parametrize("content", [b"", b"GIF89a", BLACK[:8], BLACK[:40], BLACK[:11] + b"\x05" + BLACK[12:]])
 def test_what_is_no_png_is_refused(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(ValueError, match="x.png: damaged, or not a PNG"):
         read_png(write(tmp_path / "x.png", content), 2)
@@ -273,5 +283,6 @@ def test_png_errors_say_what_is_wrong(tmp_path: Path) -> None:
         read_png(tmp_path / "none.png", 2)
     with pytest.raises(ValueError, match="size is 0"):
         read_png(write(tmp_path / "x.png", grey(0)[0]), 0)
-    with pytest.raises(ValueError, match=r"shape \(1, 3, 2, 2\), expected \(3, H, W\)"):
-        write_png(tmp_path / "x.png", np.zeros((1, 3, 2, 2), np.float32))
+    for shape in ((1, 3, 2, 2), (4, 2, 2), (1, 2, 2)):
+        with pytest.raises(ValueError, match=re.escape(f"shape {shape}, expected (3, H, W)")):
+            write_png(tmp_path / "x.png", np.zeros(shape, np.float32))

@@ -282,6 +282,7 @@ def test_knn_equals_the_loop_ties_included(points, data: st.DataObject) -> None:
 def test_knn_takes_the_majority_and_among_equals_the_nearest() -> None:
     train, labels = [[0.0], [1.0], [2.0], [10.0]], ["near", "far", "far", "farthest"]
     assert [knn_classify(train, labels, [[0.1]], k).item() for k in (1, 2, 3, 4)] == ["near", "near", "far", "far"]
+    assert knn_classify(np.arange(300)[::-1] % 2, np.arange(300), [0.0], k=1) == [1]  # the first of 150 equally near
 
 
 @given(seed=seeds, n=st.integers(1, 20), D=dims)
