@@ -350,22 +350,12 @@ def test_both_players_are_told_the_labels_of_all_that_they_see_or_make() -> None
     assert np.array_equal(judged[0][:, :1], greys(4).numpy())
 
 
-@pytest.mark.parametrize(
-    ("labels", "error", "message"),
-    [
-        (None, ValueError, "this model is conditional: it needs labels"),
-        (np.array([0]), ValueError, "expected 2 integer labels, got int64 (1,)"),
-        (np.array([0, 3]), IndexError, "label 3 is out of range for size 3"),
-    ],
-)
-def test_a_conditional_game_needs_labels(labels: Any, error: type[Exception], message: str) -> None:
+def test_a_conditional_game_needs_labels() -> None:
     gan, x = conditional(), greys(2)
-    for call in (gan.discriminator_loss, gan.judge):
-        with pytest.raises(error, match=re.escape(message)):
-            call(x, labels)
-    for call in (gan.generator_loss, gan.generate):
-        with pytest.raises(error, match=re.escape(message)):
-            call(2, labels)
+    calls: list[Callable] = [lambda: gan.discriminator_loss(x), lambda: gan.judge(x), lambda: gan.generator_loss(2)]
+    for call in [*calls, lambda: gan.generate(2)]:
+        with pytest.raises(ValueError, match="this model is conditional: it needs labels"):
+            call()
 
 
 # The networks
@@ -375,8 +365,10 @@ def test_a_conditional_game_needs_labels(labels: Any, error: type[Exception], me
 @pytest.mark.parametrize("norm", [True, False])
 def test_dcgans_make_images_and_judge_them(shape: tuple[int, int, int], norm: bool) -> None:
     gan = GAN(dcgan_generator(5, shape, 8), dcgan_discriminator(shape, 8, norm), 5, "hinge")
+    last = gan.generator[-2].weight
+    last.copy_(100 * last.numpy())
     x = gan.generate(7)
-    assert x.shape == (7, *shape) and x.dtype == np.float32 and abs(x.numpy()).max() <= 1
+    assert x.shape == (7, *shape) and x.dtype == np.float32 and 0.9 < abs(x.numpy()).max() <= 1
     assert gan.discriminator(x).shape == (7, 1) and gan.judge(x).shape == (7,)
     alone, together = gan.judge(x[:2]).numpy(), gan.judge(x).numpy()[:2]
     assert np.allclose(alone, together, rtol=1e-4, atol=1e-7) == (not norm)
