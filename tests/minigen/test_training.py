@@ -487,6 +487,18 @@ def test_a_step_of_a_gan_is_k_of_the_discriminator_and_one_of_the_generator(monk
     assert {name: optimizer.steps for name, optimizer in experiment.optimizers.items()} == {"generator": 2, "discriminator": 6}
 
 
+def test_both_players_are_told_the_labels_of_the_batch() -> None:
+    experiment: Any = GANRun(replace(GAN, loss="hinge", conditional=True))
+    told, batches = [], []
+    judge, generate, batch = experiment.model.judge, experiment.model.generate, experiment.batch
+    experiment.model.judge = lambda x, labels: told.append(labels) or judge(x, labels)
+    experiment.model.generate = lambda n, labels, rng: told.append(labels) or generate(n, labels, rng)
+    experiment.batch = lambda: batches.append(batch()) or batches[-1]
+    experiment.step(1)
+    ((_, labels),) = batches
+    assert len(told) == 5 and all(np.array_equal(seen, labels) for seen in told)
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_only_the_critic_of_wgan_has_its_weights_clipped(loss: str) -> None:
     experiment: Any = GANRun(replace(GAN, loss=loss, clip=1e-3))
