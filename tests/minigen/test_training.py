@@ -462,15 +462,18 @@ def parts(experiment: Any) -> dict[str, list[np.ndarray]]:
 
 
 def test_a_step_of_a_gan_is_k_of_the_discriminator_and_one_of_the_generator(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each on a batch of its own, and with the other player still."""
+    """Each on a batch of its own, and with the other player still: it is not even given gradients."""
     experiment: Any = GANRun(replace(POINTS, critic_steps=3))
     moved, batches = [], []
     descend, batch = experiment.descend, experiment.batch
 
     def descending(part: str, loss: Tensor, k: int) -> None:
         before = parts(experiment)
+        still = [p for n, player in experiment.parts().items() if n != part for p in player.parameters()]
+        gradients = [p.grad for p in still]
         descend(part, loss, k)
         after = parts(experiment)
+        assert all(p.grad is g for p, g in zip(still, gradients, strict=True))
         moved.append([n for n in before if any(not np.array_equal(a, b) for a, b in zip(before[n], after[n], strict=True))])
         assert moved[-1] == [part]
 
