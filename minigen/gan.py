@@ -70,6 +70,8 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, generator: Gene
 
     The gradient is itself differentiated. The critic must judge each item by itself: no batch norm.
     """
+    if real.shape != fake.shape:
+        raise ValueError(f"gradient_penalty: real {real.shape} and fake {fake.shape} must have one shape")
     u = T.rand((len(real), *[1] * (real.ndim - 1)), generator=generator, dtype=real.dtype, device=real.device)
     between = (u * real.detach() + (1 - u) * fake.detach()).requires_grad_()
     (slope,) = T.grad(T.sum(critic(between)), between, create_graph=True)

@@ -61,6 +61,17 @@ def sequence(path: Path, states: Sequence[np.ndarray], labels: Sequence[str], ti
     _save(figure, path)
 
 
+def overlay(path: Path, sets: dict[str, np.ndarray], title: str) -> None:
+    """Sets of points in one plane, the later over the earlier."""
+    figure = Figure(figsize=(5, 5))
+    axes = figure.subplots()
+    for x in sets.values():
+        show(axes, x, columns=1)
+    axes.legend(list(sets), markerscale=5)
+    axes.set_title(title)
+    _save(figure, path)
+
+
 def curves(path: Path, metrics: Sequence[dict[str, float]], names: Sequence[str], title: str) -> None:
     """Metrics over the steps, on a logarithmic scale if all are positive: pale as logged, dark as a running mean."""
     figure = Figure(figsize=(7, 4))

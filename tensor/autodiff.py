@@ -391,6 +391,16 @@ def _seeds(outputs: Sequence[Tensor], gradients: Sequence) -> list[tuple[Node, T
     return seeds
 
 
+def _nodes(caller: str, inputs: Tensor | Iterable[Tensor]) -> list[Node]:
+    """The node of each input."""
+    nodes = []
+    for k, x in enumerate([inputs] if isinstance(inputs, Tensor) else inputs):
+        if x.node is None:
+            raise RuntimeError(f"{caller}: input {k} does not require a gradient: make it with requires_grad=True")
+        nodes.append(x.node)
+    return nodes
+
+
 def grad(
     outputs: Tensor | Sequence[Tensor],
     inputs: Tensor | Sequence[Tensor],
@@ -405,15 +415,10 @@ def grad(
     An input on which no output depends raises RuntimeError, or gives None with `allow_unused=True`.
     """
     outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     given = list(grad_outputs) if isinstance(grad_outputs, (list, tuple)) else [grad_outputs] * len(outputs)
     if len(given) != len(outputs):
         raise ValueError(f"grad: {len(outputs)} outputs, but {len(given)} grad_outputs")
-    targets = []
-    for k, x in enumerate(inputs):
-        if x.node is None:
-            raise RuntimeError(f"grad: input {k} does not require a gradient: make it with requires_grad=True")
-        targets.append(x.node)
+    targets = _nodes("grad", inputs)
     arrived = _flow_back(_seeds(outputs, given), set(targets), create_graph, retain_graph)
     unused = [k for k, node in enumerate(targets) if node not in arrived]
     if unused and not allow_unused:
@@ -426,16 +431,24 @@ def backward(
     gradient=None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
-    inputs: Iterable[Tensor] | None = None,
+    inputs: Tensor | Iterable[Tensor] | None = None,
 ) -> None:
-    """Add d(x)/d(leaf) to the `.grad` of every leaf behind x, or of those leaves that are `inputs`: `x.backward()`.
+    """Add d(x)/d(leaf) to the `.grad` of every leaf behind x, or of those leaves alone that are `inputs`: `x.backward()`.
+
+    Only what leads to the inputs is computed; one on which x does not depend keeps its `.grad`. RuntimeError for inputs that
+    are no leaves with requires_grad=True, or if there are none.
 
     `gradient` is dL/d(x), needed unless x is a scalar. The graph is freed on the way unless it is retained;
     with `create_graph=True` the gradients can themselves be differentiated, but then a leaf and its `.grad` hold each other
     until `.grad` is set to None: `grad` has no such cycle.
     """
-    targets = None if inputs is None else {leaf.node for leaf in inputs if leaf.node and leaf.is_leaf}
-    leaves = _flow_back(_seeds([x], [gradient]), targets, create_graph, retain_graph)
+    nodes = None if inputs is None else _nodes("backward", inputs)
+    if nodes == []:
+        raise RuntimeError("backward: inputs is empty; without it all leaves get their gradients")
+    for k, node in enumerate(nodes or ()):
+        if node.op is not None:
+            raise RuntimeError(f"backward: input {k} is no leaf, and only leaves hold a gradient: grad(x, inputs) returns it")
+    leaves = _flow_back(_seeds([x], [gradient]), set(nodes) if nodes else None, create_graph, retain_graph)
     for leaf, g in leaves.items():
         leaf.grad = as_tensor(g if leaf.grad is None else leaf.grad + g)
 

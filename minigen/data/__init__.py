@@ -15,7 +15,7 @@ from minigen.data import toy
 from minigen.data.digits import load_digits
 from minigen.data.idx import load_mnist
 
-__all__ = ["NAMES", "SHAPES", "Dataset", "load"]
+__all__ = ["MODES", "NAMES", "SHAPES", "Dataset", "load"]
 
 _TOYS = {"ring": toy.ring, "grid": toy.grid, "moons": toy.moons, "swiss-roll": toy.swiss_roll}
 
@@ -23,6 +23,9 @@ SHAPES: dict[str, tuple[int, ...]] = {"digits": (1, 8, 8), "mnist": (1, 28, 28)}
 """The shape of one image or point of each data set."""
 
 NAMES = tuple(SHAPES)
+
+MODES = {"ring": (toy.ring_centres(), toy.RING_SIGMA), "grid": (toy.grid_centres(), toy.GRID_SIGMA)}
+"""The centres and the sigma of each mixture of equally likely Gaussians."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ import nn
 import tensor as T
 from minigen import data, pictures, settings
 from minigen.coders import CODERS
-from minigen.metrics import frechet_distance, precision_recall
+from minigen.metrics import frechet_distance, mode_coverage, precision_recall
 from minigen.run import Run, State
 from minigen.settings import flag, setting, with_default
 from minigen.training import Diverged
@@ -203,13 +203,17 @@ class Experiment:
         return min(len(self.data.train), len(self.data.test))
 
     def evaluate(self, n: int, seed: int, *args: Any, **options: Any) -> Measures:
-        """Of n samples: each measure beside its floor, the same measure for n real training points."""
+        """Of n samples: each measure beside its floor, the same measure for n real training points. Mixtures have modes."""
         fake = self.sample(n, seed, *args, **options)
         real, floor = self.data.test[:n], self.data.train[:n]
         precision, recall = precision_recall(real, fake)
         best_precision, best_recall = precision_recall(real, floor)
-        return {
+        measures: Measures = {
             "Fréchet distance": (frechet_distance(real, fake), frechet_distance(real, floor)),
             "precision (k = 3)": (precision, best_precision),
             "recall (k = 3)": (recall, best_recall),
         }
+        if self.config.data in data.MODES:
+            pairs = zip(*(mode_coverage(x, *data.MODES[self.config.data]) for x in (fake, floor)))
+            measures |= dict(zip(("modes covered", "good samples", "reverse KL, nats"), pairs))
+        return measures

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import nn
+from minigen import data, pictures
 from minigen.experiments import base
 from minigen.gan import (
     GAN,
@@ -38,6 +39,11 @@ class Config(base.Config):
     penalty: float = setting(10.0, "weight of the gradient penalty", within=(0, 1e6))
     clip: float = setting(0.1, "limit of the weights of a wgan critic", within=(1e-6, 1e6))
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.conditional and len(data.SHAPES[self.data]) == 1:
+            raise ValueError(f"conditional is for images, which have labels: {self.data} has none")
+
 
 class GANRun(base.Experiment):
     """A generative adversarial network: convolutions for images, dense layers for points in the plane."""
@@ -52,22 +58,17 @@ class GANRun(base.Experiment):
     def build(self) -> GAN:
         """The two players for the shape of the data."""
         latent, classes = self.config.latent, CLASSES if self.config.conditional else 0
-        features, *size = self.shape
-        if size:
-            players = (
-                dcgan_generator(latent + classes, self.shape),
-                dcgan_discriminator((features + classes, *size), norm=self.config.loss != "wgan-gp"),
-            )
+        if len(self.shape) == 3:
+            C, H, W = self.shape
+            norm = self.config.loss != "wgan-gp"
+            players = dcgan_generator(latent + classes, (C, H, W)), dcgan_discriminator((C + classes, H, W), norm=norm)
         else:
-            players = mlp_generator(latent, features), mlp_discriminator(features)
+            players = mlp_generator(latent, *self.shape), mlp_discriminator(*self.shape)
         return GAN(*players, latent, self.config.loss, classes)
 
     def parts(self) -> dict[str, nn.Module]:
         """The players."""
         return {"generator": self.model.generator, "discriminator": self.model.discriminator}
-
-    def rate(self, k: int) -> float:
-        return nn.schedules.cosine(k - 1, self.config.steps)
 
     def update(self, k: int) -> dict[str, Tensor]:
         """Goodfellow et al. 2014, Algorithm 1: some steps of the discriminator, and one of the generator."""
@@ -87,5 +88,18 @@ class GANRun(base.Experiment):
             return self.finite(self.model.generate(n, np.arange(n) % CLASSES, np.random.default_rng(seed)).numpy())
 
     def draw(self, run: Run) -> None:
-        """The losses of the two players."""
+        """The losses of the two players; samples by class if conditional, or beside test images, or over test points."""
         self.draw_losses(run, "losses", "discriminator", "generator")
+        path, seed, on = run.path / "comparison.png", self.config.seed, self.heading
+        if self.config.conditional:
+            x = self.sample(base.ROWS * CLASSES, seed)
+            columns = [x[label::CLASSES] for label in range(CLASSES)]
+            pictures.sequence(path, columns, [str(label) for label in range(CLASSES)], f"{on}: samples by class")
+        elif len(self.shape) == 3:
+            real = self.data.test[: 4 * base.ROWS]
+            columns = [x[k::4] for x in (real, self.sample(len(real), seed)) for k in range(4)]
+            pictures.sequence(path, columns, 4 * ["test"] + 4 * ["sample"], f"{on}: samples beside test images")
+        else:
+            real = self.data.test[:1000]
+            sets = {"test points": real, "samples": self.sample(len(real), seed)}
+            pictures.overlay(path, sets, f"{on}: samples over test points")

@@ -26,7 +26,7 @@ import pytest
 
 from minigen import cli, pictures
 from minigen.checkpoint import load_checkpoint, save_checkpoint
-from minigen.experiments import ae, vae
+from minigen.experiments import ae, gan, vae
 from minigen.experiments.ddpm import DDPM, Config
 from minigen.run import Run
 from minigen.settings import with_default
@@ -37,12 +37,15 @@ PICTURES = {
     "ddpm": {"samples.png", "loss.png", "forward.png", "trajectory.png"},
     "ae": {"samples.png", "loss.png", "reconstructions.png"},
     "vae": {"samples.png", "loss.png", "reconstructions.png", "interpolation.png", "traversal.png"},
+    "gan": {"samples.png", "loss.png", "comparison.png"},
 }
 OF_SAMPLES = ["Fréchet distance", "precision (k = 3)", "recall (k = 3)"]
+OF_MODES = ["modes covered", "good samples", "reverse KL, nats"]
 MEASURES = {
     "ddpm": [],
     "ae": ["test error", "test PSNR, dB"],
     "vae": ["test reconstruction", "test KL", "test ELBO", "test IWAE, S = 2"],
+    "gan": [],
 }
 
 
@@ -66,6 +69,13 @@ class SmallAE(ae.Config):
 class SmallVAE(vae.Config):
     steps: int = with_default(vae.Config, "steps", 3)
     latent: int = with_default(vae.Config, "latent", 3)
+
+
+@dataclass(frozen=True)
+class SmallGAN(gan.Config):
+    steps: int = with_default(gan.Config, "steps", 3)
+    batch_size: int = with_default(gan.Config, "batch_size", 2)
+    latent: int = with_default(gan.Config, "latent", 3)
 
 
 class Outcome(NamedTuple):
@@ -101,6 +111,7 @@ def small_runs() -> Iterator[None]:
         patch.setattr(DDPM, "Config", Small)
         patch.setattr(ae.AERun, "Config", SmallAE)
         patch.setattr(vae.VAERun, "Config", SmallVAE)
+        patch.setattr(gan.GANRun, "Config", SmallGAN)
         patch.setattr(cli, "SAMPLES_OF_A_RUN", 5)
         yield
 
@@ -151,7 +162,7 @@ def write_mnist(folder: Path, images: int = 12) -> Path:
 # When all goes well
 
 
-SHAPES = {"ring": (5, 2), "digits": (5, 1, 8, 8), "mnist": (5, 1, 28, 28)}
+SHAPES = {"ring": (5, 2), "grid": (5, 2), "moons": (5, 2), "digits": (5, 1, 8, 8), "mnist": (5, 1, 28, 28)}
 
 
 @pytest.mark.parametrize(
@@ -165,6 +176,12 @@ SHAPES = {"ring": (5, 2), "digits": (5, 1, 8, 8), "mnist": (5, 1, 28, 28)}
         ("vae", "digits", ["--coders", "conv"]),
         ("vae", "digits", ["--conditional", "--decoder", "gaussian", "--beta", 2]),
         ("vae", "mnist", ["--latent", 1]),
+        ("gan", "ring", ["--critic-steps", 2]),
+        ("gan", "grid", ["--loss", "wgan", "--clip", 0.01]),
+        ("gan", "moons", ["--loss", "lsgan"]),
+        ("gan", "digits", ["--penalty", 1]),
+        ("gan", "digits", ["--loss", "minimax", "--conditional"]),
+        ("gan", "mnist", ["--loss", "hinge", "--latent", 1]),
     ],
 )
 def test_from_training_to_measures(
@@ -178,7 +195,7 @@ def test_from_training_to_measures(
     assert training.status == 0 and f"3 steps, in {run}" in training.out
     assert {path.name for path in run.iterdir()} == FILES | PICTURES[kind]
     assert len(Run(run).metrics()) == 3 and Run(run).config["seed"] == 3
-    bounded = kind == "ddpm" or (kind == "vae" and "gaussian" not in options)
+    bounded = kind in ("ddpm", "gan") or (kind == "vae" and "gaussian" not in options)
     check_samples(run, shape, bounded)
     for name in PICTURES[kind]:
         assert matplotlib.image.imread(run / name).std() > 0
@@ -195,7 +212,8 @@ def test_from_training_to_measures(
     alone = MEASURES[kind] + (["PSNR before, dB"] if "denoising" in options else [])
     for line, name in zip(lines[2 : 2 + len(alone)], alone, strict=True):
         assert math.isfinite(float(line.removeprefix(name)))
-    for line, name in zip(lines[2 + len(alone) :], OF_SAMPLES, strict=True):
+    compared = OF_SAMPLES + (OF_MODES if data in ("ring", "grid") else [])
+    for line, name in zip(lines[2 + len(alone) :], compared, strict=True):
         value, floor, ratio = (float(number) for number in line.removeprefix(name).split())
         assert math.isnan(ratio) if floor == 0 else ratio == pytest.approx(value / floor, rel=0.1, abs=0.01)
 
@@ -454,13 +472,20 @@ def test_using_a_run_in_ways_that_cannot_be(place: Path, command: str, options: 
         (["train", "vae", "--decoder", "laplace"], ["--decoder", "bernoulli", "gaussian", "laplace"]),
         (["train", "vae", "--latent", "2.5"], ["--latent", "2.5"]),
         (["train", "vae", "--conditional", "yes"], ["yes"]),
+        (["train", "gan", "--conditional", "--data", "ring"], ["conditional", "labels", "ring"]),
+        (["train", "gan", "--loss", "entropy"], ["--loss", "minimax", "wgan-gp", "entropy"]),
+        (["train", "gan", "--critic-steps", "0"], ["--critic-steps", "0"]),
+        (["train", "gan", "--clip", "0"], ["--clip", "0"]),
+        (["train", "gan", "--penalty", "-1"], ["--penalty", "-1"]),
+        (["train", "gan", "--latent", "0"], ["--latent", "0"]),
+        (["train", "gan", "--timesteps", "4"], ["--timesteps"]),
     ],
 )
 def test_other_calls_that_cannot_be(place: Path, arguments: list[str], words: list[str]) -> None:
     refused(place, arguments, *words)
 
 
-@pytest.mark.parametrize("model", ["ae", "vae"], indirect=True)
+@pytest.mark.parametrize("model", ["ae", "vae", "gan"], indirect=True)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -470,7 +495,7 @@ def test_other_calls_that_cannot_be(place: Path, arguments: list[str], words: li
         (["train", "ddpm", "--resume", "run"], ["--resume"]),
     ],
 )
-def test_calls_that_cannot_be_with_an_autoencoder(place: Path, arguments: list[str], words: list[str]) -> None:
+def test_calls_that_cannot_be_with_a_model_of_another_kind(place: Path, arguments: list[str], words: list[str]) -> None:
     refused(place, arguments, *words)
 
 
@@ -564,10 +589,13 @@ DAMAGED_CONFIGURATIONS: dict[str, Callable[[bytes], bytes]] = {
             for change in ({"latent": 2}, {"beta": 2.0}, {"beta": -1}, {"conditional": True}, {"conditional": 0})
         ),
         *(("vae", change) for change in ({"decoder": "gaussian"}, {"coders": "conv"}, {"data": "ring"}, {"timesteps": 4})),
+        *(("gan", change) for change in ({"latent": 2}, {"loss": "hinge"}, {"critic_steps": 2}, {"conditional": True})),
+        *(("gan", change) for change in ({"clip": 0.2}, {"penalty": -1}, {"conditional": 1}, {"data": "ring"})),
+        ("gan", {"data": "ring", "conditional": True}),
     ],
     indirect=["model"],
 )
-def test_an_autoencoder_keeps_its_settings(place: Path, model: str, settings: dict[str, Any]) -> None:
+def test_a_run_keeps_its_settings(place: Path, model: str, settings: dict[str, Any]) -> None:
     config = place / "run" / "config.json"
     config.write_bytes(with_setting(**settings)(config.read_bytes()))
     for command in (["train", model, "--resume"], ["sample"], ["evaluate"]):

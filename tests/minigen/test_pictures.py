@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 from minigen import pictures
@@ -64,6 +65,10 @@ DRAWINGS: dict[str, tuple[Draw, set[str]]] = {
         {"Title", "t = 1", "t = 0"},
     ),
     "points at a moment": (lambda path: pictures.sequence(path, [points(3)], ["t = 0"], "Title"), {"Title", "t = 0"}),
+    "points over points": (
+        lambda path: pictures.overlay(path, {"below": points(3), "above": points(2) + 1}, "Title"),
+        {"Title", "below", "above"},
+    ),
     "losses": (
         lambda path: pictures.curves(path, METRICS, ["loss", "other"], "Title"),
         {"Title", "step", "loss, other", "loss, mean of 2 steps", "other, mean of 2 steps"},
@@ -105,6 +110,18 @@ def test_a_drawing_that_fails_leaves_the_old_one_and_nothing_else(
     with pytest.raises(type(failure)):
         pictures.samples(tmp_path / "picture.png", points(3), "Title")
     assert os.listdir(tmp_path) == ["picture.png"] and (tmp_path / "picture.png").read_bytes() == b"old"
+
+
+def test_an_overlay_tells_the_sets_apart(tmp_path: Path, figures: list[Figure]) -> None:
+    pictures.overlay(tmp_path / "picture.png", {"below": points(3), "above": points(2) + 1}, "Title")
+    (axes,) = figures[0].axes
+    below, above = axes.collections
+    assert np.array_equal(below.get_offsets(), points(3)) and np.array_equal(above.get_offsets(), points(2) + 1)
+    legend = axes.get_legend()
+    assert legend is not None and [text.get_text() for text in legend.get_texts()] == ["below", "above"]
+    for cloud, handle in zip((below, above), legend.legend_handles, strict=True):
+        assert isinstance(handle, PathCollection) and np.array_equal(handle.get_facecolor(), cloud.get_facecolor())
+    assert not np.array_equal(below.get_facecolor(), above.get_facecolor())
 
 
 def test_losses_are_drawn_as_logged_and_as_a_running_mean(tmp_path: Path, figures: list[Figure]) -> None:

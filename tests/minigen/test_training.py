@@ -21,8 +21,10 @@ from minigen import pictures
 from minigen.autoencoder import CORRUPTIONS
 from minigen.checkpoint import CheckpointError
 from minigen.coders import CODERS
-from minigen.experiments import MODELS, Experiment, ae, ddpm, vae
+from minigen.experiments import MODELS, Experiment, ae, ddpm, gan, vae
 from minigen.experiments.ddpm import DDPM, Config
+from minigen.experiments.gan import GANRun
+from minigen.gan import LOSSES
 from minigen.run import Run, RunError, State
 from minigen.training import Diverged, restore, train
 from tensor import Tensor
@@ -36,6 +38,10 @@ AES += [replace(AE, regulariser=regulariser) for regulariser in ae.REGULARISERS]
 AES += [replace(AE, regulariser="denoising", corruption=corruption) for corruption in CORRUPTIONS]
 VAES = [replace(VAE, coders=coders, conditional=conditional) for coders in CODERS for conditional in (False, True)]
 VAES += [replace(VAE, decoder="gaussian"), replace(VAE, beta=0.0), replace(VAE, beta=4)]
+POINTS = gan.Config(data="ring", steps=4, batch_size=4, latent=3)
+GAN = gan.Config(steps=4, batch_size=4, latent=3)
+GANS = [replace(POINTS, loss=loss) for loss in LOSSES] + [replace(POINTS, critic_steps=3), replace(GAN, conditional=True)]
+GANS += [GAN, replace(GAN, loss="wgan", conditional=True)]
 
 
 def model_of(config: Any) -> str:
@@ -88,7 +94,14 @@ class Counter:
 
 @pytest.mark.parametrize(
     ("config", "stops"),
-    [(RING, [1]), (RING, [2, 2, 5]), (RING, [6]), (DIGITS, [2]), (AE, [1, 3]), *((config, [2]) for config in [*AES, *VAES])],
+    [
+        (RING, [1]),
+        (RING, [2, 2, 5]),
+        (RING, [6]),
+        (DIGITS, [2]),
+        (AE, [1, 3]),
+        *((config, [2]) for config in [*AES, *VAES, *GANS]),
+    ],
 )
 def test_a_run_in_parts_is_the_run_in_one_go(tmp_path: Path, config: Any, stops: list[int]) -> None:
     whole, parts = trained(tmp_path / "whole", config), new_run(tmp_path / "parts", config)
@@ -117,7 +130,7 @@ def test_a_crash_loses_nothing_but_the_steps_since_the_checkpoint(tmp_path: Path
     assert contents(crashed) == contents(whole)
 
 
-@pytest.mark.parametrize("config", [RING, AE, VAE], ids=model_of)
+@pytest.mark.parametrize("config", [RING, AE, VAE, POINTS], ids=model_of)
 def test_the_seed_decides_every_bit(tmp_path: Path, config: Any) -> None:
     one, same, other = (trained(tmp_path / str(k), replace(config, seed=seed)) for k, seed in enumerate((0, 0, 1)))
     assert contents(one) == contents(same)
@@ -129,7 +142,15 @@ def weights(run: Run) -> list[np.ndarray]:
     return list(run.load()["model"].values())
 
 
-@pytest.mark.parametrize(("config", "how"), [(RING, {"sampler": "ddim", "sampler_steps": 2}), (AES[3], {}), (VAES[1], {})])
+@pytest.mark.parametrize(
+    ("config", "how"),
+    [
+        (RING, {"sampler": "ddim", "sampler_steps": 2}),
+        (AES[3], {}),
+        (VAES[1], {}),
+        *((config, {}) for config in (POINTS, *GANS[-2:])),
+    ],
+)
 def test_looking_at_an_experiment_does_not_change_it(tmp_path: Path, config: Any, how: dict[str, Any]) -> None:
     run, experiment = new_run(tmp_path / "run", config), new(config)
     train(experiment, run, 3)
@@ -257,12 +278,14 @@ def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path: Path, bad: floa
     assert [line["loss"] for line in run.metrics()] == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("config", [RING, *AES[2:7], VAES[1], VAES[4]])
+@pytest.mark.parametrize("config", [RING, *AES[2:7], VAES[1], VAES[4], *GANS[:6]])
 def test_an_explosion_is_told_once_and_not_by_numpy(tmp_path: Path, config: Any) -> None:
+    """A GAN's generator sees it at once, but for a critic that is clipped."""
+    step = 1 if isinstance(config, gan.Config) and config.loss != "wgan" else 2
     experiment = new(replace(config, lr=1e20))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(Diverged, match="at step 2: a lower --lr may help"):
+        with pytest.raises(Diverged, match=f"at step {step}: a lower --lr may help"):
             train(experiment, new_run(tmp_path / "run", config), config.steps)
         for weight in (1e30, np.nan):
             experiment.ema.average[...] = weight
@@ -429,3 +452,110 @@ def test_a_schedule_that_leaves_signal_is_reported(schedule: str, timesteps: int
         assert warning is None
     else:
         assert warning is not None and f"{schedule} over {timesteps} steps leaves alpha_bar_T = {left}" in warning
+
+
+# GANs
+
+
+def parts(experiment: Any) -> dict[str, list[np.ndarray]]:
+    return {name: [p.numpy() for p in part.parameters()] for name, part in experiment.parts().items()}
+
+
+def test_a_step_of_a_gan_is_k_of_the_discriminator_and_one_of_the_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each on a batch of its own, and with the other player still: it is not even given gradients."""
+    experiment: Any = GANRun(replace(POINTS, critic_steps=3))
+    moved, batches = [], []
+    descend, batch = experiment.descend, experiment.batch
+
+    def descending(part: str, loss: Tensor, k: int) -> None:
+        before = parts(experiment)
+        still = [p for n, player in experiment.parts().items() if n != part for p in player.parameters()]
+        gradients = [p.grad for p in still]
+        descend(part, loss, k)
+        after = parts(experiment)
+        assert all(p.grad is g for p, g in zip(still, gradients, strict=True))
+        moved.append([n for n in before if any(not np.array_equal(a, b) for a, b in zip(before[n], after[n], strict=True))])
+        assert moved[-1] == [part]
+
+    def batching() -> Any:
+        batches.append(batch())
+        return batches[-1]
+
+    monkeypatch.setattr(experiment, "descend", descending)
+    monkeypatch.setattr(experiment, "batch", batching)
+    for k in (1, 2):
+        experiment.step(k)
+    assert moved == 2 * [*3 * [["discriminator"]], ["generator"]]
+    assert len({x.numpy().tobytes() for x, _ in batches}) == 6
+    assert {name: optimizer.steps for name, optimizer in experiment.optimizers.items()} == {"generator": 2, "discriminator": 6}
+
+
+def test_both_players_are_told_the_labels_of_the_batch() -> None:
+    experiment: Any = GANRun(replace(GAN, loss="hinge", conditional=True))
+    told, batches = [], []
+    judge, generate, batch = experiment.model.judge, experiment.model.generate, experiment.batch
+    experiment.model.judge = lambda x, labels: told.append(labels) or judge(x, labels)
+    experiment.model.generate = lambda n, labels, rng: told.append(labels) or generate(n, labels, rng)
+    experiment.batch = lambda: batches.append(batch()) or batches[-1]
+    experiment.step(1)
+    ((_, labels),) = batches
+    assert len(told) == 5 and all(np.array_equal(seen, labels) for seen in told)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_only_the_critic_of_wgan_has_its_weights_clipped(loss: str) -> None:
+    experiment: Any = GANRun(replace(GAN, loss=loss, clip=1e-3))
+    experiment.step(1)
+    largest = {n: max(abs(p).max() for p in part) for n, part in parts(experiment).items()}
+    assert (largest["discriminator"] <= 1e-3 * (1 + 1e-6)) == (loss == "wgan") and largest["generator"] > 0.01
+
+
+def test_only_a_critic_with_a_gradient_penalty_has_no_batch_norm() -> None:
+    for loss in LOSSES:
+        model: Any = GANRun(replace(GAN, loss=loss)).model
+        assert "2.running_mean" in model.generator.state_dict()
+        assert ("3.running_mean" in model.discriminator.state_dict()) == (loss != "wgan-gp")
+
+
+def test_the_weight_of_the_penalty_is_the_one_asked_for() -> None:
+    first = [GANRun(replace(POINTS, penalty=penalty)).step(1)["discriminator"] for penalty in (0.0, 1.0, 3.0)]
+    assert first[2] - first[0] == pytest.approx(3 * (first[1] - first[0]), rel=1e-4) and first[1] > first[0]
+
+
+def test_samples_come_from_the_averaged_generator_and_running_statistics() -> None:
+    """What a sample is does not depend on those drawn with it, and in a conditional model the classes take turns."""
+    experiment: Any = GANRun(replace(GAN, conditional=True))
+    experiment.step(1)
+    model, seen = experiment.model, []
+    forward = model.generator.forward
+    model.generator.forward = lambda z: seen.append(z.numpy()) or forward(z)
+    x = experiment.sample(12, seed=7)
+    assert np.array_equal(seen[0][:, GAN.latent :], np.eye(10)[np.arange(12) % 10])
+    assert experiment.sample(3, seed=7) == pytest.approx(x[:3], rel=1e-5, abs=1e-6) and len(np.unique(x, axis=0)) == 12
+    experiment.ema.average[...] = 0
+    assert not experiment.sample(3, seed=7).any() and model.generator.training
+
+
+def test_conditional_games_need_data_with_labels() -> None:
+    for name in ("ring", "grid", "moons", "swiss-roll"):
+        with pytest.raises(ValueError, match=f"conditional is for images, which have labels: {name} has none"):
+            gan.Config(data=name, conditional=True)
+
+
+@pytest.mark.parametrize("data", ["ring", "grid", "moons", "digits"])
+@pytest.mark.parametrize("model", ["gan", "ddpm"])
+def test_where_data_have_modes_their_coverage_is_measured(model: str, data: str) -> None:
+    """Data in place of samples are the floor."""
+    config = POINTS if model == "gan" else RING
+    experiment = new(replace(config, data=data))
+    experiment.sample = lambda n, seed: experiment.data.train[:n]  # type: ignore[method-assign]
+    measures = experiment.evaluate(200, seed=0)
+    names = ["modes covered", "good samples", "reverse KL, nats"]
+    assert [name for name in measures if name in names] == (names if data in ("ring", "grid") else [])
+    assert all(value == floor for value, floor in measures.values())
+    if data in ("ring", "grid"):
+        experiment.sample = lambda n, seed: np.tile(experiment.data.train[:1], (n, 1))  # type: ignore[method-assign]
+        modes = {"ring": 8, "grid": 25}[data]
+        coverage = [experiment.evaluate(200, seed=0)[name] for name in names]
+        assert [value for value, _ in coverage] == pytest.approx([1, 1, math.log(modes)])
+        assert coverage[0][1] == modes and 0.9 < (coverage[1][1] or 0) <= 1

@@ -147,6 +147,68 @@ def test_a_graph_is_freed_by_backward_unless_retained() -> None:
         y.backward()
 
 
+# backward for chosen leaves
+
+
+@given(x=tensors((3,)), y=tensors((2, 3)), w=tensors((3,)), asked=st.sets(st.integers(0, 2), min_size=1))
+def test_only_the_inputs_of_backward_get_gradients(x: Tensor, y: Tensor, w: Tensor, asked: set[int]) -> None:
+    leaves = [x, y, w]
+
+    def f() -> Tensor:
+        return (tanh(x) * y + x * w).sum()
+
+    expected = grad(f(), leaves)
+    f().backward(inputs=(leaves[k] for k in asked))
+    for k, leaf in enumerate(leaves):
+        assert np.array_equal(accumulated(leaf), expected[k].numpy()) if k in asked else leaf.grad is None
+    f().backward(inputs=leaves)
+    for k, leaf in enumerate(leaves):
+        np.testing.assert_allclose(accumulated(leaf), (1 + (k in asked)) * expected[k].numpy(), rtol=1e-12)
+
+
+def test_backward_computes_and_frees_nothing_but_the_way_to_its_inputs() -> None:
+    asked: list[str] = []
+
+    @op(a=lambda g: asked.append("a") or 2 * g, b=lambda g: asked.append("b") or 3 * g)
+    def combined(a, b):
+        return 2 * a + 3 * b
+
+    x, y = leaf(1, 2), leaf(3, 4)
+    y.grad = leaf(5, 6).detach()
+    aside = exp(y)
+    combined(x, aside).sum().backward(inputs=x)
+    assert asked == ["a"] and accumulated(x).tolist() == [2, 2] and accumulated(y).tolist() == [5, 6]
+    aside.sum().backward()
+    assert np.array_equal(accumulated(y), [5, 6] + np.exp([3, 4]))
+
+
+def test_an_input_of_backward_may_be_unused_or_given_twice() -> None:
+    x, unused = leaf(1, 2), leaf(3)
+    (x * x).sum().backward(inputs=[x, unused, x])
+    assert accumulated(x).tolist() == [2, 4] and unused.grad is None
+
+
+def test_backward_for_its_inputs_can_be_differentiated() -> None:
+    x, y = leaf(1, 2), leaf(3, 4)
+    (x * x * y).sum().backward(inputs=[x], create_graph=True)
+    assert x.grad is not None and grad(x.grad.sum(), y)[0].numpy().tolist() == [2, 4]
+    x.grad = None
+
+
+def test_inputs_of_backward_are_leaves_that_want_a_gradient() -> None:
+    x = leaf(1, 2)
+    y = exp(x)
+    for inputs, message in (
+        ([x, y], r"backward: input 1 is no leaf, and only leaves hold a gradient: grad\(x, inputs\) returns it"),
+        ([x, x.detach()], "backward: input 1 does not require a gradient: make it with requires_grad=True"),
+        ([], "backward: inputs is empty"),
+        (iter(()), "backward: inputs is empty"),
+    ):
+        with pytest.raises(RuntimeError, match=message):
+            y.sum().backward(inputs=inputs)
+    assert x.grad is None
+
+
 # Shapes of graphs
 
 
