@@ -50,7 +50,7 @@ def resnet_generator(channels_in: int, channels_out: int, width: int = 32, block
 
 
 def patch_discriminator(channels: int, width: int = 32, layers: int = 1) -> nn.Sequential:
-    """Images (N, channels, H, W) to a number for each of many overlapping patches, (N, 1, h, w): a PatchGAN (Isola et al. 2017).
+    """Images (N, channels, H, W) to (N, 1, h, w), a number for each overlapping patch: a PatchGAN (Isola et al. 2017).
 
     `layers` convolutions halve the image, two more keep its scale. A patch has 9 * 2^layers - 2 pixels a side: 16 with one
     layer, and the paper's 70 with three.
