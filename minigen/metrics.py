@@ -5,7 +5,7 @@ everything is computed in float64.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -86,6 +86,25 @@ def mode_coverage(x: ArrayLike, centres: ArrayLike, sigma: float) -> ModeCoverag
     shares = np.bincount(nearest) / len(x)
     shares = shares[shares > 0]
     return ModeCoverage(len(np.unique(nearest[good])), float(good.mean()), float(shares @ np.log(len(centres) * shares)))
+
+
+def knn_classify(train: ArrayLike, labels: ArrayLike, x: ArrayLike, k: int = 3) -> NDArray[Any]:
+    """The label (M,) of each of x (M, ...): the most frequent among its k nearest in `train` (N, ...), labelled (N,).
+
+    Among labels equally frequent the one with the nearest point wins (k nearest neighbours: Cover & Hart 1967).
+
+    Raises ValueError for k not in 1..N, labels that do not fit, different numbers of features, or values not finite.
+    """
+    train, x = _points("knn_classify", at_least=1, train=train, x=x)
+    labels = np.asarray(labels)
+    if labels.shape != (len(train),):
+        raise ValueError(f"knn_classify: labels have shape {labels.shape}, expected ({len(train)},): one for each of train")
+    if not 1 <= k <= len(train):
+        raise ValueError(f"knn_classify: k is {k}, must be in 1..{len(train)}, the number of points in train")
+    nearest = [d.argsort(axis=1, kind="stable")[:, :k].copy() for d in _squared_distances(x, train)]
+    votes = labels[np.concatenate(nearest)]
+    count = (votes[:, :, None] == votes[:, None, :]).sum(2)
+    return votes[np.arange(len(x)), count.argmax(1)]
 
 
 def psnr(x: ArrayLike, y: ArrayLike, peak: float = 2.0) -> float:
