@@ -90,7 +90,7 @@ class Experiment:
         self.ema = nn.EMA(next(iter(parts.values())).parameters(), self.ema_decay)
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> Any:
         """That of one image or point."""
         return data.SHAPES[self.config.data]
 

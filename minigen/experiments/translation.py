@@ -60,13 +60,13 @@ class Translation(base.Experiment):
     betas = (0.5, 0.999)
     beside = ("before", "the images as they were")
 
-    def __init__(self, config: Config, with_data: bool = True):
+    def __init__(self, config: Any, with_data: bool = True):
         if config.data_x is None and config.size != SIZE:
             raise ValueError(f"--size {config.size} is for --data-x and --data-y: the digits have a size of {SIZE}")
         super().__init__(config, with_data)
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> tuple[int, int, int]:
         return 3, self.config.size, self.config.size
 
     def load(self) -> Domains:
