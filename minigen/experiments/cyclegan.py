@@ -32,8 +32,8 @@ class CycleGANRun(translation.Translation):
     def build(self) -> CycleGAN:
         """The networks; and the pools of what they generate."""
         self.pool_x, self.pool_y = ImagePool(self.shape), ImagePool(self.shape)
-        G, F = (resnet_generator(3, 3, translation.WIDTH) for _ in range(2))
-        D_X, D_Y = (patch_discriminator(3, translation.WIDTH) for _ in range(2))
+        G, F = (resnet_generator(3, 3, self.config.width) for _ in range(2))
+        D_X, D_Y = (patch_discriminator(3, self.config.width) for _ in range(2))
         return CycleGAN(G, F, D_X, D_Y)
 
     def translators(self) -> dict[str, nn.Module]:

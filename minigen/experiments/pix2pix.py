@@ -35,7 +35,7 @@ class Pix2PixRun(translation.Translation):
     paired = True
 
     def build(self) -> BothWays:
-        width = translation.WIDTH
+        width = self.config.width
         return BothWays(*(Pix2Pix(resnet_generator(3, 3, width), patch_discriminator(6, width)) for _ in range(2)))
 
     def translators(self) -> dict[str, nn.Module]:

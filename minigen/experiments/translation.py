@@ -18,9 +18,6 @@ from tensor import Tensor
 
 BATCH_OF_TRANSLATIONS = 100
 
-WIDTH = 16
-"""Channels of the first layer of generators and discriminators."""
-
 DIRECTIONS = ("x2y", "y2x")
 
 
@@ -34,6 +31,7 @@ class Config(base.Training):
     data_x: str | None = setting(None, "a folder of PNG files, the images of X (default: made from the digits)")
     data_y: str | None = setting(None, "a folder of PNG files, the images of Y")
     size: int = setting(SIZE, "height and width to which the images in folders are brought", within=(8, 512))
+    width: int = setting(16, "channels of the first layer of each network", within=(1, 1024))
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -21,7 +21,7 @@ from minigen import pictures
 from minigen.autoencoder import CORRUPTIONS
 from minigen.checkpoint import CheckpointError
 from minigen.coders import CODERS
-from minigen.experiments import MODELS, Experiment, ae, ddpm, vae
+from minigen.experiments import MODELS, Experiment, ae, cyclegan, ddpm, pix2pix, vae
 from minigen.experiments.ddpm import DDPM, Config
 from minigen.run import Run, RunError, State
 from minigen.training import Diverged, restore, train
@@ -31,6 +31,8 @@ RING = Config(data="ring", steps=6, batch_size=8, timesteps=4)
 DIGITS = Config(data="digits", steps=4, batch_size=2, timesteps=3)
 AE = ae.Config(steps=4, batch_size=2, latent=3)
 VAE = vae.Config(steps=4, batch_size=2, latent=3)
+CYCLEGAN = cyclegan.Config(steps=5, batch_size=20, width=2)  # 60 images in three steps: more than the pools hold
+PIX2PIX = pix2pix.Config(steps=4, batch_size=2, width=2)
 AES = [replace(AE, coders=coders) for coders in CODERS]
 AES += [replace(AE, regulariser=regulariser) for regulariser in ae.REGULARISERS]
 AES += [replace(AE, regulariser="denoising", corruption=corruption) for corruption in CORRUPTIONS]
@@ -88,7 +90,15 @@ class Counter:
 
 @pytest.mark.parametrize(
     ("config", "stops"),
-    [(RING, [1]), (RING, [2, 2, 5]), (RING, [6]), (DIGITS, [2]), (AE, [1, 3]), *((config, [2]) for config in [*AES, *VAES])],
+    [
+        (RING, [1]),
+        (RING, [2, 2, 5]),
+        (RING, [6]),
+        (DIGITS, [2]),
+        (AE, [1, 3]),
+        (CYCLEGAN, [1, 4]),
+        *((config, [2]) for config in [*AES, *VAES, PIX2PIX]),
+    ],
 )
 def test_a_run_in_parts_is_the_run_in_one_go(tmp_path: Path, config: Any, stops: list[int]) -> None:
     whole, parts = trained(tmp_path / "whole", config), new_run(tmp_path / "parts", config)
@@ -117,7 +127,7 @@ def test_a_crash_loses_nothing_but_the_steps_since_the_checkpoint(tmp_path: Path
     assert contents(crashed) == contents(whole)
 
 
-@pytest.mark.parametrize("config", [RING, AE, VAE], ids=model_of)
+@pytest.mark.parametrize("config", [RING, AE, VAE, CYCLEGAN, PIX2PIX], ids=model_of)
 def test_the_seed_decides_every_bit(tmp_path: Path, config: Any) -> None:
     one, same, other = (trained(tmp_path / str(k), replace(config, seed=seed)) for k, seed in enumerate((0, 0, 1)))
     assert contents(one) == contents(same)
@@ -129,7 +139,16 @@ def weights(run: Run) -> list[np.ndarray]:
     return list(run.load()["model"].values())
 
 
-@pytest.mark.parametrize(("config", "how"), [(RING, {"sampler": "ddim", "sampler_steps": 2}), (AES[3], {}), (VAES[1], {})])
+@pytest.mark.parametrize(
+    ("config", "how"),
+    [
+        (RING, {"sampler": "ddim", "sampler_steps": 2}),
+        (AES[3], {}),
+        (VAES[1], {}),
+        (CYCLEGAN, {}),
+        (PIX2PIX, {}),
+    ],
+)
 def test_looking_at_an_experiment_does_not_change_it(tmp_path: Path, config: Any, how: dict[str, Any]) -> None:
     run, experiment = new_run(tmp_path / "run", config), new(config)
     train(experiment, run, 3)
@@ -257,7 +276,7 @@ def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path: Path, bad: floa
     assert [line["loss"] for line in run.metrics()] == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("config", [RING, *AES[2:7], VAES[1], VAES[4]])
+@pytest.mark.parametrize("config", [RING, *AES[2:7], VAES[1], VAES[4], CYCLEGAN, PIX2PIX])
 def test_an_explosion_is_told_once_and_not_by_numpy(tmp_path: Path, config: Any) -> None:
     experiment = new(replace(config, lr=1e20))
     with warnings.catch_warnings():

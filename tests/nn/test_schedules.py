@@ -43,7 +43,9 @@ def test_cosine_is_a_cosine() -> None:
 def test_linear_stays_at_1_and_falls_in_equal_steps_to_0(n: int, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, n - 1))
     assert [linear(k, n, start) for k in range(start + 1)] == [1] * (start + 1)
-    assert [linear(k, n, start) for k in range(start, n + 1)] == pytest.approx([1 - k / (n - start) for k in range(n - start + 1)])
+    assert [linear(k, n, start) for k in range(start, n + 1)] == pytest.approx(
+        [1 - k / (n - start) for k in range(n - start + 1)]
+    )
     assert linear(n, n, start) == linear(n + 7, n, start) == 0
 
 
