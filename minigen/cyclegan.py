@@ -40,15 +40,16 @@ class CycleGAN(nn.Module):
     def __init__(self, G: nn.Module, F: nn.Module, D_X: nn.Module, D_Y: nn.Module):
         self.G, self.F, self.D_X, self.D_Y = G, F, D_X, D_Y
 
-    def generator_terms(self, x: Tensor, y: Tensor, fake_x: Tensor, fake_y: Tensor) -> Terms:
-        """For images of X and Y and their translations fake_y = G(x), fake_x = F(y)."""
+    def generator_terms(self, x: Tensor, y: Tensor, fake_x: Tensor, fake_y: Tensor, identity: bool = True) -> Terms:
+        """For images of X and Y and their translations fake_y = G(x), fake_x = F(y); without `identity`, those losses are 0."""
+        same_x, same_y = (self.F(x), self.G(y)) if identity else (x, y)
         return Terms(
             adversarial_G=GAN_LOSS.generator(self.D_Y(fake_y)),  # eq. 1, with squares for logarithms as in sec. 4
             adversarial_F=GAN_LOSS.generator(self.D_X(fake_x)),
             cycle_x=nn.l1_loss(self.F(fake_y), x),  # eq. 2
             cycle_y=nn.l1_loss(self.G(fake_x), y),
-            identity_x=nn.l1_loss(self.F(x), x),  # sec. 5.2
-            identity_y=nn.l1_loss(self.G(y), y),
+            identity_x=nn.l1_loss(same_x, x),  # sec. 5.2
+            identity_y=nn.l1_loss(same_y, y),
         )
 
     def discriminator_loss(self, x: Tensor, y: Tensor, fake_x: Tensor, fake_y: Tensor) -> Tensor:

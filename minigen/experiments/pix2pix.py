@@ -35,8 +35,9 @@ class Pix2PixRun(translation.Translation):
     paired = True
 
     def build(self) -> BothWays:
-        width = self.config.width
-        return BothWays(*(Pix2Pix(resnet_generator(3, 3, width), patch_discriminator(6, width)) for _ in range(2)))
+        """The networks."""
+        width, blocks = self.config.width, self.config.blocks
+        return BothWays(*(Pix2Pix(resnet_generator(3, 3, width, blocks), patch_discriminator(6, width)) for _ in range(2)))
 
     def translators(self) -> dict[str, nn.Module]:
         return {"x2y": self.model.x2y.G, "y2x": self.model.y2x.G}

@@ -25,13 +25,14 @@ DIRECTIONS = ("x2y", "y2x")
 class Config(base.Training):
     """The domains are made from the digits, unless there are two folders of images."""
 
-    steps: int = with_default(base.Training, "steps", 3000)
+    steps: int = with_default(base.Training, "steps", 1500)
     batch_size: int = with_default(base.Training, "batch_size", 8)
     lr: float = with_default(base.Training, "lr", 1e-3)
     data_x: str | None = setting(None, "a folder of PNG files, the images of X (default: made from the digits)")
     data_y: str | None = setting(None, "a folder of PNG files, the images of Y")
     size: int = setting(SIZE, "height and width to which the images in folders are brought", within=(8, 512))
     width: int = setting(16, "channels of the first layer of each network", within=(1, 1024))
+    blocks: int = setting(1, "residual blocks of each generator", within=(0, 100))
 
     def __post_init__(self) -> None:
         super().__post_init__()

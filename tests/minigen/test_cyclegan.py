@@ -77,6 +77,13 @@ def test_the_total_is_the_weighted_sum(seed: int, cycle: float, identity: float)
 
 
 @given(seed=seeds)
+def test_identity_losses_may_be_left_out(seed: int) -> None:
+    model, (x, y) = lines(seed), images(seed)
+    found = model.generator_terms(x, y, model.F(y), model.G(x), identity=False)
+    assert [term.item() for term in found] == [term.item() for term in terms(model, x, y)[:4]] + [0, 0]
+
+
+@given(seed=seeds)
 def test_identities_have_no_cycle_and_no_identity_loss(seed: int) -> None:
     model, (x, y) = lines(seed), images(seed)
     model.G, model.F = Line(1.0, 0.0), Line(1.0, 0.0)

@@ -84,14 +84,15 @@ def test_the_learning_rate_falls_over_the_second_half(model: str) -> None:
     assert [experiment.rate(k) for k in range(1, 9)] == [1, 1, 1, 1, 1, 0.75, 0.5, 0.25]
 
 
+@pytest.mark.parametrize(("step", "share"), [(1, 0.25), (2, 0.5), (4, 1), (5, 1)])
 @pytest.mark.parametrize("weights", [{"cycle": 0.0, "identity": 2.0}, {"cycle": 3.0, "identity": 0.0}])
-def test_the_weights_of_the_losses_are_those_of_the_settings(weights: dict[str, float]) -> None:
-    logged = CycleGANRun(replace(CYCLEGAN, **weights)).step(1)
+def test_the_weights_of_the_losses_are_those_of_the_settings(weights: dict[str, float], step: int, share: float) -> None:
+    """Once they have grown to their full size."""
+    logged = CycleGANRun(replace(CYCLEGAN, steps=9, cycle_warmup=4, **weights)).step(step)
     cycle, identity = (sum(logged[f"{name}_{domain}"] for domain in "xy") for name in ("cycle", "identity"))
-    adversarial = logged["adversarial_G"] + logged["adversarial_F"]
-    assert logged["generators"] == pytest.approx(
-        adversarial + weights["cycle"] * cycle + weights["identity"] * identity, rel=1e-5
-    )
+    tied = share * (weights["cycle"] * cycle + weights["identity"] * identity)
+    assert logged["generators"] == pytest.approx(logged["adversarial_G"] + logged["adversarial_F"] + tied, rel=1e-5)
+    assert (identity > 0) == (weights["identity"] > 0)
 
 
 # Translations
