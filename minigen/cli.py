@@ -1,4 +1,4 @@
-"""The command line: `minigen train`, `minigen sample`, `minigen evaluate`."""
+"""The command line: `minigen train`, `minigen sample`, `minigen evaluate`, `minigen translate`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ import numpy as np
 
 from minigen import pictures
 from minigen.checkpoint import CheckpointError, write_atomically
+from minigen.data.domains import read_png, write_png
 from minigen.experiments import MODELS, Experiment
 from minigen.experiments.base import Config
+from minigen.experiments.translation import DIRECTIONS, Translation
 from minigen.run import MAY_CHANGE, Run, RunError, new_folder
 from minigen.settings import flag
 from minigen.training import Diverged, restore, train
@@ -27,6 +29,9 @@ SAMPLES_OF_A_RUN = 64
 
 SAMPLING = ("sampler", "sampler_steps")
 """The options of `sample` and `evaluate` that say how to sample."""
+
+FOLDERS = ("data_dir", "data_x", "data_y")
+"""The settings that are folders of data."""
 
 
 class UsageError(Exception):
@@ -111,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
             if f.default is False:
                 trainer.add_argument(flag(f.name), action="store_true", default=None, help=f.metadata["help"])
                 continue
-            kind = _folder if f.name == "data_dir" else _setting(experiment.Config, f.name)
+            kind = _folder if f.name in FOLDERS else _setting(experiment.Config, f.name)
             trainer.add_argument(flag(f.name), type=kind, metavar=_metavar(f), help=f.metadata["help"] + default)
         trainer.add_argument("--out", metavar="DIR", help="the run's folder (default: a new one below runs/)")
         trainer.add_argument("--resume", metavar="DIR", help="go on with this run and its settings; --steps may extend it")
@@ -129,7 +134,14 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--sampler", choices=["ancestral", "ddim"], help="of a ddpm (default: ancestral)")
         command.add_argument("--sampler-steps", type=_count, metavar="N", help="steps of ddim (default: all)")
     sampler.add_argument("--out", metavar="DIR", help="where samples.png and samples.npz go (default: DIR/samples-SEED)")
-    parser.epilog = "\n".join(command.format_usage() for command in (*models.choices.values(), sampler, evaluator))
+    translator = commands.add_parser("translate", help="translate images by a run of cyclegan or pix2pix")
+    translator.set_defaults(command=_translate)
+    translator.add_argument("run", metavar="DIR", help="a run's folder")
+    translator.add_argument("--input", required=True, metavar="FILE.png|DIR", help="an image, or a folder of them")
+    translator.add_argument("--direction", required=True, choices=DIRECTIONS, help="from X to Y, or from Y to X")
+    translator.add_argument("--device", type=_setting(Config, "device"), metavar="NAME", help="default: that of the training")
+    translator.add_argument("--out", metavar="DIR", help="where the translations go (default: DIR/translated-DIRECTION)")
+    parser.epilog = "\n".join(command.format_usage() for command in (*models.choices.values(), sampler, evaluator, translator))
     return parser
 
 
@@ -159,7 +171,7 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _sample(options: argparse.Namespace) -> int:
-    run, experiment, how = _trained(options, with_data=False)
+    run, experiment, how = _trained(options, with_data=None)
     out = Run.unused(f"samples-{options.seed}", run.path) if options.out is None else options.out
     out = new_folder(out, "choose another --out")
     x = experiment.sample(options.n, options.seed, **how)
@@ -177,15 +189,42 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.n < 5:
         raise UsageError(f"-n {options.n}: the measures need at least 5 samples")
     results = experiment.evaluate(options.n, options.seed, **how)
-    print(f"{options.n} samples of {run.path} against {options.n} test points; floor: training points in their place")
-    print(f"{'':20}{'samples':>12}{'floor':>12}{'ratio':>12}")
+    name, meaning = experiment.beside
+    print(f"{options.n} samples of {run.path} against {options.n} test points; {name}: {meaning}")
+    print(f"{'':20}{'samples':>12}{name:>12}{'ratio':>12}")
     for name, (value, floor) in results.items():
         beside = "" if floor is None else f"{floor:12.4g}{value / floor if floor else float('nan'):12.4g}"
         print(f"{name:20}{value:12.4g}{beside}")
     return 0
 
 
+def _translate(options: argparse.Namespace) -> int:
+    run, experiment, _ = _trained(options, with_data=False)
+    if not isinstance(experiment, Translation):
+        raise UsageError(f"{run.path} is a run of {run.config['model']!r}: only cyclegan and pix2pix translate")
+    paths = _images(Path(options.input))
+    try:
+        x = np.stack([read_png(path, experiment.config.size) for path in paths])
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    y = experiment.translate(x, options.direction)
+    out = Run.unused(f"translated-{options.direction}", run.path) if options.out is None else options.out
+    out = new_folder(out, "choose another --out")
+    for path, image in zip(paths, y):
+        write_png(out / path.name, image)
+    print(f"{len(y)} translations are in {out}")
+    return 0
+
+
 # What commands share
+
+
+def _images(path: Path) -> list[Path]:
+    """An image, or those in a folder, sorted by name."""
+    paths = sorted(p for p in path.iterdir() if p.suffix.lower() == ".png") if path.is_dir() else [path]
+    if not paths:
+        raise UsageError(f"--input {path}: there are no PNG files (*.png) in this folder")
+    return paths
 
 
 def _given(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
@@ -201,8 +240,8 @@ def _experiment(model: str, settings: dict, with_data: bool = True) -> Experimen
         raise UsageError(str(error)) from error
 
 
-def _described(run: Run, changes: dict, with_data: bool = True) -> Experiment:
-    """The experiment that a run's config.json describes, with some settings changed."""
+def _described(run: Run, changes: dict, with_data: bool | None = True) -> Experiment:
+    """The experiment that a run's config.json describes, with some settings changed. None: with data if samples need them."""
     settings = dict(run.config)
     model = settings.pop("model")
     if model not in MODELS:
@@ -211,7 +250,10 @@ def _described(run: Run, changes: dict, with_data: bool = True) -> Experiment:
         config = MODELS[model].Config(**settings)
     except (ValueError, TypeError) as error:
         raise UsageError(f"{run.path / 'config.json'}: {error}") from error
-    return _experiment(model, asdict(config) | changes, with_data or MODELS[model].samples_need_data)
+    if foreign := [flag(name) for name in changes if name not in asdict(config)]:
+        raise UsageError(f"{', '.join(foreign)}: not for {MODELS[model].title}")
+    with_data = MODELS[model].samples_need_data if with_data is None else with_data
+    return _experiment(model, asdict(config) | changes, with_data)
 
 
 def _reopened(options: argparse.Namespace, given: dict) -> tuple[Run, Experiment, int]:
@@ -230,7 +272,7 @@ def _reopened(options: argparse.Namespace, given: dict) -> tuple[Run, Experiment
     return run, experiment, done
 
 
-def _trained(options: argparse.Namespace, with_data: bool = True) -> tuple[Run, Experiment, dict[str, Any]]:
+def _trained(options: argparse.Namespace, with_data: bool | None = True) -> tuple[Run, Experiment, dict[str, Any]]:
     """A run, its experiment with the weights of the checkpoint, and how to sample."""
     run = Run(options.run)
     experiment = _described(run, _given(options, MAY_CHANGE), with_data)

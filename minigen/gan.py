@@ -126,7 +126,7 @@ class GAN(nn.Module):
 def dcgan_generator(latent: int, shape: Shape, width: int = 64) -> nn.Sequential:
     """Noise (N, latent) to images (N, *shape) in [-1, 1]: two transposed convolutions, each doubling the image."""
     C, H, W = quarterable(shape)
-    return _dcgan_weights(
+    return dcgan_weights(
         nn.Sequential(
             nn.Linear(latent, 2 * width * (H // 4) * (W // 4), bias=False),
             nn.Unflatten(1, (2 * width, H // 4, W // 4)),
@@ -145,7 +145,7 @@ def dcgan_discriminator(shape: Shape, width: int = 64, norm: bool = True) -> nn.
     """Images (N, *shape) to (N, 1): two strided convolutions, each halving the image. A critic with a gradient penalty has
     no `norm`, which would mix the images of a batch."""
     C, H, W = quarterable(shape)
-    return _dcgan_weights(
+    return dcgan_weights(
         nn.Sequential(
             nn.Conv2d(C, width, 4, stride=2, padding=1),
             nn.LeakyReLU(0.2),
@@ -158,7 +158,7 @@ def dcgan_discriminator(shape: Shape, width: int = 64, norm: bool = True) -> nn.
     )
 
 
-def _dcgan_weights(network: nn.Sequential) -> nn.Sequential:
+def dcgan_weights(network: nn.Sequential) -> nn.Sequential:
     """N(0, 0.02) for every kernel, N(1, 0.02) for every scale of batch norm (Radford et al. 2016 sec. 4)."""
     for name, p in network.named_parameters():
         if p.ndim > 1:

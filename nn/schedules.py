@@ -19,3 +19,10 @@ def cosine(step: int, total_steps: int, floor: float = 0.0) -> float:
     check_sizes("cosine", total_steps=total_steps)
     progress = min(1.0, step / total_steps)
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def linear(step: int, total_steps: int, start: int = 0) -> float:
+    """1 until step `start`, and then a line down to 0 at total_steps."""
+    check_range("linear", step=step)
+    check_range("linear", below=total_steps, start=start)
+    return min(1.0, max(0.0, (total_steps - step) / (total_steps - start)))

@@ -28,11 +28,9 @@ Measures = dict[str, tuple[float, float | None]]
 
 
 @dataclass(frozen=True)
-class Config:
-    """The settings of a run, as config.json holds them."""
+class Training:
+    """The settings of every run, as config.json holds them."""
 
-    data: str = setting("digits", "what to learn", choices=data.NAMES)
-    data_dir: str | None = setting(None, "where the IDX files of MNIST or Fashion-MNIST lie")
     steps: int = setting(2000, "training steps", within=(1, 10**9))
     batch_size: int = setting(64, "images or points in a batch", within=(1, 10**6))
     lr: float = setting(2e-3, "peak learning rate", within=(1e-30, 1e30))
@@ -42,6 +40,14 @@ class Config:
     def __post_init__(self) -> None:
         settings.check(self)
         parse_device(self.device)
+
+
+@dataclass(frozen=True)
+class Config(Training):
+    """The settings of a model of one data set."""
+
+    data: str = setting("digits", "what to learn", choices=data.NAMES)
+    data_dir: str | None = setting(None, "where the IDX files of MNIST or Fashion-MNIST lie")
 
 
 @dataclass(frozen=True)
@@ -69,17 +75,28 @@ class Experiment:
     betas: ClassVar[tuple[float, float]] = (0.9, 0.99)
     ema_decay: ClassVar[float] = 0.99
 
+    beside: ClassVar[tuple[str, str]] = ("floor", "training points in their place")
+    """What `evaluate` sets beside a measure: its name, and what is measured there."""
+
     def __init__(self, config: Any, with_data: bool = True):
         self.config = config
-        self.shape = data.SHAPES[config.data]
         if with_data:
-            self.data = data.load(config.data, config.data_dir)
+            self.data = self.load()
         T.manual_seed(config.seed)
         self.rng = np.random.default_rng(config.seed)
         self.model = self.build().to(config.device)
         parts = self.parts()
         self.optimizers = {name: nn.Adam(part.parameters(), config.lr, self.betas) for name, part in parts.items()}
         self.ema = nn.EMA(next(iter(parts.values())).parameters(), self.ema_decay)
+
+    @property
+    def shape(self) -> Any:
+        """That of one image or point."""
+        return data.SHAPES[self.config.data]
+
+    def load(self) -> Any:
+        """The data."""
+        return data.load(self.config.data, self.config.data_dir)
 
     def build(self) -> Any:
         """The model, a new one."""

@@ -21,7 +21,7 @@ from minigen import pictures
 from minigen.autoencoder import CORRUPTIONS
 from minigen.checkpoint import CheckpointError
 from minigen.coders import CODERS
-from minigen.experiments import MODELS, Experiment, ae, ddpm, gan, vae
+from minigen.experiments import MODELS, Experiment, ae, cyclegan, ddpm, gan, pix2pix, vae
 from minigen.experiments.ddpm import DDPM, Config
 from minigen.experiments.gan import GANRun
 from minigen.gan import LOSSES
@@ -33,6 +33,8 @@ RING = Config(data="ring", steps=6, batch_size=8, timesteps=4)
 DIGITS = Config(data="digits", steps=4, batch_size=2, timesteps=3)
 AE = ae.Config(steps=4, batch_size=2, latent=3)
 VAE = vae.Config(steps=4, batch_size=2, latent=3)
+CYCLEGAN = cyclegan.Config(steps=5, batch_size=20, width=2)  # 60 images in three steps: more than the pools hold
+PIX2PIX = pix2pix.Config(steps=4, batch_size=2, width=2)
 AES = [replace(AE, coders=coders) for coders in CODERS]
 AES += [replace(AE, regulariser=regulariser) for regulariser in ae.REGULARISERS]
 AES += [replace(AE, regulariser="denoising", corruption=corruption) for corruption in CORRUPTIONS]
@@ -100,7 +102,8 @@ class Counter:
         (RING, [6]),
         (DIGITS, [2]),
         (AE, [1, 3]),
-        *((config, [2]) for config in [*AES, *VAES, *GANS]),
+        (CYCLEGAN, [1, 4]),
+        *((config, [2]) for config in [*AES, *VAES, *GANS, PIX2PIX]),
     ],
 )
 def test_a_run_in_parts_is_the_run_in_one_go(tmp_path: Path, config: Any, stops: list[int]) -> None:
@@ -130,7 +133,7 @@ def test_a_crash_loses_nothing_but_the_steps_since_the_checkpoint(tmp_path: Path
     assert contents(crashed) == contents(whole)
 
 
-@pytest.mark.parametrize("config", [RING, AE, VAE, POINTS], ids=model_of)
+@pytest.mark.parametrize("config", [RING, AE, VAE, POINTS, CYCLEGAN, PIX2PIX], ids=model_of)
 def test_the_seed_decides_every_bit(tmp_path: Path, config: Any) -> None:
     one, same, other = (trained(tmp_path / str(k), replace(config, seed=seed)) for k, seed in enumerate((0, 0, 1)))
     assert contents(one) == contents(same)
@@ -148,7 +151,7 @@ def weights(run: Run) -> list[np.ndarray]:
         (RING, {"sampler": "ddim", "sampler_steps": 2}),
         (AES[3], {}),
         (VAES[1], {}),
-        *((config, {}) for config in (POINTS, *GANS[-2:])),
+        *((config, {}) for config in (POINTS, *GANS[-2:], CYCLEGAN, PIX2PIX)),
     ],
 )
 def test_looking_at_an_experiment_does_not_change_it(tmp_path: Path, config: Any, how: dict[str, Any]) -> None:
@@ -278,7 +281,7 @@ def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path: Path, bad: floa
     assert [line["loss"] for line in run.metrics()] == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("config", [RING, *AES[2:7], VAES[1], VAES[4], *GANS[:6]])
+@pytest.mark.parametrize("config", [RING, *AES[2:7], VAES[1], VAES[4], *GANS[:6], CYCLEGAN, PIX2PIX])
 def test_an_explosion_is_told_once_and_not_by_numpy(tmp_path: Path, config: Any) -> None:
     """A GAN's generator sees it at once, but for a critic that is clipped."""
     step = 1 if isinstance(config, gan.Config) and config.loss != "wgan" else 2

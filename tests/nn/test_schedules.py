@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nn.schedules import cosine, warmup
+from nn.schedules import cosine, linear, warmup
 
 steps = st.integers(1, 1000)
 
@@ -39,12 +39,24 @@ def test_cosine_is_a_cosine() -> None:
     assert cosine(1, 3) == pytest.approx(0.75) and cosine(1, 3, floor=0.2) == pytest.approx(0.8)
 
 
+@given(n=steps, data=st.data())
+def test_linear_stays_at_1_and_falls_in_equal_steps_to_0(n: int, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, n - 1))
+    assert [linear(k, n, start) for k in range(start + 1)] == [1] * (start + 1)
+    assert [linear(k, n, start) for k in range(start, n + 1)] == pytest.approx(
+        [1 - k / (n - start) for k in range(n - start + 1)]
+    )
+    assert linear(n, n, start) == linear(n + 7, n, start) == 0
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: warmup(0, -1), r"warmup: warmup_steps must lie in \[0, inf\), got -1"),
         (lambda: warmup(-1, 10), r"warmup: step must lie in \[0, inf\), got -1"),
         (lambda: cosine(0, 0), "cosine: total_steps must be a positive integer, got 0"),
+        (lambda: linear(-1, 10), r"linear: step must lie in \[0, inf\), got -1"),
+        (lambda: linear(0, 10, 10), r"linear: start must lie in \[0, 10\), got 10"),
         (lambda: cosine(-1, 10), r"cosine: step must lie in \[0, inf\), got -1"),
     ],
 )

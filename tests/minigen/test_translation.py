@@ -1,0 +1,220 @@
+"""Translation between two domains: whose turn it is, what is measured, and the command line."""
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minigen import cli, pictures
+from minigen.data.domains import from_paper, load_domains, read_digits, read_png, to_paper, write_png
+from minigen.experiments import cyclegan, pix2pix, translation
+from minigen.experiments.cyclegan import CycleGANRun
+from minigen.experiments.pix2pix import Pix2PixRun
+from minigen.run import Run
+from tensor import Tensor
+
+SMALL: Any = {"steps": 2, "batch_size": 3, "width": 2}
+CYCLEGAN, PIX2PIX = cyclegan.Config(**SMALL), pix2pix.Config(**SMALL)
+EXPERIMENTS = {"cyclegan": lambda: CycleGANRun(CYCLEGAN), "pix2pix": lambda: Pix2PixRun(PIX2PIX)}
+PARTS = {
+    "cyclegan": {"generators": {"G", "F"}, "discriminators": {"D_X", "D_Y"}},
+    "pix2pix": {"generators": {"x2y.G", "y2x.G"}, "discriminators": {"x2y.D", "y2x.D"}},
+}
+both = pytest.mark.parametrize("model", list(EXPERIMENTS))
+
+
+# Training
+
+
+@both
+def test_each_step_moves_the_networks_of_one_part(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment: Any = EXPERIMENTS[model]()
+    descend, moved = experiment.descend, {}
+
+    def watched(part: str, *arguments: Any) -> None:
+        before = experiment.model.state_dict()
+        descend(part, *arguments)
+        after = experiment.model.state_dict()
+        changed = {name for name in before if not np.array_equal(before[name].numpy(), after[name].numpy())}
+        moved[part] = {re.sub(r"\.\d.*", "", name) for name in changed}
+
+    monkeypatch.setattr(experiment, "descend", watched)
+    experiment.step(1)
+    assert moved == PARTS[model]
+
+
+def test_discriminators_see_images_from_the_pools(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of X what F made, and those of Y what G made."""
+    experiment: Any = CycleGANRun(CYCLEGAN)
+    seen: dict[str, Any] = {}
+    loss = experiment.model.discriminator_loss
+
+    def watched(x: Tensor, y: Tensor, fake_x: Tensor, fake_y: Tensor) -> Tensor:
+        seen.update(x=fake_x.numpy(), y=fake_y.numpy(), made_x=experiment.model.F(y).numpy())
+        return loss(x, y, fake_x, fake_y)
+
+    monkeypatch.setattr(experiment.model, "discriminator_loss", watched)
+    monkeypatch.setattr(experiment, "rate", lambda k: 0.0)
+    experiment.step(1)
+    assert seen["x"] == pytest.approx(seen["made_x"]) and experiment.pool_x.count == experiment.pool_y.count == 3
+    monkeypatch.setattr(experiment.pool_x, "query", lambda images, rng: 0 * images.detach() + 0.25)
+    monkeypatch.setattr(experiment.pool_y, "query", lambda images, rng: 0 * images.detach() + 0.5)
+    experiment.step(2)
+    assert (seen["x"] == 0.25).all() and (seen["y"] == 0.5).all()
+
+
+def test_only_pix2pix_sees_pairs() -> None:
+    x, y = Pix2PixRun(PIX2PIX).batch_of_both()
+    assert to_paper(x.numpy()) == pytest.approx(y.numpy(), abs=1e-5)
+    unpaired = CycleGANRun(replace(CYCLEGAN, batch_size=20))
+    x, y = unpaired.batch_of_both()
+    assert not (abs(to_paper(x.numpy())[:, None] - y.numpy()).max((2, 3, 4)) < 1e-5).any()
+
+
+@both
+def test_the_learning_rate_falls_over_the_second_half(model: str) -> None:
+    experiment: Any = EXPERIMENTS[model]()
+    experiment.config = replace(experiment.config, steps=8)
+    assert [experiment.rate(k) for k in range(1, 9)] == [1, 1, 1, 1, 1, 0.75, 0.5, 0.25]
+
+
+@pytest.mark.parametrize(("step", "share"), [(1, 0.25), (2, 0.5), (4, 1), (5, 1)])
+@pytest.mark.parametrize("weights", [{"cycle": 0.0, "identity": 2.0}, {"cycle": 3.0, "identity": 0.0}])
+def test_the_weights_of_the_losses_are_those_of_the_settings(weights: dict[str, float], step: int, share: float) -> None:
+    """Once they have grown to their full size."""
+    logged = CycleGANRun(replace(CYCLEGAN, steps=9, cycle_warmup=4, **weights)).step(step)
+    cycle, identity = (sum(logged[f"{name}_{domain}"] for domain in "xy") for name in ("cycle", "identity"))
+    tied = share * (weights["cycle"] * cycle + weights["identity"] * identity)
+    assert logged["generators"] == pytest.approx(logged["adversarial_G"] + logged["adversarial_F"] + tied, rel=1e-5)
+    assert (identity > 0) == (weights["identity"] > 0)
+
+
+# Translations
+
+
+@both
+def test_translations_are_those_of_the_averaged_generators(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are at once."""
+    monkeypatch.setattr(translation, "BATCH_OF_TRANSLATIONS", 3)
+    experiment: Any = EXPERIMENTS[model]()
+    experiment.ema.average[...] *= 2
+    x = experiment.data.test_x[:7]
+    to_y, to_x = experiment.translate(x), experiment.translate(x, "y2x")
+    G, F = experiment.translators().values()
+    assert abs(G(Tensor(x)).numpy() - to_y).max() > 1e-3 and to_y.shape == x.shape and to_y.dtype == np.float32
+    for network in (G, F):
+        for p in network.parameters():
+            p.copy_(2 * p.detach())
+    assert to_y == pytest.approx(G(Tensor(x)).numpy(), abs=1e-5) and to_x == pytest.approx(F(Tensor(x)).numpy(), abs=1e-5)
+
+
+@both
+def test_the_truth_has_the_best_measures_and_no_change_those_of_before(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment: Any = EXPERIMENTS[model]()
+    monkeypatch.setattr(experiment, "translate", lambda x, way="x2y": to_paper(x) if way == "x2y" else from_paper(x))
+    found = experiment.evaluate(60, seed=0)
+    assert [found[name][0] for name in found if "L1" in name] == pytest.approx([0, 0, 0], abs=1e-6)
+    assert all(found[name][0] > 100 for name in found if "PSNR" in name)
+    test = load_domains(paired=False)
+    assert test.test_labels is not None
+    share = np.mean(read_digits(test.test_x[:60]) == test.test_labels[:60])
+    assert found["digits read rightly"] == (share, share) and share > 0.9
+
+    monkeypatch.setattr(experiment, "translate", lambda x, way="x2y": x)
+    found = experiment.evaluate(60, seed=0)
+    assert found.pop("L1, X to Y to X") == (0, None) and found.pop("digits read rightly")[0] < 0.5
+    assert all(value == before for value, before in found.values())
+    assert found["L1, X to Y"][0] == pytest.approx(np.mean(abs(test.test_x - to_paper(test.test_x))[:60]))
+
+
+# The command line
+
+
+def minigen(*arguments: object) -> tuple[int, str, str]:
+    """`minigen ARGUMENTS` in this process: exit status, output, errors."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            status = cli.main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            status = int(end.code or 0)
+    return status, out.getvalue(), err.getvalue()
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The working folder, in which X and Y are folders of images."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pictures, "_save", lambda figure, path: path.touch())
+    monkeypatch.setattr(cli, "SAMPLES_OF_A_RUN", 5)
+    rng = np.random.default_rng(0)
+    for folder in ("X", "Y"):
+        Path(folder).mkdir()
+        for k in range(60):
+            write_png(f"{folder}/{k}.png", rng.uniform(-1, 1, (3, 9, 12)).astype(np.float32))
+    yield tmp_path
+
+
+FEW = ("--steps", 2, "--batch-size", 2, "--width", 2)
+
+
+@both
+@pytest.mark.parametrize("options", [[], ["--data-x", "X", "--data-y", "Y", "--size", 8]])
+def test_from_training_to_translations(place: Path, model: str, options: list[Any]) -> None:
+    size = 8 if options else 16
+    status, out, _ = minigen("train", model, *FEW, *options, "--out", "run")
+    assert status == 0 and "translations.png" in {path.name for path in Path("run").iterdir()}
+    assert minigen("sample", "run", "-n", 7)[0] == 0
+    assert np.load("run/samples-1/samples.npz")["x"].shape == (7, 3, size, size)
+    status, out, _ = minigen("evaluate", "run", "-n", 6)
+    assert status == 0 and "L1, X to Y to X" in out and "before: the images as they were" in out
+    assert ("digits read rightly" in out) == (not options) and ("PSNR" in out) == (not options or model == "pix2pix")
+    assert minigen("train", model, "--resume", "run", "--steps", 3)[0] == 0
+
+    for source, direction, names in (("X", "y2x", {f"{k}.png" for k in range(60)}), ("X/3.png", "x2y", {"3.png"})):
+        status, out, _ = minigen("translate", "run", "--input", source, "--direction", direction)
+        folder = Path(f"run/translated-{direction}")
+        assert status == 0 and str(folder) in out and {path.name for path in folder.iterdir()} == names
+        experiment: Any = cli._described(Run("run"), {})
+        experiment.load_state_dict(Run("run").load())
+        expected = experiment.translate(read_png("X/3.png", size)[None], direction)[0]
+        assert read_png(folder / "3.png", size) == pytest.approx(expected, abs=1 / 127)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "cyclegan", "--data-x", "X"], ["--data-x", "--data-y"]),
+        (["train", "cyclegan", "--data-x", "X", "--data-y", "nowhere"], ["nowhere"]),
+        (["train", "cyclegan", "--size", "8"], ["--size 8", "--data-x"]),
+        (["train", "cyclegan", "--size", "9", "--data-x", "X", "--data-y", "Y"], ["size", "even", "9"]),
+        (["train", "cyclegan", "--cycle", "-1"], ["--cycle", "-1"]),
+        (["train", "cyclegan", "--data-dir", "X"], ["--data-dir"]),
+        (["train", "pix2pix", "--l1", "nan"], ["--l1", "nan"]),
+        (["sample", "run", "--data-dir", "X"], ["--data-dir", "CycleGAN"]),
+        (["sample", "run", "--sampler", "ddim"], ["--sampler", "CycleGAN"]),
+        (["translate", "run", "--input", "X"], ["--direction"]),
+        (["translate", "run", "--direction", "x2y"], ["--input"]),
+        (["translate", "run", "--input", "X", "--direction", "up"], ["x2y", "y2x", "up"]),
+        (["translate", "run", "--input", "run", "--direction", "x2y"], ["run", "PNG"]),
+        (["translate", "run", "--input", "run/config.json", "--direction", "x2y"], ["config.json", "PNG"]),
+        (["translate", "run", "--input", "X", "--direction", "x2y", "--out", "Y"], ["Y exists", "--out"]),
+        (["translate", "vae", "--input", "X", "--direction", "x2y"], ["vae", "cyclegan", "pix2pix"]),
+    ],
+)
+def test_what_cannot_be_is_told_in_one_line(place: Path, arguments: list[str], words: list[str]) -> None:
+    if "run" in arguments:
+        assert minigen("train", "cyclegan", *FEW, "--out", "run")[0] == 0
+    if "vae" in arguments:
+        assert minigen("train", "vae", "--steps", 1, "--out", "vae")[0] == 0
+    before = sorted(place.rglob("*"))
+    status, _, err = minigen(*arguments)
+    last = err.splitlines()[-1]
+    assert status == 2 and re.match(r"minigen( \w+)*: error: ", last) and all(word in last for word in words), err
+    assert sorted(place.rglob("*")) == before
