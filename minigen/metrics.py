@@ -89,9 +89,10 @@ def mode_coverage(x: ArrayLike, centres: ArrayLike, sigma: float) -> ModeCoverag
 
 
 def knn_classify(train: ArrayLike, labels: ArrayLike, x: ArrayLike, k: int = 3) -> NDArray[Any]:
-    """The label (M,) of each of x (M, ...): the most frequent among its k nearest in `train` (N, ...), labelled (N,).
+    """The labels (M,) of x (M, ...), each the most frequent among the k nearest points of `train` (N, ...), labelled (N,).
 
-    Among labels equally frequent the one with the nearest point wins (k nearest neighbours: Cover & Hart 1967).
+    Among equally frequent labels that of the nearest point is taken; of points equally near the first in `train` counts as
+    the nearest (Cover & Hart 1967).
 
     Raises ValueError for k not in 1..N, labels that do not fit, different numbers of features, or values not finite.
     """

@@ -5,8 +5,6 @@ Images are float32 (N, 3, S, S) in [-1, 1].
 
 import io
 import os
-import struct
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,15 +54,15 @@ def load_domains(paired: bool) -> Domains:
 def load_symmetric_domains(paired: bool) -> Domains:
     """A pair on which CycleGAN's losses cannot tell right from wrong; arrays and `paired` as in `load_domains`.
 
-    X: grey digits on black, and the negative of each. Y: y = (x, -x, 0), red on green or green on red. As X is its own
-    negative, the wrong map (-x, x, 0) sends it onto the same Y, and its inverse back, with zero cycle loss.
+    X: grey digits on black, and the negative of each. Y: y = (x, 0, -x), orange on blue or blue on orange. As X is its
+    own negative, the wrong map (-x, 0, x) sends it onto the same Y, and its inverse back: zero cycle loss.
     """
 
     def both(digits: Images) -> Images:
         x = on_black(digits)
         return np.stack([x, -x], axis=1).reshape(-1, *x.shape[1:])
 
-    return _made("symmetric", both, to_red_and_green, paired)
+    return _made("symmetric", both, to_orange_and_blue, paired)
 
 
 def _made(name: str, draw: Callable[[Images], Images], rule: Callable[[Images], Images], paired: bool) -> Domains:
@@ -87,7 +85,7 @@ def to_paper(x: Images) -> Images:
     mapped from 0..1 to [-1, 1]. Paper and outline are full of red and ink has none, so that red is 1 - s.
     """
     s = (x.mean(axis=1, keepdims=True) + 1) / 2
-    around = np.pad(s, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
+    around = np.pad(s, ((0, 0), (0, 0), (1, 1), (1, 1)))
     o = sliding_window_view(around, (3, 3), axis=(2, 3)).max(axis=(4, 5)) - s
     return 2 * (PAPER + s * (INK - PAPER) + o * (OUTLINE - PAPER)) - 1
 
@@ -97,9 +95,9 @@ def from_paper(y: Images) -> Images:
     return np.repeat(np.clip(-y[:, :1], -1, 1), 3, axis=1)
 
 
-def to_red_and_green(x: Images) -> Images:
-    """The truth (x, -x, 0) in the symmetric Y for x (N, 3, H, W)."""
-    return x * np.array([1, -1, 0], np.float32)[:, None, None]
+def to_orange_and_blue(x: Images) -> Images:
+    """The truth (x, 0, -x) in the symmetric Y for x (N, 3, H, W)."""
+    return x * np.array([1, 0, -1], np.float32)[:, None, None]
 
 
 def read_digits(x: Images) -> NDArray[np.int64]:
@@ -145,11 +143,10 @@ def read_png(path: str | os.PathLike[str], size: int) -> Images:
     """
     if size < 1:
         raise ValueError(f"read_png: size is {size}, must be 1 or more")
+    content = io.BytesIO(Path(path).read_bytes())
     try:
-        pixels = matplotlib.image.imread(Path(path), format="png")
-    except FileNotFoundError:
-        raise
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
+        pixels = matplotlib.image.imread(content, format="png")
+    except (OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"{path}: damaged, or not a PNG ({error}); export it again") from error
     if pixels.ndim == 2:
         pixels = pixels[:, :, None].repeat(3, axis=2)
@@ -163,7 +160,7 @@ def read_png(path: str | os.PathLike[str], size: int) -> Images:
 
 
 def write_png(path: str | os.PathLike[str], image: Images) -> None:
-    """Writes image (3, H, W), clipped to [-1, 1], as a PNG of 8 bits per channel; folders are made.
+    """Writes image (3, H, W), clipped to [-1, 1], as a PNG of 8 bits per channel.
 
     Raises ValueError for another shape.
     """

@@ -1,4 +1,4 @@
-"""Metrics: Fréchet distance and precision/recall against closed forms, invariances and the textbook loop."""
+"""Metrics: distances, precision/recall, mode coverage and k-NN against closed forms, invariances and the textbook loop."""
 
 import tracemalloc
 from unittest.mock import patch
@@ -9,7 +9,15 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from minigen.metrics import frechet_distance, frechet_distance_gaussians, precision_recall, principal_angle
+from minigen.data import toy
+from minigen.metrics import (
+    frechet_distance,
+    frechet_distance_gaussians,
+    knn_classify,
+    mode_coverage,
+    precision_recall,
+    principal_angle,
+)
 
 seeds = st.integers(0, 2**32 - 1)
 dims = st.integers(1, 6)
@@ -42,6 +50,28 @@ def naive_precision_recall(real: np.ndarray, fake: np.ndarray, k: int) -> tuple[
     precision = np.mean([on_manifold(point, real) for point in fake])
     recall = np.mean([on_manifold(point, fake) for point in real])
     return float(precision), float(recall)
+
+
+def naive_mode_coverage(x: np.ndarray, centres: np.ndarray, sigma: float) -> tuple[int, float, float]:
+    counts, good, covered = [0] * len(centres), 0, set()
+    for point in x:
+        distances = [np.linalg.norm(point - centre) for centre in centres]
+        mode = distances.index(min(distances))
+        counts[mode] += 1
+        if distances[mode] <= 3 * sigma:
+            good += 1
+            covered.add(mode)
+    shares = [count / len(x) for count in counts if count]
+    return len(covered), good / len(x), sum(p * np.log(p * len(centres)) for p in shares)
+
+
+def naive_knn(train: np.ndarray, labels: np.ndarray, x: np.ndarray, k: int) -> list:
+    def label(point: np.ndarray):
+        nearest = sorted(range(len(train)), key=lambda i: np.sum((train[i] - point) ** 2))[:k]
+        votes = [labels[i] for i in nearest]
+        return max(votes, key=votes.count)  # the first of those with most votes
+
+    return [label(point) for point in x]
 
 
 @given(seed=seeds, D=dims, scale=scales)
@@ -165,23 +195,100 @@ def test_precision_and_recall_tell_quality_from_variety() -> None:
     assert precision_recall(real, scattered) == (0.5, 1)
 
 
-def test_precision_recall_work_in_blocks() -> None:
+def classified_by_place(train: np.ndarray, x: np.ndarray) -> tuple:
+    return tuple(knn_classify(train, np.arange(len(train)) % 3, x))
+
+
+@pytest.mark.parametrize("measure", [precision_recall, classified_by_place])
+def test_distances_are_held_in_blocks(measure) -> None:
     rng = np.random.default_rng(0)
     real, fake = rng.standard_normal((2, 1500, 4))
     tracemalloc.start()
-    precision_recall(real, fake)
+    measure(real, fake)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 4e6  # the table of distances would take 18 MB
 
 
+@pytest.mark.parametrize("measure", [precision_recall, classified_by_place])
 @given(seed=seeds, n=st.integers(5, 30), m=st.integers(5, 30), block=st.integers(1, 100))
-def test_blocks_join_seamlessly(seed: int, n: int, m: int, block: int) -> None:
+def test_blocks_join_seamlessly(measure, seed: int, n: int, m: int, block: int) -> None:
     rng = np.random.default_rng(seed)
     real, fake = rng.standard_normal((n, 2)), rng.standard_normal((m, 2))
     with patch("minigen.metrics.BLOCK", block):
-        in_blocks = precision_recall(real, fake)
-    assert in_blocks == precision_recall(real, fake)
+        in_blocks = measure(real, fake)
+    assert in_blocks == measure(real, fake)
+
+
+@pytest.mark.parametrize(("centres", "sigma"), [(toy.ring_centres(), 0.01), (toy.grid_centres(), 0.05)])
+def test_mode_coverage_of_the_centres_is_perfect_and_of_one_of_them_collapsed(centres: np.ndarray, sigma: float) -> None:
+    assert mode_coverage(np.tile(centres, (3, 1)), centres, sigma) == pytest.approx((len(centres), 1, 0))
+    assert mode_coverage(np.tile(centres[3], (9, 1)), centres, sigma) == pytest.approx((1, 1, np.log(len(centres))))
+
+
+def test_mode_coverage_by_hand() -> None:
+    """Modes 0, 1 and 2 of 4 have 4, 2 and 1 of 7 samples as their nearest, of which 3, 1 and 0 are good."""
+    x, centres = [[0], [2], [-3], [4], [11], [14.9], [23.5]], [[0], [10], [20], [30]]
+    reverse_kl = (4 * np.log(16 / 7) + 2 * np.log(8 / 7) + np.log(4 / 7)) / 7
+    assert mode_coverage(x, centres, sigma=1) == pytest.approx((2, 4 / 7, reverse_kl))
+
+
+def test_a_sample_is_good_up_to_three_sigma_in_any_direction() -> None:
+    centres = [[0.0, 0.0], [40.0, 0.0]]
+    assert mode_coverage([[15.0, 0.0], [9.0, 12.0]], centres, sigma=5).good == 1
+    assert mode_coverage([[np.nextafter(15, 16), 0.0], [12.0, 12.0]], centres, sigma=5) == pytest.approx((0, 0, np.log(2)))
+
+
+@given(seed=seeds, n=st.integers(1, 30), K=st.integers(1, 6), D=st.integers(1, 3))
+def test_mode_coverage_equals_the_loop(seed: int, n: int, K: int, D: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, centres = 2 * rng.standard_normal((n, D)), 2 * rng.standard_normal((K, D))
+    assert mode_coverage(x, centres, 0.3) == pytest.approx(naive_mode_coverage(x, centres, 0.3))
+
+
+@given(seed=seeds, n=st.integers(1, 30), K=st.integers(1, 6), scale=scales)
+def test_mode_coverage_is_invariant_under_order_repetition_and_similarity(seed: int, n: int, K: int, scale: float) -> None:
+    rng = np.random.default_rng(seed)
+    x, centres = 2 * rng.standard_normal((n, 2)), 2 * rng.standard_normal((K, 2))
+    R, shift = scale * rotation(rng, 2), scale * rng.standard_normal(2)
+    moved_x, moved_centres = np.tile(rng.permutation(x), (2, 1)) @ R + shift, rng.permutation(centres) @ R + shift
+    coverage = mode_coverage(x, centres, 0.3)
+    assert mode_coverage(moved_x, moved_centres, 0.3 * scale) == pytest.approx(coverage)
+    assert 0 <= coverage.modes <= min(n, K) and 0 <= coverage.good <= 1
+    assert -1e-12 <= coverage.reverse_kl <= np.log(K) + 1e-12
+
+
+def test_mode_coverage_of_the_mixture_itself_is_nearly_perfect() -> None:
+    x = toy.grid(2_500, np.random.default_rng(0))
+    modes, good, reverse_kl = mode_coverage(x, toy.grid_centres(), toy.GRID_SIGMA)
+    within, n = 1 - np.exp(-4.5), 2_500
+    assert modes == 25 and abs(good - within) < 5 * np.sqrt(within * (1 - within) / n)
+    assert 0 < 2 * n * reverse_kl < 24 + 5 * np.sqrt(48)  # Wilks: about chi-squared with 24 degrees of freedom
+
+
+lattices = st.integers(1, 3).flatmap(
+    lambda D: st.tuples(*[hnp.arrays(np.int64, st.tuples(st.integers(1, 9), st.just(D)), elements=st.integers(-2, 2))] * 2)
+)
+
+
+@given(points=lattices, data=st.data())
+def test_knn_equals_the_loop_ties_included(points, data: st.DataObject) -> None:
+    train, x = points
+    labels = data.draw(hnp.arrays(np.int64, len(train), elements=st.integers(-1, 2)))
+    k = data.draw(st.integers(1, len(train)))
+    assert knn_classify(train, labels, x, k).tolist() == naive_knn(train, labels, x, k)
+
+
+def test_knn_takes_the_majority_and_among_equals_the_nearest() -> None:
+    train, labels = [[0.0], [1.0], [2.0], [10.0]], ["near", "far", "far", "farthest"]
+    assert [knn_classify(train, labels, [[0.1]], k).item() for k in (1, 2, 3, 4)] == ["near", "near", "far", "far"]
+    assert knn_classify(np.arange(300)[::-1] % 2, np.arange(300), [0.0], k=1) == [1]  # the first of 150 equally near
+
+
+@given(seed=seeds, n=st.integers(1, 20), D=dims)
+def test_knn_knows_its_own_points(seed: int, n: int, D: int) -> None:
+    train = np.random.default_rng(seed).standard_normal((n, D, 2))
+    assert np.array_equal(knn_classify(train, np.arange(n), train, k=1), np.arange(n))
 
 
 NAN = np.array([[1.0, np.nan], [np.inf, 0.0], [1.0, 1.0], [2.0, 2.0]])
@@ -201,6 +308,17 @@ NAN = np.array([[1.0, np.nan], [np.inf, 0.0], [1.0, 1.0], [2.0, 2.0]])
         (lambda: precision_recall(np.zeros((9, 2)), np.zeros((9, 3))), "real has 2, fake has 3"),
         (lambda: precision_recall(np.zeros((9, 2)), NAN), "fake has 2 values that are not finite"),
         (lambda: precision_recall(np.zeros((9, 2)), np.zeros((9, 2)), k=0), "k is 0"),
+        (lambda: mode_coverage(np.zeros((0, 2)), np.zeros((3, 2)), 1), "x has 0 points, needs 1"),
+        (lambda: mode_coverage(np.zeros((3, 2)), np.zeros((0, 2)), 1), "centres has 0 points, needs 1"),
+        (lambda: mode_coverage(np.zeros((3, 2)), np.zeros((3, 1)), 1), "x has 2, centres has 1"),
+        (lambda: mode_coverage(NAN, np.zeros((3, 2)), 1), "mode_coverage: x has 2 values that are not finite"),
+        (lambda: knn_classify(np.zeros((0, 2)), [], np.zeros((1, 2))), "train has 0 points, needs 1"),
+        (lambda: knn_classify(np.zeros((4, 2)), [0] * 4, np.zeros((1, 3))), "train has 2, x has 3"),
+        (lambda: knn_classify(np.zeros((4, 2)), [0] * 4, NAN), "knn_classify: x has 2 values that are not finite"),
+        (lambda: knn_classify(np.zeros((4, 2)), [0] * 3, np.zeros((1, 2))), r"labels have shape \(3,\), expected \(4,\)"),
+        (lambda: knn_classify(np.zeros((4, 2)), [[0]] * 4, np.zeros((1, 2))), r"labels have shape \(4, 1\)"),
+        (lambda: knn_classify(np.zeros((4, 2)), [0] * 4, np.zeros((1, 2)), k=5), r"k is 5, must be in 1\.\.4"),
+        (lambda: knn_classify(np.zeros((4, 2)), [0] * 4, np.zeros((1, 2)), k=0), "k is 0"),
         (lambda: principal_angle(np.eye(3), np.eye(3)[:, :2]), r"A \(3, 3\) and B \(3, 2\)"),
         (lambda: principal_angle([1, 0], [0, 1]), r"A \(2,\) and B \(2,\)"),
         (lambda: principal_angle(np.eye(2), np.ones((2, 2))), "independent columns"),
