@@ -189,9 +189,9 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.n < 5:
         raise UsageError(f"-n {options.n}: the measures need at least 5 samples")
     results = experiment.evaluate(options.n, options.seed, **how)
-    name, meaning = experiment.beside
-    print(f"{options.n} samples of {run.path} against {options.n} test points; {name}: {meaning}")
-    print(f"{'':20}{'samples':>12}{name:>12}{'ratio':>12}")
+    reference, meaning = experiment.beside
+    print(f"{options.n} samples of {run.path} against {options.n} test points; {reference}: {meaning}")
+    print(f"{'':20}{'samples':>12}{reference:>12}{'ratio':>12}")
     for name, (value, floor) in results.items():
         beside = "" if floor is None else f"{floor:12.4g}{value / floor if floor else float('nan'):12.4g}"
         print(f"{name:20}{value:12.4g}{beside}")

@@ -29,7 +29,10 @@ class Terms(NamedTuple):
     identity_y: Tensor
 
     def total(self, cycle: float = 10.0, identity: float = 5.0) -> Tensor:
-        """Eq. 3, and `identity` times the loss of sec. 5.2; the paper sets cycle = lambda = 10 and identity = lambda / 2."""
+        """Eq. 3, and `identity` times the loss of sec. 5.2; the paper sets cycle = lambda = 10 and identity = lambda / 2.
+
+        The squares of the adversarial terms are halved, as in Mao et al. 2017; here they count half of what they do there.
+        """
         adversarial = self.adversarial_G + self.adversarial_F
         return adversarial + cycle * (self.cycle_x + self.cycle_y) + identity * (self.identity_x + self.identity_y)
 

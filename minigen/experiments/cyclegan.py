@@ -48,8 +48,8 @@ class CycleGANRun(translation.Translation):
     def update(self, k: int) -> dict[str, Tensor]:
         """A step of the generators, and one of the discriminators, which see translations from the pools.
 
-        At first the game alone decides where the generators go. With the full cycle losses from the start, every other run
-        settled on a wrong map, light for dark, that its way back undoes, and the discriminators could not turn it any more.
+        At first the game alone decides where the generators go. With the full cycle losses from the start they often settle
+        on a wrong map, light for dark, that the way back undoes, and the discriminators cannot turn them any more.
         """
         x, y = self.batch_of_both()
         fake_x, fake_y = self.model.F(y), self.model.G(x)
