@@ -43,7 +43,8 @@ class VAE(nn.Module):
 
     `encoder` maps images (N, C, H, W) to 2 `latent` numbers, the mean and log-variance of q(z | x); `decoder` maps latents
     back to (N, C, H, W), the logits of Bernoulli pixels or the means of Gaussian ones, all of one variance, which is learnt.
-    With `classes`, both are also told the label: p(x | z, y) and q(z | x, y) (Sohn, Lee & Yan 2015).
+    With `classes`, both are also told the label: p(x | z, y) and q(z | x, y) (Sohn, Lee & Yan 2015). Labels are then needed
+    everywhere, and without `classes` they are a ValueError.
     """
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, latent: int, likelihood: str = "bernoulli", classes: int = 0):
@@ -55,6 +56,7 @@ class VAE(nn.Module):
 
     def posterior(self, x: Tensor, labels: np.ndarray | None = None) -> Independent:
         """q(z | x): a diagonal Gaussian for each image."""
+        self._check_unlabelled(labels)
         mu, log_var = T.chunk(self.encoder(_with_label_planes(x, labels, self.classes)), 2, 1)
         return Independent(Normal(mu, T.exp(0.5 * log_var)), 1)
 
@@ -66,6 +68,7 @@ class VAE(nn.Module):
 
     def observation(self, z: Tensor, labels: np.ndarray | None = None) -> Independent:
         """p(x | z) for latents (N, latent): a distribution over images."""
+        self._check_unlabelled(labels)
         y = self.decoder(T.cat([z, one_hot(labels, self.classes, z)], 1) if self.classes else z)
         base: Distribution = Bernoulli(y) if self.log_var is None else Normal(y, T.exp(0.5 * self.log_var))
         return Independent(base, 3)
@@ -107,6 +110,10 @@ class VAE(nn.Module):
         """The mean image of each latent, in [-1, 1] again."""
         mean = self.observation(z, labels).mean
         return mean if self.log_var is not None else 2 * mean - 1
+
+    def _check_unlabelled(self, labels: np.ndarray | None) -> None:
+        if labels is not None and not self.classes:
+            raise ValueError("this model is not conditional: it takes no labels; VAE(..., classes=K) makes one that does")
 
 
 def one_hot(labels: np.ndarray | None, classes: int, like: Tensor) -> Tensor:

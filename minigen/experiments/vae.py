@@ -48,13 +48,13 @@ class VAERun(base.Experiment):
 
     def losses(self, x: Tensor, labels: np.ndarray | None) -> dict[str, Tensor]:
         """The two terms of the bound, and their weighted sum, in nats per image."""
-        terms = self.model.terms(x, labels, self.rng)
+        terms = self.model.terms(x, self._told(labels), self.rng)
         reconstruction, kl = T.mean(terms.reconstruction), T.mean(terms.kl)
         return {"loss": reconstruction + self.config.beta * kl, "reconstruction": reconstruction, "kl": kl}
 
     def sample(self, n: int, seed: int) -> np.ndarray:
         """The mean images of n draws from the prior; of a conditional model, the classes take turns."""
-        labels = np.arange(n) % CLASSES
+        labels = self._told(np.arange(n) % CLASSES)
         with self.averaged():
             z = self.model.prior(n).sample(generator=np.random.default_rng(seed))
             return self.finite(self.model.decode(z, labels).numpy())
@@ -62,7 +62,7 @@ class VAERun(base.Experiment):
     def evaluate(self, n: int, seed: int, *args: Any, **options: Any) -> base.Measures:
         """The bound and its terms on the test images, in nats per image; then what base measures of the samples."""
         rng = np.random.default_rng(seed)
-        x, labels = Tensor(self.data.test, device=self.config.device), self.data.test_labels
+        x, labels = Tensor(self.data.test, device=self.config.device), self._told(self.data.test_labels)
         with self.averaged():
             terms = self.model.terms(x, labels, rng)
             tighter = self.model.iwae_bound(x, IWAE_SAMPLES, labels, rng)
@@ -82,7 +82,7 @@ class VAERun(base.Experiment):
         assert self.data.test_labels is not None
         x, labels = self.data.test[: base.ROWS], self.data.test_labels[: base.ROWS]
         with self.averaged():
-            q = self.model.posterior(Tensor(x, device=self.config.device), labels)
+            q = self.model.posterior(Tensor(x, device=self.config.device), self._told(labels))
             z, kl = q.mean.numpy(), kl_divergence(q.base, self.model.prior(len(x)).base).numpy()
             shown = [x, self._decoded(z, labels)]
             pictures.sequence(path / "reconstructions.png", shown, ["test image", "reconstruction"], f"{on}: reconstructions")
@@ -99,4 +99,8 @@ class VAERun(base.Experiment):
             pictures.sequence(path / "traversal.png", shown, titles, f"{on}: one image, one of its latent dimensions a row")
 
     def _decoded(self, z: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        return self.model.decode(Tensor(z, dtype=np.float32, device=self.config.device), labels).numpy()
+        return self.model.decode(Tensor(z, dtype=np.float32, device=self.config.device), self._told(labels)).numpy()
+
+    def _told(self, labels: np.ndarray | None) -> np.ndarray | None:
+        """The labels, if the model is conditional."""
+        return labels if self.config.conditional else None

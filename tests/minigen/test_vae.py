@@ -300,6 +300,15 @@ def test_a_conditional_model_needs_labels(labels: Any, error: type[Exception], m
             call()
 
 
+def test_other_models_take_no_labels() -> None:
+    """They would have no effect, and whoever gives them expects one."""
+    model, x, z, labels = vae(), Tensor(greys(2)), T.zeros(2, 2, dtype=np.float64), np.array([0, 1])
+    calls = [lambda: model.loss(x, labels), lambda: model.posterior(x, labels), lambda: model.decode(z, labels)]
+    for call in [*calls, lambda: model.iwae_bound(x, 2, labels)]:
+        with pytest.raises(ValueError, match="this model is not conditional: it takes no labels"):
+            call()
+
+
 @given(labels=hnp.arrays(np.int64, st.integers(1, 4), elements=st.integers(0, 4)))
 def test_one_hot_rows_have_a_one_at_the_label(labels: np.ndarray) -> None:
     rows = one_hot(labels, 5, Tensor(np.zeros((len(labels), 1))))
