@@ -82,12 +82,13 @@ class AERun(base.Experiment):
         return contraction(self.model.encoder(part), part)
 
     def sample(self, n: int, seed: int) -> np.ndarray:
-        """Decoded draws of a Gaussian fitted to the codes of the training images (Ghosh et al. 2020 sec. 4)."""
+        """Decoded draws of a Gaussian fitted to the codes of the training images (Ghosh et al. 2020 sec. 4), within [-1, 1]."""
         rng = np.random.default_rng(seed)
         with self.averaged():
             codes = self.model.encoder(Tensor(self.data.train, device=self.config.device)).numpy()
             drawn = rng.multivariate_normal(codes.mean(0), np.cov(codes, rowvar=False).reshape(2 * codes.shape[1:]), n)
-            return self.finite(self.model.decoder(Tensor(drawn, dtype=np.float32, device=self.config.device)).numpy())
+            x = self.model.decoder(Tensor(drawn, dtype=np.float32, device=self.config.device)).numpy()
+        return self.finite(x).clip(-1, 1)
 
     def _reconstructed(self, x: np.ndarray) -> np.ndarray:
         with self.averaged():

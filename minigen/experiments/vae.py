@@ -53,11 +53,12 @@ class VAERun(base.Experiment):
         return {"loss": reconstruction + self.config.beta * kl, "reconstruction": reconstruction, "kl": kl}
 
     def sample(self, n: int, seed: int) -> np.ndarray:
-        """The mean images of n draws from the prior; of a conditional model, the classes take turns."""
+        """The mean images of n draws from the prior, within [-1, 1]; of a conditional model, the classes take turns."""
         labels = self._told(np.arange(n) % CLASSES)
         with self.averaged():
             z = self.model.prior(n).sample(generator=np.random.default_rng(seed))
-            return self.finite(self.model.decode(z, labels).numpy())
+            x = self.model.decode(z, labels).numpy()
+        return self.finite(x).clip(-1, 1)
 
     def evaluate(self, n: int, seed: int, *args: Any, **options: Any) -> base.Measures:
         """The bound and its terms on the test images, in nats per image; then what base measures of the samples."""
