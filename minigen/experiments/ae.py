@@ -85,14 +85,14 @@ class AERun(base.Experiment):
         """Decoded draws of a Gaussian fitted to the codes of the training images (Ghosh et al. 2020 sec. 4), within [-1, 1]."""
         rng = np.random.default_rng(seed)
         with self.averaged():
-            codes = self.model.encoder(Tensor(self.data.train, device=self.config.device)).numpy()
+            codes = self.computed(self.model.encoder, self.data.train)
             drawn = rng.multivariate_normal(codes.mean(0), np.cov(codes, rowvar=False).reshape(2 * codes.shape[1:]), n)
-            x = self.model.decoder(Tensor(drawn, dtype=np.float32, device=self.config.device)).numpy()
+            x = self.computed(self.model.decoder, drawn)
         return self.finite(x).clip(-1, 1)
 
     def _reconstructed(self, x: np.ndarray) -> np.ndarray:
         with self.averaged():
-            return self.finite(self.model(Tensor(x, device=self.config.device)).numpy())
+            return self.finite(self.computed(self.model, x))
 
     def evaluate(self, n: int, seed: int, *args: Any, **options: Any) -> base.Measures:
         """How well the test images come back, and, of denoising, how noisy they were; then the measures of the samples."""

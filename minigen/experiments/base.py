@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -22,6 +22,9 @@ from tensor.arrays import parse_device
 
 ROWS = 8
 """How many images a picture of a run shows from top to bottom."""
+
+BATCH = 1000
+"""How many images a network takes at once outside training."""
 
 Measures = dict[str, tuple[float, float | None]]
 """By name: the value, and the floor beside it, if there is one."""
@@ -100,6 +103,15 @@ class Experiment:
                 yield
             except ValueError as error:
                 raise Diverged(f"{error}: the weights are not finite, or far too large, and a lower --lr may help") from error
+
+    def computed(self, f: Callable[..., Tensor], x: np.ndarray, *others: np.ndarray) -> np.ndarray:
+        """f of x, as a tensor, and of the arrays that go with it, a batch at a time: memory does not grow with the data."""
+        parts = []
+        for k in range(0, len(x), BATCH):
+            rows = slice(k, k + BATCH)
+            y = f(Tensor(x[rows], dtype=np.float32, device=self.config.device), *(other[rows] for other in others))
+            parts.append(y.numpy())
+        return np.concatenate(parts)
 
     @staticmethod
     def finite(x: np.ndarray) -> np.ndarray:

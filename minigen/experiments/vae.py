@@ -54,26 +54,25 @@ class VAERun(base.Experiment):
 
     def sample(self, n: int, seed: int) -> np.ndarray:
         """The mean images of n draws from the prior, within [-1, 1]; of a conditional model, the classes take turns."""
-        labels = self._told(np.arange(n) % CLASSES)
         with self.averaged():
-            z = self.model.prior(n).sample(generator=np.random.default_rng(seed))
-            x = self.model.decode(z, labels).numpy()
+            z = self.model.prior(n).sample(generator=np.random.default_rng(seed)).numpy()
+            x = self._decoded(z, np.arange(n) % CLASSES)
         return self.finite(x).clip(-1, 1)
 
     def evaluate(self, n: int, seed: int, *args: Any, **options: Any) -> base.Measures:
         """The bound and its terms on the test images, in nats per image; then what base measures of the samples."""
         rng = np.random.default_rng(seed)
-        x, labels = Tensor(self.data.test, device=self.config.device), self._told(self.data.test_labels)
+
+        def measured(x: Tensor, labels: np.ndarray) -> Tensor:
+            terms = self.model.terms(x, self._told(labels), rng)
+            tighter = self.model.iwae_bound(x, IWAE_SAMPLES, self._told(labels), rng)
+            return T.stack([terms.reconstruction, terms.kl, terms.elbo, tighter], 1)
+
+        assert self.data.test_labels is not None
         with self.averaged():
-            terms = self.model.terms(x, labels, rng)
-            tighter = self.model.iwae_bound(x, IWAE_SAMPLES, labels, rng)
-        values = {
-            "test reconstruction": terms.reconstruction,
-            "test KL": terms.kl,
-            "test ELBO": terms.elbo,
-            f"test IWAE, S = {IWAE_SAMPLES}": tighter,
-        }
-        bounds: base.Measures = {name: (float(self.finite(value.numpy()).mean()), None) for name, value in values.items()}
+            means = self.finite(self.computed(measured, self.data.test, self.data.test_labels)).mean(0, dtype=np.float64)
+        names = ("test reconstruction", "test KL", "test ELBO", f"test IWAE, S = {IWAE_SAMPLES}")
+        bounds: base.Measures = {name: (float(mean), None) for name, mean in zip(names, means)}
         return bounds | super().evaluate(n, seed, *args, **options)
 
     def draw(self, run: Run) -> None:
@@ -100,7 +99,7 @@ class VAERun(base.Experiment):
             pictures.sequence(path / "traversal.png", shown, titles, f"{on}: one image, one of its latent dimensions a row")
 
     def _decoded(self, z: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        return self.model.decode(Tensor(z, dtype=np.float32, device=self.config.device), self._told(labels)).numpy()
+        return self.computed(lambda z, labels: self.model.decode(z, self._told(labels)), z, labels)
 
     def _told(self, labels: np.ndarray | None) -> np.ndarray | None:
         """The labels, if the model is conditional."""

@@ -27,7 +27,7 @@ import pytest
 import nn
 from minigen import cli, pictures
 from minigen.checkpoint import load_checkpoint, save_checkpoint
-from minigen.experiments import ae, vae
+from minigen.experiments import ae, base, vae
 from minigen.experiments.ddpm import DDPM, Config
 from minigen.run import Run
 from minigen.settings import with_default
@@ -209,7 +209,30 @@ def check_samples(folder: Path, shape: tuple[int, ...]) -> None:
     assert matplotlib.image.imread(folder / "samples.png").ndim == 3
 
 
-@pytest.mark.parametrize("experiment", [lambda: ae.AERun(SmallAE()), lambda: vae.VAERun(SmallVAE(decoder="gaussian"))])
+AUTOENCODERS: list[Callable[[], Any]] = [
+    lambda: ae.AERun(SmallAE(regulariser="denoising")),
+    lambda: vae.VAERun(SmallVAE(decoder="gaussian", conditional=True)),
+]
+
+
+@pytest.mark.parametrize("experiment", AUTOENCODERS)
+def test_networks_see_a_batch_at_a_time(experiment: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also outside training, however large the data are; samples and measures do not depend on it."""
+    trained, sizes = experiment(), []
+    monkeypatch.setattr(vae, "IWAE_SAMPLES", 2)
+    expected = trained.sample(7, seed=0), trained.evaluate(7, seed=0)
+    monkeypatch.setattr(base, "BATCH", 100)
+    for network in (trained.model.encoder, trained.model.decoder):
+        forward = network.forward
+        monkeypatch.setattr(network, "forward", lambda x, f=forward: (sizes.append(len(x)), f(x))[1])
+    found = trained.sample(7, seed=0), trained.evaluate(7, seed=0)
+    assert found[0] == pytest.approx(expected[0], abs=1e-5) and found[1].keys() == expected[1].keys()
+    assert max(sizes) == 100 and sum(sizes) >= 500
+    for name, (value, floor) in found[1].items():
+        assert (value, floor) == (pytest.approx(expected[1][name][0], rel=0.01), expected[1][name][1])
+
+
+@pytest.mark.parametrize("experiment", AUTOENCODERS)
 def test_samples_are_images_also_where_a_decoder_leaves_their_range(experiment: Callable[[], Any]) -> None:
     trained = experiment()
     for parameter in trained.model.decoder.parameters():
