@@ -21,7 +21,7 @@ from minigen.coders import CODERS
 from minigen.experiments import base
 from minigen.metrics import psnr
 from minigen.run import Run
-from minigen.settings import setting
+from minigen.settings import flag, setting
 from tensor import Tensor
 
 PENALTIES = {"l1": l1_sparsity, "kl": kl_sparsity}
@@ -51,6 +51,17 @@ class AERun(base.Experiment):
     title = "Autoencoder"
     model: Autoencoder
     samples_need_data = True
+
+    @property
+    def warning(self) -> str | None:
+        """Settings that were changed, but are for other regularisers."""
+        used = {"weight": PENALISED, "corruption": ("denoising",), "strength": ("denoising",)}
+        idle = [
+            f"{flag(name)} has no effect: it is for --regulariser {' or '.join(regularisers)}"
+            for name, regularisers in used.items()
+            if self.config.regulariser not in regularisers and getattr(self.config, name) != getattr(Config(), name)
+        ]
+        return "; ".join(idle) or None
 
     def build(self) -> Autoencoder:
         """The coders for the shape of the images. A KL sparsity needs a code in (0, 1)."""

@@ -96,7 +96,7 @@ class VAERun(base.Experiment):
             moved = np.stack([traversal(z[0], dim, values) for dim in dims], 1)
             shown = [self._decoded(codes, np.full(len(dims), labels[0])) for codes in moved]
             titles = [f"z = {value:.2f}" for value in values]
-            pictures.sequence(path / "traversal.png", shown, titles, f"{on}: one image, one of its latent dimensions a row")
+            pictures.sequence(path / "traversal.png", shown, titles, f"{on}: a latent dimension a row, by falling KL")
 
     def _decoded(self, z: np.ndarray, labels: np.ndarray) -> np.ndarray:
         return self.computed(lambda z, labels: self.model.decode(z, self._told(labels)), z, labels)

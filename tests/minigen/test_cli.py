@@ -305,6 +305,22 @@ def test_a_schedule_that_leaves_signal_is_told_of(place: Path) -> None:
     assert "note: linear over 50 steps leaves alpha_bar_T = 0.6" in minigen("train", "ddpm", "--resume", "linear").out
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--strength", 0.2], ["--strength has no effect", "--regulariser denoising"]),
+        (["--regulariser", "denoising", "--weight", 2], ["--weight has no effect", "--regulariser contractive or l1 or kl"]),
+        (["--regulariser", "l1", "--corruption", "masking"], ["--corruption has no effect"]),
+        (["--regulariser", "l1", "--weight", 2], []),
+        (["--regulariser", "denoising", "--strength", 0.2, "--corruption", "masking"], []),
+    ],
+)
+def test_an_option_for_another_regulariser_is_told_of(place: Path, options: list[Any], words: list[str]) -> None:
+    training = minigen("train", "ae", *options, "--steps", 1, "--out", "new")
+    assert training.status == 0 and all(word in training.out for word in words)
+    assert ("note:" in training.out) == bool(words)
+
+
 def test_ctrl_c_leaves_a_run_that_another_process_takes_up_exactly(place: Path) -> None:
     command = [sys.executable, "-m", "minigen", "train", "ddpm", "--data", "ring", "--batch-size", "4", "--out", "stopped"]
     metrics = place / "stopped" / "metrics.jsonl"
