@@ -233,6 +233,19 @@ def test_networks_see_a_batch_at_a_time(experiment: Callable[[], Any], monkeypat
 
 
 @pytest.mark.parametrize("experiment", AUTOENCODERS)
+def test_an_autoencoder_goes_on_as_if_it_had_never_stopped(experiment: Callable[[], Any], tmp_path: Path) -> None:
+    whole, stopped, going_on = (experiment() for _ in range(3))
+    losses = [whole.step(k) for k in (1, 2, 3, 4)]
+    for k in (1, 2):
+        stopped.step(k)
+    run = Run.create(tmp_path / "run", {"model": "any"})
+    run.save(stopped.state_dict() | {"step": 2})
+    assert restore(going_on, run) == 2
+    assert [going_on.step(k) for k in (3, 4)] == losses[2:]
+    assert np.array_equal(going_on.sample(3, seed=0), whole.sample(3, seed=0))
+
+
+@pytest.mark.parametrize("experiment", AUTOENCODERS)
 def test_samples_are_images_also_where_a_decoder_leaves_their_range(experiment: Callable[[], Any]) -> None:
     trained = experiment()
     for parameter in trained.model.decoder.parameters():
