@@ -23,9 +23,11 @@ def one_hot(labels: np.ndarray | None, classes: int, like: Tensor) -> Tensor:
 def with_labels(x: Tensor, labels: np.ndarray | None, classes: int) -> Tensor:
     """x (N, features, ...) with a feature more for each class, ones or zeros everywhere: (N, features + classes, ...).
 
-    Without classes it is x itself.
+    Without classes it is x itself, and there are no labels.
     """
     if not classes:
+        if labels is not None:
+            raise ValueError("this model is not conditional, it takes no labels: make it with classes=K")
         return x
     N, _, *size = x.shape
     planes = one_hot(labels, classes, x).reshape(N, classes, *[1] * len(size))

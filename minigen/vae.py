@@ -43,7 +43,10 @@ class VAE(nn.Module):
 
     `encoder` maps images (N, C, H, W) to 2 `latent` numbers, the mean and log-variance of q(z | x); `decoder` maps latents
     back to (N, C, H, W), the logits of Bernoulli pixels or the means of Gaussian ones, all of one variance, which is learnt.
-    With `classes`, both are also told the label: p(x | z, y) and q(z | x, y) (Sohn, Lee & Yan 2015).
+    Grey values are the chances of white for Bernoulli pixels: the bounds are then of the mean of log p over black-and-white
+    images drawn with these chances.
+    With `classes`, both are also told the label: p(x | z, y) and q(z | x, y) (Sohn, Lee & Yan 2015). Labels are then needed
+    everywhere, and without `classes` they are a ValueError.
     """
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, latent: int, likelihood: str = "bernoulli", classes: int = 0):

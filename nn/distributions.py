@@ -177,7 +177,7 @@ class Bernoulli(Distribution):
     def entropy(self) -> Tensor:
         """-p log p - (1 - p) log(1 - p)"""
         (p1, cost1), (p0, cost0) = self._outcomes()
-        return p1 * cost1 + p0 * cost0
+        return p1 * _if_possible(p1, cost1) + p0 * _if_possible(p0, cost0)
 
     def _outcomes(self) -> list[tuple[Tensor, Tensor]]:
         """The probabilities of 1 and of 0, each with minus its logarithm: small ones do not cancel."""
@@ -215,7 +215,7 @@ class Categorical(Distribution):
 
     def entropy(self) -> Tensor:
         """-sum over k of p_k log p_k"""
-        return -T.sum(self.probs * self.logits, -1)
+        return -T.sum(self.probs * _if_possible(self.probs, self.logits), -1)
 
 
 class Independent(Distribution):
@@ -268,6 +268,7 @@ def kl_divergence(p: Distribution, q: Distribution) -> Tensor:
         )
     if p.event_shape != q.event_shape:
         raise ValueError(f"kl_divergence: events of shapes {p.event_shape} and {q.event_shape} differ")
+    _common_shape("kl_divergence", p.batch_shape, q.batch_shape)
     return form(p, q)
 
 
@@ -304,14 +305,15 @@ def _kl_multivariate_normal(p: MultivariateNormal, q: MultivariateNormal) -> Ten
 def _kl_bernoulli(p: Bernoulli, q: Bernoulli) -> Tensor:
     """p (log p - log q) + (1 - p) (log(1 - p) - log(1 - q))"""
     ((p1, cost1), (p0, cost0)), ((_, other1), (_, other0)) = p._outcomes(), q._outcomes()
-    return p1 * (other1 - cost1) + p0 * (other0 - cost0)
+    by_one = p1 * (_if_possible(p1, other1) - _if_possible(p1, cost1))
+    return by_one + p0 * (_if_possible(p0, other0) - _if_possible(p0, cost0))
 
 
 def _kl_categorical(p: Categorical, q: Categorical) -> Tensor:
     """sum over k of p_k (log p_k - log q_k)"""
     if p.logits.shape[-1] != q.logits.shape[-1]:
         raise ValueError(f"kl_divergence: {p.logits.shape[-1]} classes and {q.logits.shape[-1]} classes")
-    return T.sum(p.probs * (p.logits - q.logits), -1)
+    return T.sum(p.probs * (_if_possible(p.probs, p.logits) - _if_possible(p.probs, q.logits)), -1)
 
 
 def _kl_independent(p: Independent, q: Independent) -> Tensor:
@@ -370,6 +372,11 @@ def _common_shape(name: str, *shapes: Shape) -> Shape:
 def _check_positive(name: str, x) -> None:
     if not (x > 0).numpy().all():
         raise ValueError(f"{name} must be positive everywhere")
+
+
+def _if_possible(p: Tensor, x: Tensor) -> Tensor:
+    """x where p > 0, else 0: an impossible outcome adds nothing to an expectation, 0 log 0 = 0, nor to its gradients."""
+    return T.where(p > 0, x, 0.0)
 
 
 def _noise(like: Tensor, shape: Shape, generator: Generator | None) -> Tensor:

@@ -21,7 +21,7 @@ from minigen.coders import CODERS
 from minigen.experiments import base
 from minigen.metrics import psnr
 from minigen.run import Run
-from minigen.settings import setting
+from minigen.settings import flag, setting
 from tensor import Tensor
 
 PENALTIES = {"l1": l1_sparsity, "kl": kl_sparsity}
@@ -51,6 +51,17 @@ class AERun(base.Experiment):
     title = "Autoencoder"
     model: Autoencoder
     samples_need_data = True
+
+    @property
+    def warning(self) -> str | None:
+        """Settings that were changed, but are for other regularisers."""
+        used = {"weight": PENALISED, "corruption": ("denoising",), "strength": ("denoising",)}
+        idle = [
+            f"{flag(name)} has no effect: it is for --regulariser {' or '.join(regularisers)}"
+            for name, regularisers in used.items()
+            if self.config.regulariser not in regularisers and getattr(self.config, name) != getattr(Config(), name)
+        ]
+        return "; ".join(idle) or None
 
     def build(self) -> Autoencoder:
         """The coders for the shape of the images. A KL sparsity needs a code in (0, 1)."""
@@ -82,16 +93,17 @@ class AERun(base.Experiment):
         return contraction(self.model.encoder(part), part)
 
     def sample(self, n: int, seed: int) -> np.ndarray:
-        """Decoded draws of a Gaussian fitted to the codes of the training images (Ghosh et al. 2020 sec. 4)."""
+        """Decoded draws of a Gaussian fitted to the codes of the training images (Ghosh et al. 2020 sec. 4), within [-1, 1]."""
         rng = np.random.default_rng(seed)
         with self.averaged():
-            codes = self.model.encoder(Tensor(self.data.train, device=self.config.device)).numpy()
+            codes = self.computed(self.model.encoder, self.data.train)
             drawn = rng.multivariate_normal(codes.mean(0), np.cov(codes, rowvar=False).reshape(2 * codes.shape[1:]), n)
-            return self.finite(self.model.decoder(Tensor(drawn, dtype=np.float32, device=self.config.device)).numpy())
+            x = self.computed(self.model.decoder, drawn)
+        return self.finite(x).clip(-1, 1)
 
     def _reconstructed(self, x: np.ndarray) -> np.ndarray:
         with self.averaged():
-            return self.finite(self.model(Tensor(x, device=self.config.device)).numpy())
+            return self.finite(self.computed(self.model, x))
 
     def evaluate(self, n: int, seed: int, *args: Any, **options: Any) -> base.Measures:
         """How well the test images come back, and, of denoising, how noisy they were; then the measures of the samples."""

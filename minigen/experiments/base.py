@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -22,6 +22,9 @@ from tensor.arrays import parse_device
 
 ROWS = 8
 """How many images a picture of a run shows from top to bottom."""
+
+BATCH = 1000
+"""How many images a network takes at once outside training."""
 
 Measures = dict[str, tuple[float, float | None]]
 """By name: the value, and the floor beside it, if there is one."""
@@ -126,6 +129,15 @@ class Experiment:
             finally:
                 self.model.train()
 
+    def computed(self, f: Callable[..., Tensor], x: np.ndarray, *others: np.ndarray) -> np.ndarray:
+        """f of x, as a tensor, and of the arrays that go with it, a batch at a time: memory does not grow with the data."""
+        parts = []
+        for k in range(0, len(x), BATCH):
+            rows = slice(k, k + BATCH)
+            y = f(Tensor(x[rows], dtype=np.float32, device=self.config.device), *(other[rows] for other in others))
+            parts.append(y.numpy())
+        return np.concatenate(parts)
+
     @staticmethod
     def finite(x: np.ndarray) -> np.ndarray:
         """x itself; Diverged if it holds NaN or infinities."""
@@ -167,6 +179,10 @@ class Experiment:
         picked = self.rng.integers(len(self.data.train), size=self.config.batch_size)
         labels = None if self.data.train_labels is None else self.data.train_labels[picked]
         return Tensor(self.data.train[picked], device=self.config.device), labels
+
+    def told(self, labels: np.ndarray | None) -> np.ndarray | None:
+        """The labels, if the model is conditional."""
+        return labels if self.config.conditional else None
 
     def rate(self, k: int) -> float:
         """The share of the learning rate at step k: it warms up, and decays as a cosine."""

@@ -74,18 +74,18 @@ class GANRun(base.Experiment):
         """Goodfellow et al. 2014, Algorithm 1: some steps of the discriminator, and one of the generator."""
         for _ in range(self.config.critic_steps):
             x, labels = self.batch()
-            discriminator = self.model.discriminator_loss(x, labels, self.rng, self.config.penalty)
+            discriminator = self.model.discriminator_loss(x, self.told(labels), self.rng, self.config.penalty)
             self.descend("discriminator", discriminator, k)
             if self.config.loss == "wgan":
                 clip_weights(self.model.discriminator.parameters(), self.config.clip)
-        generator = self.model.generator_loss(len(x), labels, self.rng)
+        generator = self.model.generator_loss(len(x), self.told(labels), self.rng)
         self.descend("generator", generator, k)
         return {"discriminator": discriminator, "generator": generator}
 
     def sample(self, n: int, seed: int) -> np.ndarray:
         """n samples; of a conditional model, the classes take turns."""
         with self.averaged():
-            return self.finite(self.model.generate(n, np.arange(n) % CLASSES, np.random.default_rng(seed)).numpy())
+            return self.finite(self.model.generate(n, self.told(np.arange(n) % CLASSES), np.random.default_rng(seed)).numpy())
 
     def draw(self, run: Run) -> None:
         """The losses of the two players; samples by class if conditional, or beside test images, or over test points."""

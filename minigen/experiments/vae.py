@@ -48,31 +48,31 @@ class VAERun(base.Experiment):
 
     def losses(self, x: Tensor, labels: np.ndarray | None) -> dict[str, Tensor]:
         """The two terms of the bound, and their weighted sum, in nats per image."""
-        terms = self.model.terms(x, labels, self.rng)
+        terms = self.model.terms(x, self.told(labels), self.rng)
         reconstruction, kl = T.mean(terms.reconstruction), T.mean(terms.kl)
         return {"loss": reconstruction + self.config.beta * kl, "reconstruction": reconstruction, "kl": kl}
 
     def sample(self, n: int, seed: int) -> np.ndarray:
-        """The mean images of n draws from the prior; of a conditional model, the classes take turns."""
-        labels = np.arange(n) % CLASSES
+        """The mean images of n draws from the prior, within [-1, 1]; of a conditional model, the classes take turns."""
         with self.averaged():
-            z = self.model.prior(n).sample(generator=np.random.default_rng(seed))
-            return self.finite(self.model.decode(z, labels).numpy())
+            z = self.model.prior(n).sample(generator=np.random.default_rng(seed)).numpy()
+            x = self._decoded(z, np.arange(n) % CLASSES)
+        return self.finite(x).clip(-1, 1)
 
     def evaluate(self, n: int, seed: int, *args: Any, **options: Any) -> base.Measures:
         """The bound and its terms on the test images, in nats per image; then what base measures of the samples."""
         rng = np.random.default_rng(seed)
-        x, labels = Tensor(self.data.test, device=self.config.device), self.data.test_labels
+
+        def measured(x: Tensor, labels: np.ndarray) -> Tensor:
+            terms = self.model.terms(x, self.told(labels), rng)
+            tighter = self.model.iwae_bound(x, IWAE_SAMPLES, self.told(labels), rng)
+            return T.stack([terms.reconstruction, terms.kl, terms.elbo, tighter], 1)
+
+        assert self.data.test_labels is not None
         with self.averaged():
-            terms = self.model.terms(x, labels, rng)
-            tighter = self.model.iwae_bound(x, IWAE_SAMPLES, labels, rng)
-        values = {
-            "test reconstruction": terms.reconstruction,
-            "test KL": terms.kl,
-            "test ELBO": terms.elbo,
-            f"test IWAE, S = {IWAE_SAMPLES}": tighter,
-        }
-        bounds: base.Measures = {name: (float(self.finite(value.numpy()).mean()), None) for name, value in values.items()}
+            means = self.finite(self.computed(measured, self.data.test, self.data.test_labels)).mean(0, dtype=np.float64)
+        names = ("test reconstruction", "test KL", "test ELBO", f"test IWAE, S = {IWAE_SAMPLES}")
+        bounds: base.Measures = {name: (float(mean), None) for name, mean in zip(names, means)}
         return bounds | super().evaluate(n, seed, *args, **options)
 
     def draw(self, run: Run) -> None:
@@ -82,7 +82,7 @@ class VAERun(base.Experiment):
         assert self.data.test_labels is not None
         x, labels = self.data.test[: base.ROWS], self.data.test_labels[: base.ROWS]
         with self.averaged():
-            q = self.model.posterior(Tensor(x, device=self.config.device), labels)
+            q = self.model.posterior(Tensor(x, device=self.config.device), self.told(labels))
             z, kl = q.mean.numpy(), kl_divergence(q.base, self.model.prior(len(x)).base).numpy()
             shown = [x, self._decoded(z, labels)]
             pictures.sequence(path / "reconstructions.png", shown, ["test image", "reconstruction"], f"{on}: reconstructions")
@@ -96,7 +96,7 @@ class VAERun(base.Experiment):
             moved = np.stack([traversal(z[0], dim, values) for dim in dims], 1)
             shown = [self._decoded(codes, np.full(len(dims), labels[0])) for codes in moved]
             titles = [f"z = {value:.2f}" for value in values]
-            pictures.sequence(path / "traversal.png", shown, titles, f"{on}: one image, one of its latent dimensions a row")
+            pictures.sequence(path / "traversal.png", shown, titles, f"{on}: a latent dimension a row, by falling KL")
 
     def _decoded(self, z: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        return self.model.decode(Tensor(z, dtype=np.float32, device=self.config.device), labels).numpy()
+        return self.computed(lambda z, labels: self.model.decode(z, self.told(labels)), z, labels)

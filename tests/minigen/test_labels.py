@@ -43,7 +43,9 @@ def test_labels_are_features_after_those_of_x(labels: np.ndarray, size: tuple[in
 
 def test_without_classes_x_stays_as_it_is() -> None:
     x = values(2, (2, 3))
-    assert with_labels(x, None, 0) is x and with_labels(x, np.array([0, 1]), 0) is x
+    assert with_labels(x, None, 0) is x
+    with pytest.raises(ValueError, match="this model is not conditional, it takes no labels: make it with classes=K"):
+        with_labels(x, np.array([0, 1]), 0)
 
 
 @pytest.mark.parametrize(

@@ -213,6 +213,25 @@ def test_the_gradient_reaches_every_parameter(likelihood: str, classes: int, bet
     assert (model.log_var is None) == (likelihood == "bernoulli")
 
 
+@pytest.mark.parametrize(
+    "bound", [lambda vae, x, rng: vae.iwae_bound(x, 3, None, rng), lambda vae, x, rng: vae.terms(x, None, rng).elbo]
+)
+def test_the_gradients_of_the_bounds_are_those_of_finite_differences(bound: Any) -> None:
+    """By all parameters at once, in one direction: through the draws, their densities and the images."""
+    model, x, eps, rng = vae("gaussian"), Tensor(greys(2)), 1e-6, np.random.default_rng(0)
+    parameters = list(model.parameters())
+    starts = [p.numpy().copy() for p in parameters]
+    directions = [rng.standard_normal(p.shape) for p in parameters]
+
+    def moved(step: float) -> Tensor:
+        for p, start, direction in zip(parameters, starts, directions):
+            p.copy_(start + step * direction)
+        return T.sum(bound(model, x, np.random.default_rng(1)))
+
+    slope = sum((g.numpy() * d).sum() for g, d in zip(T.grad(moved(0), parameters), directions))
+    assert slope == close((moved(eps) - moved(-eps)).item() / (2 * eps), 1e-6)
+
+
 def test_draws_follow_their_seed() -> None:
     model, x = vae(), Tensor(greys(2))
     a, b, c = (model.loss(x, generator=np.random.default_rng(seed)).item() for seed in (1, 1, 2))
@@ -286,6 +305,15 @@ def test_a_conditional_model_needs_labels() -> None:
     calls = [lambda: model.loss(x), lambda: model.posterior(x), lambda: model.decode(z), lambda: model.iwae_bound(x, 2)]
     for call in calls:
         with pytest.raises(ValueError, match="this model is conditional: it needs labels"):
+            call()
+
+
+def test_other_models_take_no_labels() -> None:
+    """They would have no effect, and whoever gives them expects one."""
+    model, x, z, labels = vae(), Tensor(greys(2)), T.zeros(2, 2, dtype=np.float64), np.array([0, 1])
+    calls = [lambda: model.loss(x, labels), lambda: model.posterior(x, labels), lambda: model.decode(z, labels)]
+    for call in [*calls, lambda: model.iwae_bound(x, 2, labels)]:
+        with pytest.raises(ValueError, match="this model is not conditional, it takes no labels"):
             call()
 
 
