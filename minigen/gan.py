@@ -15,9 +15,10 @@ import numpy as np
 
 import nn
 import tensor as T
-from minigen.coders import Shape, mlp, quarterable
+from minigen.coders import Shape, quarterable
 from minigen.labels import with_labels
 from tensor import Tensor
+from tensor.creation import default_generator
 
 Generator = np.random.Generator
 Critic = Callable[[Tensor], Tensor]
@@ -49,14 +50,25 @@ def _margins(real: Tensor, fake: Tensor) -> Tensor:
     return T.mean(T.relu(1 - real)) + T.mean(T.relu(1 + fake))
 
 
+def _pass_for_data(fake: Tensor) -> Tensor:
+    return T.mean(T.softplus(-fake))
+
+
+def _rise(fake: Tensor) -> Tensor:
+    return -T.mean(fake)
+
+
 LOSSES = {
     "minimax": Loss(_tell_apart, lambda fake: -T.mean(T.softplus(fake))),  # Goodfellow et al. 2014 eq. 1
-    "non-saturating": Loss(_tell_apart, lambda fake: T.mean(T.softplus(-fake))),  # the same, sec. 3
+    "non-saturating": Loss(_tell_apart, _pass_for_data),  # the same, sec. 3
+    "gan-gp": Loss(_tell_apart, _pass_for_data),  # Fedus et al. 2018, with gradient_penalty
     "lsgan": Loss(_squares, lambda fake: 0.5 * T.mean(T.square(fake - 1))),  # Mao et al. 2017 eq. 9
-    "wgan": Loss(_earth_mover, lambda fake: -T.mean(fake)),  # Arjovsky et al. 2017 eqs. 2-3, with clip_weights
-    "wgan-gp": Loss(_earth_mover, lambda fake: -T.mean(fake)),  # Gulrajani et al. 2017 eq. 3, with gradient_penalty
-    "hinge": Loss(_margins, lambda fake: -T.mean(fake)),  # Lim & Ye 2017; Miyato et al. 2018 eqs. 16-17
+    "wgan": Loss(_earth_mover, _rise),  # Arjovsky et al. 2017 eqs. 2-3, with clip_weights
+    "wgan-gp": Loss(_earth_mover, _rise),  # Gulrajani et al. 2017 eq. 3, with gradient_penalty
+    "hinge": Loss(_margins, _rise),  # Lim & Ye 2017; Miyato et al. 2018 eqs. 16-17
 }
+PENALISED = ("gan-gp", "wgan-gp")
+"""The losses to which `GAN.discriminator_loss` adds a gradient penalty."""
 
 
 def clip_weights(parameters: Iterable[Tensor], limit: float) -> None:
@@ -107,11 +119,11 @@ class GAN(nn.Module):
     def discriminator_loss(
         self, x: Tensor, labels: np.ndarray | None = None, generator: Generator | None = None, penalty: float = 10.0
     ) -> Tensor:
-        """For data x and as many samples, which are constants here; wgan-gp adds `penalty` times its gradient penalty."""
+        """For data x and as many samples, which are constants here. The PENALISED add `penalty` times their gradient penalty."""
         with T.no_grad():
             fake = self.generate(len(x), labels, generator)
         loss = LOSSES[self.loss].discriminator(self.judge(x, labels), self.judge(fake, labels))
-        if self.loss == "wgan-gp":
+        if self.loss in PENALISED:
             loss = loss + penalty * gradient_penalty(lambda x: self.judge(x, labels), x, fake, generator)
         return loss
 
@@ -168,11 +180,33 @@ def dcgan_weights(network: nn.Sequential) -> nn.Sequential:
     return network
 
 
+class FourierFeatures(nn.Module):
+    """x (N, dim) as sines and cosines (N, 2 features) of random projections x B, B ~ N(0, std^2) (Tancik et al. 2020 eq. 5).
+
+    Dense layers learn slowly what varies fast; behind these features they learn it as readily as all else.
+    """
+
+    def __init__(self, dim: int, features: int, std: float):
+        self.B = nn.Buffer((std * default_generator().standard_normal((dim, features))).astype(np.float32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        angles = x @ self.B
+        return T.cat([T.sin(angles), T.cos(angles)], 1)
+
+
 def mlp_generator(latent: int, dim: int, hidden: int = 128) -> nn.Sequential:
-    """Noise (N, latent) to points (N, dim) through three hidden layers."""
-    return mlp(latent, hidden, hidden, hidden, dim)
+    """Noise (N, latent) to points (N, dim): Fourier features, and two hidden layers."""
+    return _dense(FourierFeatures(latent, hidden // 2, 0.5), hidden, dim, nn.ReLU)
 
 
 def mlp_discriminator(dim: int, hidden: int = 128) -> nn.Sequential:
-    """Points (N, dim) to (N, 1) through three hidden layers."""
-    return mlp(dim, hidden, hidden, hidden, 1)
+    """Points (N, dim) to (N, 1): Fourier features, and two hidden layers."""
+    return _dense(FourierFeatures(dim, hidden // 2, 1.5), hidden, 1, lambda: nn.LeakyReLU(0.2))
+
+
+def _dense(features: nn.Module, hidden: int, out_features: int, activation: Callable[[], nn.Module]) -> nn.Sequential:
+    """Two hidden layers behind features (N, hidden), with weights as He et al. 2015 draw them for rectifiers."""
+    sizes = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, out_features)
+    for layer in sizes:
+        nn.init.kaiming_normal_(layer.weight)
+    return nn.Sequential(features, sizes[0], activation(), sizes[1], activation(), sizes[2])

@@ -12,6 +12,7 @@ from minigen.experiments import base
 from minigen.gan import (
     GAN,
     LOSSES,
+    PENALISED,
     clip_weights,
     dcgan_discriminator,
     dcgan_generator,
@@ -27,7 +28,7 @@ CLASSES = 10
 
 @dataclass(frozen=True)
 class Config(base.Config):
-    """`critic_steps` is the k of Algorithm 1; `penalty` is for wgan-gp, `clip` for wgan."""
+    """`critic_steps` is the k of Algorithm 1; `penalty` is for gan-gp and wgan-gp, `clip` for wgan."""
 
     steps: int = with_default(base.Config, "steps", 3000)
     batch_size: int = with_default(base.Config, "batch_size", 128)
@@ -60,7 +61,7 @@ class GANRun(base.Experiment):
         latent, classes = self.config.latent, CLASSES if self.config.conditional else 0
         if len(self.shape) == 3:
             C, H, W = self.shape
-            norm = self.config.loss != "wgan-gp"
+            norm = self.config.loss not in PENALISED
             players = dcgan_generator(latent + classes, (C, H, W)), dcgan_discriminator((C + classes, H, W), norm=norm)
         else:
             players = mlp_generator(latent, *self.shape), mlp_discriminator(*self.shape)

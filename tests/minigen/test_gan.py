@@ -17,6 +17,8 @@ import tensor as T
 from minigen.gan import (
     GAN,
     LOSSES,
+    PENALISED,
+    FourierFeatures,
     clip_weights,
     dcgan_discriminator,
     dcgan_generator,
@@ -49,7 +51,7 @@ def drawn(d: Tensor, counts: np.ndarray) -> Tensor:
     return d[np.repeat(np.arange(len(counts)), counts)]
 
 
-@pytest.mark.parametrize("loss", ["minimax", "non-saturating", "lsgan"])
+@pytest.mark.parametrize("loss", ["minimax", "non-saturating", "gan-gp", "lsgan"])
 @given(counts=counts, seed=seeds)
 def test_the_best_discriminator_is_p_over_p_plus_q(loss: str, counts: np.ndarray, seed: int) -> None:
     """Goodfellow et al. 2014, Proposition 1: there the gradient vanishes, and everywhere else the loss is higher."""
@@ -93,6 +95,7 @@ BY_HAND = {
     "minimax": ([LOG3, 0.0], [-LOG3], -0.5 * math.log(0.75 * 0.5) - math.log(0.75), math.log(0.75)),
     "non-saturating": ([LOG3, 0.0], [-LOG3], -0.5 * math.log(0.75 * 0.5) - math.log(0.75), -math.log(0.25)),
 }
+BY_HAND["gan-gp"] = BY_HAND["non-saturating"]
 
 
 @every_loss
@@ -109,7 +112,7 @@ def test_huge_numbers_have_finite_losses_and_slopes(loss: str) -> None:
     losses = [LOSSES[loss].discriminator(x, x), LOSSES[loss].generator(x)]
     for y in losses:
         assert math.isfinite(y.item()) and np.isfinite(T.grad(y, x)[0].numpy()).all()
-    if loss == "non-saturating":
+    if loss in ("non-saturating", "gan-gp"):
         assert [y.item() for y in losses] == close([1e4, 5e3])
 
 
@@ -296,7 +299,7 @@ def test_the_discriminator_loss_is_of_as_many_samples_and_only_wgan_gp_has_a_pen
     expected = LOSSES[loss].discriminator(gan.judge(DATA), gan.judge(fake)).item()
     for penalty in (0.0, 10.0):
         found = gan.discriminator_loss(DATA, generator=rng(), penalty=penalty).item()
-        assert found == close(expected + penalty * 0.81 * (loss == "wgan-gp"))
+        assert found == close(expected + penalty * 0.81 * (loss in PENALISED))
     assert gan.generator_loss(8, generator=rng()).item() == close(LOSSES[loss].generator(gan.judge(fake)).item())
 
 
@@ -378,6 +381,18 @@ def test_mlps_make_points_and_judge_them() -> None:
     gan = GAN(mlp_generator(5, 2), mlp_discriminator(2), 5, "hinge")
     x = gan.generate(7)
     assert x.shape == (7, 2) and gan.discriminator(x).shape == (7, 1) and gan.judge(x).shape == (7,)
+
+
+def test_fourier_features_are_sines_and_cosines_of_one_projection() -> None:
+    """Tancik et al. 2020 eq. 5, whose kernel they are: on average, the product of two is exp(-std^2 |x - y|^2 / 2)."""
+    T.manual_seed(0)
+    features = FourierFeatures(2, 20_000, 1.5)
+    x = Tensor([[0.3, -0.2], [0.5, 0.4]], requires_grad=True)
+    y = features(x)
+    assert y.shape == (2, 40_000) and np.allclose(y.numpy()[:, :20_000] ** 2 + y.numpy()[:, 20_000:] ** 2, 1, atol=1e-6)
+    product = y.numpy()[0] @ y.numpy()[1] / 20_000
+    assert product == pytest.approx(math.exp(-(1.5**2) * 0.4 / 2), abs=5 / math.sqrt(20_000))
+    assert list(features.state_dict()) == ["B"] and not list(features.parameters())
 
 
 def test_dcgan_weights_start_as_the_paper_says() -> None:

@@ -24,7 +24,7 @@ from minigen.coders import CODERS
 from minigen.experiments import MODELS, Experiment, ae, cyclegan, ddpm, gan, pix2pix, vae
 from minigen.experiments.ddpm import DDPM, Config
 from minigen.experiments.gan import GANRun
-from minigen.gan import LOSSES
+from minigen.gan import LOSSES, PENALISED
 from minigen.run import Run, RunError, State
 from minigen.training import Diverged, restore, train
 from tensor import Tensor
@@ -517,7 +517,7 @@ def test_only_a_critic_with_a_gradient_penalty_has_no_batch_norm() -> None:
     for loss in LOSSES:
         model: Any = GANRun(replace(GAN, loss=loss)).model
         assert "2.running_mean" in model.generator.state_dict()
-        assert ("3.running_mean" in model.discriminator.state_dict()) == (loss != "wgan-gp")
+        assert ("3.running_mean" in model.discriminator.state_dict()) == (loss not in PENALISED)
 
 
 def test_the_weight_of_the_penalty_is_the_one_asked_for() -> None:
