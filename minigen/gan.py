@@ -119,7 +119,7 @@ class GAN(nn.Module):
     def discriminator_loss(
         self, x: Tensor, labels: np.ndarray | None = None, generator: Generator | None = None, penalty: float = 10.0
     ) -> Tensor:
-        """For data x and as many samples, which are constants here. The PENALISED add `penalty` times their gradient penalty."""
+        """For data x and as many samples, constants here. PENALISED losses add `penalty` times that of the gradient."""
         with T.no_grad():
             fake = self.generate(len(x), labels, generator)
         loss = LOSSES[self.loss].discriminator(self.judge(x, labels), self.judge(fake, labels))
