@@ -16,8 +16,6 @@ from minigen.run import Run
 from minigen.settings import setting, with_default
 from tensor import Tensor
 
-BATCH_OF_TRANSLATIONS = 100
-
 DIRECTIONS = ("x2y", "y2x")
 
 
@@ -93,8 +91,7 @@ class Translation(base.Experiment):
         """Images (N, 3, H, W) of one domain as images of the other, by the averaged weights."""
         translator = self.translators()[direction]
         with self.averaged():
-            batches = [x[k : k + BATCH_OF_TRANSLATIONS] for k in range(0, len(x), BATCH_OF_TRANSLATIONS)]
-            return self.finite(np.concatenate([translator(Tensor(b, device=self.config.device)).numpy() for b in batches]))
+            return self.finite(self.computed(translator, x))
 
     def sample(self, n: int, seed: int) -> np.ndarray:
         """Translations of n random test images of X."""

@@ -21,7 +21,7 @@ from minigen import pictures
 from minigen.autoencoder import CORRUPTIONS
 from minigen.checkpoint import CheckpointError
 from minigen.coders import CODERS
-from minigen.experiments import MODELS, Experiment, ae, cyclegan, ddpm, gan, pix2pix, vae
+from minigen.experiments import MODELS, Experiment, ae, base, cyclegan, ddpm, gan, pix2pix, vae
 from minigen.experiments.ddpm import DDPM, Config
 from minigen.experiments.gan import GANRun
 from minigen.gan import LOSSES, PENALISED
@@ -562,3 +562,22 @@ def test_where_data_have_modes_their_coverage_is_measured(model: str, data: str)
         coverage = [experiment.evaluate(200, seed=0)[name] for name in names]
         assert [value for value, _ in coverage] == pytest.approx([1, 1, math.log(modes)])
         assert coverage[0][1] == modes and 0.9 < (coverage[1][1] or 0) <= 1
+
+
+def test_digits_asked_for_are_read() -> None:
+    """Training digits in place of samples are read as what they are, if they are what was asked for."""
+    experiment = new(replace(GAN, conditional=True))
+    train, labels = experiment.data.train, experiment.data.train_labels
+    turns = np.stack([train[labels == label][:5] for label in range(10)], 1).reshape(50, 1, 8, 8)
+    for samples, share in ((turns, 1), (np.roll(turns, 1, 0), 0)):
+        experiment.sample = lambda n, seed, samples=samples: samples  # type: ignore[method-assign]
+        read, best = experiment.evaluate(50, seed=0)["read as asked"]
+        assert read == pytest.approx(share, abs=0.05) and best is not None and best > 0.9
+    assert "read as asked" not in new(GAN).evaluate(5, seed=0)
+
+
+def test_samples_are_the_same_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = new(replace(GAN, conditional=True))
+    whole = experiment.sample(7, seed=0)
+    monkeypatch.setattr(base, "BATCH", 3)
+    assert experiment.sample(7, seed=0) == pytest.approx(whole, abs=1e-6)

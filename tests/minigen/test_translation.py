@@ -13,7 +13,7 @@ import pytest
 
 from minigen import cli, pictures
 from minigen.data.domains import from_paper, load_domains, read_digits, read_png, to_paper, write_png
-from minigen.experiments import cyclegan, pix2pix, translation
+from minigen.experiments import base, cyclegan, pix2pix
 from minigen.experiments.cyclegan import CycleGANRun
 from minigen.experiments.pix2pix import Pix2PixRun
 from minigen.run import Run
@@ -101,7 +101,7 @@ def test_the_weights_of_the_losses_are_those_of_the_settings(weights: dict[str, 
 @both
 def test_translations_are_those_of_the_averaged_generators(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many there are at once."""
-    monkeypatch.setattr(translation, "BATCH_OF_TRANSLATIONS", 3)
+    monkeypatch.setattr(base, "BATCH", 3)
     experiment: Any = EXPERIMENTS[model]()
     experiment.ema.average[...] *= 2
     x = experiment.data.test_x[:7]
