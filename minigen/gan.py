@@ -20,7 +20,7 @@ from minigen.labels import with_labels
 from tensor import Tensor
 from tensor.creation import default_generator
 
-Generator = np.random.Generator
+Rng = np.random.Generator | None
 Critic = Callable[[Tensor], Tensor]
 
 
@@ -77,14 +77,14 @@ def clip_weights(parameters: Iterable[Tensor], limit: float) -> None:
         p.copy_(p.detach().clamp(-limit, limit))
 
 
-def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, generator: Generator | None = None) -> Tensor:
+def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, rng: Rng = None) -> Tensor:
     """E (|grad d(x)| - 1)^2 at random points x on the lines from real to fake, both (N, ...): Gulrajani et al. 2017 eq. 3.
 
     The gradient is itself differentiated. The critic must judge each item by itself: no batch norm.
     """
     if real.shape != fake.shape:
         raise ValueError(f"gradient_penalty: real {real.shape} and fake {fake.shape} must have one shape")
-    u = T.rand((len(real), *[1] * (real.ndim - 1)), generator=generator, dtype=real.dtype, device=real.device)
+    u = T.rand((len(real), *[1] * (real.ndim - 1)), generator=rng, dtype=real.dtype, device=real.device)
     between = (u * real.detach() + (1 - u) * fake.detach()).requires_grad_()
     (slope,) = T.grad(T.sum(critic(between)), between, create_graph=True)
     norms = T.sqrt(T.sum(T.square(slope.reshape(len(real), -1)), 1) + 1e-12)  # sqrt has no derivative at 0
@@ -106,10 +106,10 @@ class GAN(nn.Module):
         self.generator, self.discriminator = generator, discriminator
         self.latent, self.loss, self.classes = latent, loss, classes
 
-    def generate(self, n: int, labels: np.ndarray | None = None, generator: Generator | None = None) -> Tensor:
+    def generate(self, n: int, labels: np.ndarray | None = None, rng: Rng = None) -> Tensor:
         """n samples G(z), z ~ N(0, I)."""
         weight = next(self.generator.parameters())
-        z = T.randn((n, self.latent), generator=generator, dtype=weight.dtype, device=weight.device)
+        z = T.randn((n, self.latent), generator=rng, dtype=weight.dtype, device=weight.device)
         return self.generator(with_labels(z, labels, self.classes))
 
     def judge(self, x: Tensor, labels: np.ndarray | None = None) -> Tensor:
@@ -117,19 +117,19 @@ class GAN(nn.Module):
         return self.discriminator(with_labels(x, labels, self.classes)).reshape(len(x))
 
     def discriminator_loss(
-        self, x: Tensor, labels: np.ndarray | None = None, generator: Generator | None = None, penalty: float = 10.0
+        self, x: Tensor, labels: np.ndarray | None = None, rng: Rng = None, penalty: float = 10.0
     ) -> Tensor:
         """For data x and as many samples, constants here. PENALISED losses add `penalty` times that of the gradient."""
         with T.no_grad():
-            fake = self.generate(len(x), labels, generator)
+            fake = self.generate(len(x), labels, rng)
         loss = LOSSES[self.loss].discriminator(self.judge(x, labels), self.judge(fake, labels))
         if self.loss in PENALISED:
-            loss = loss + penalty * gradient_penalty(lambda x: self.judge(x, labels), x, fake, generator)
+            loss = loss + penalty * gradient_penalty(lambda x: self.judge(x, labels), x, fake, rng)
         return loss
 
-    def generator_loss(self, n: int, labels: np.ndarray | None = None, generator: Generator | None = None) -> Tensor:
+    def generator_loss(self, n: int, labels: np.ndarray | None = None, rng: Rng = None) -> Tensor:
         """For n samples."""
-        return LOSSES[self.loss].generator(self.judge(self.generate(n, labels, generator), labels))
+        return LOSSES[self.loss].generator(self.judge(self.generate(n, labels, rng), labels))
 
 
 # Networks for images (DCGAN: Radford et al. 2016) and for points

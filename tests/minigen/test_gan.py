@@ -258,15 +258,15 @@ def rng() -> np.random.Generator:
 
 
 def players_losses(gan: GAN) -> np.ndarray:
-    return np.array([gan.discriminator_loss(DATA, generator=rng()).item(), gan.generator_loss(8, generator=rng()).item()])
+    return np.array([gan.discriminator_loss(DATA, rng=rng()).item(), gan.generator_loss(8, rng=rng()).item()])
 
 
 @every_loss
 def test_a_step_of_one_player_is_a_gain_for_it_and_a_loss_for_the_other(loss: str) -> None:
     gan = game(loss)
-    before, samples, gap = players_losses(gan), gan.generate(8, generator=rng()), 0.1 * 6
+    before, samples, gap = players_losses(gan), gan.generate(8, rng=rng()), 0.1 * 6
     optimizer = nn.SGD(gan.discriminator.parameters(), 1e-3)
-    gan.discriminator_loss(DATA, generator=rng()).backward()
+    gan.discriminator_loss(DATA, rng=rng()).backward()
     optimizer.step()
     own, others = players_losses(gan) - before
     assert own < 0 < others
@@ -274,11 +274,11 @@ def test_a_step_of_one_player_is_a_gain_for_it_and_a_loss_for_the_other(loss: st
 
     gan = game(loss)
     optimizer = nn.SGD(gan.generator.parameters(), 1e-3)
-    gan.generator_loss(8, generator=rng()).backward(inputs=gan.generator.parameters())
+    gan.generator_loss(8, rng=rng()).backward(inputs=gan.generator.parameters())
     optimizer.step()
     others, own = players_losses(gan) - before
     assert own < 0 < others
-    assert (gan.generate(8, generator=rng()).numpy() > samples.numpy()).all()
+    assert (gan.generate(8, rng=rng()).numpy() > samples.numpy()).all()
 
 
 @every_loss
@@ -295,18 +295,18 @@ def test_samples_are_constants_to_the_discriminator_and_not_to_the_generator(los
 def test_the_discriminator_loss_is_of_as_many_samples_and_only_wgan_gp_has_a_penalty(loss: str) -> None:
     """(0.1 - 1)^2 for a slope of 0.1."""
     gan = game(loss)
-    fake = gan.generate(8, generator=rng())
+    fake = gan.generate(8, rng=rng())
     expected = LOSSES[loss].discriminator(gan.judge(DATA), gan.judge(fake)).item()
     for penalty in (0.0, 10.0):
-        found = gan.discriminator_loss(DATA, generator=rng(), penalty=penalty).item()
+        found = gan.discriminator_loss(DATA, rng=rng(), penalty=penalty).item()
         assert found == close(expected + penalty * 0.81 * (loss in PENALISED))
-    assert gan.generator_loss(8, generator=rng()).item() == close(LOSSES[loss].generator(gan.judge(fake)).item())
+    assert gan.generator_loss(8, rng=rng()).item() == close(LOSSES[loss].generator(gan.judge(fake)).item())
 
 
 def test_noise_is_standard_normal_and_follows_its_seed() -> None:
     gan = GAN(nn.Linear(2, 2, bias=False), nn.Linear(2, 1), 2, "hinge")
     gan.generator.weight.copy_(np.eye(2))
-    z, same, other = (gan.generate(5000, generator=np.random.default_rng(seed)).numpy() for seed in (0, 0, 1))
+    z, same, other = (gan.generate(5000, rng=np.random.default_rng(seed)).numpy() for seed in (0, 0, 1))
     assert np.array_equal(z, same) and not np.array_equal(z, other) and z.dtype == np.float32
     assert abs(z.mean(0)).max() < 5 / math.sqrt(5000) and np.cov(z.T) == pytest.approx(np.eye(2), abs=5 * math.sqrt(2 / 5000))
 
