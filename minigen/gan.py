@@ -116,9 +116,7 @@ class GAN(nn.Module):
         """d(x), (N,)"""
         return self.discriminator(with_labels(x, labels, self.classes)).reshape(len(x))
 
-    def discriminator_loss(
-        self, x: Tensor, labels: np.ndarray | None = None, rng: Rng = None, penalty: float = 10.0
-    ) -> Tensor:
+    def discriminator_loss(self, x: Tensor, labels: np.ndarray | None = None, rng: Rng = None, penalty: float = 10.0) -> Tensor:
         """For data x and as many samples, constants here. PENALISED losses add `penalty` times that of the gradient."""
         with T.no_grad():
             fake = self.generate(len(x), labels, rng)
