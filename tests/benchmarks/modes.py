@@ -18,7 +18,7 @@ from minigen.metrics import mode_coverage
 
 def coverage(loss: str, seed: int, steps: int) -> np.ndarray:
     """Modes, share of good samples and reverse KL of a run with this loss and seed."""
-    settings = Config("grid", steps=steps, batch_size=256, lr=1e-3, loss=loss, penalty=0.1, latent=2, seed=seed)
+    settings = Config(data="grid", steps=steps, batch_size=256, lr=1e-3, loss=loss, penalty=0.1, latent=2, seed=seed)
     experiment = GANRun(settings)
     for k in trange(1, steps + 1, desc=f"{loss}, seed {seed}"):
         experiment.step(k)

@@ -521,7 +521,7 @@ def test_only_a_critic_with_a_gradient_penalty_has_no_batch_norm() -> None:
 
 
 def test_the_weight_of_the_penalty_is_the_one_asked_for() -> None:
-    first = [GANRun(replace(POINTS, penalty=penalty)).step(1)["discriminator"] for penalty in (0.0, 1.0, 3.0)]
+    first = [GANRun(replace(POINTS, loss="wgan-gp", penalty=penalty)).step(1)["discriminator"] for penalty in (0.0, 1.0, 3.0)]
     assert first[2] - first[0] == pytest.approx(3 * (first[1] - first[0]), rel=1e-4) and first[1] > first[0]
 
 
