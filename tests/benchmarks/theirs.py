@@ -100,8 +100,11 @@ class Twin:
 
     def __init__(self, mine: Any, model: Any, parts: dict[str, nn.Module], channels_last: bool = False):
         self.mine, self.model, self.rng = mine, model, np.random.default_rng(mine.config.seed)
-        model.load_state_dict({name: torch.tensor(x.numpy()) for name, x in mine.model.state_dict().items()})
-        model.to(device=mine.config.device, memory_format=memory_format(channels_last))  # which the images take on
+        state = mine.model.state_dict()
+        self.dtype = next(iter(state.values())).dtype
+        model.to(mine.config.device, torch.from_numpy(np.empty(0, self.dtype)).dtype)
+        model.load_state_dict({name: torch.tensor(x.numpy()) for name, x in state.items()})
+        model.to(memory_format=memory_format(channels_last))  # which the images take on
         adam = partial(torch.optim.Adam, lr=mine.config.lr, betas=mine.betas)
         self.optimizers = {name: adam(part.parameters()) for name, part in parts.items()}
         self.averaged = next(iter(parts.values()))
@@ -118,12 +121,14 @@ class Twin:
                 average.lerp_(weight, 1 - decay)
         return {name: loss.item() for name, loss in losses.items()}
 
+    def tensor(self, x: np.ndarray) -> Tensor:
+        return torch.tensor(x, device=self.mine.config.device)
+
     def batch(self, images: np.ndarray) -> Tensor:
-        picked = self.rng.integers(len(images), size=self.mine.config.batch_size)
-        return torch.tensor(images[picked], device=self.mine.config.device)
+        return self.tensor(images[self.rng.integers(len(images), size=self.mine.config.batch_size)])
 
     def noise(self, n: int, rng: np.random.Generator) -> Tensor:
-        return torch.tensor(rng.standard_normal((n, self.mine.config.latent), np.float32), device=self.mine.config.device)
+        return self.tensor(rng.standard_normal((n, self.mine.config.latent), self.dtype))
 
     def descend(self, part: str, loss: Tensor, k: int) -> None:
         optimizer = self.optimizers[part]
@@ -149,7 +154,7 @@ class VAETwin(Twin):
 
     @torch.no_grad()
     def test_elbo(self, seed: int) -> float:
-        x = torch.tensor(self.mine.data.test, device=self.mine.config.device)
+        x = self.tensor(self.mine.data.test)
         return -self.average.negative_elbo(x, self.noise(len(x), np.random.default_rng(seed))).item()
 
 
@@ -179,10 +184,10 @@ class GANTwin(Twin):
         return fake.mean() - real.mean() if self.wasserstein else F.softplus(-real).mean() + F.softplus(fake).mean()
 
     def gradient_penalty(self, real: Tensor, fake: Tensor) -> Tensor:
-        share = self.rng.random((len(real), *[1] * (real.ndim - 1)), np.float32)
-        between = torch.lerp(fake, real, torch.tensor(share, device=real.device)).requires_grad_()
+        share = self.tensor(self.rng.random((len(real), *[1] * (real.ndim - 1)), self.dtype))
+        between = torch.lerp(fake, real, share).requires_grad_()
         (slope,) = torch.autograd.grad(self.model.discriminator(between).sum(), between, create_graph=True)
-        return (slope.flatten(1).norm(dim=1) - 1).square().mean()
+        return ((slope.flatten(1).square().sum(1) + 1e-12).sqrt() - 1).square().mean()
 
 
 class CycleGANTwin(Twin):
@@ -209,11 +214,13 @@ class CycleGANTwin(Twin):
         return {"discriminators": of_X + of_Y, "generators": generators}
 
     def from_pool(self, pool: ImagePool, images: Tensor) -> Tensor:
-        returned = pool.query(tensor.Tensor(images.detach().cpu().numpy()), self.rng)
-        return torch.tensor(returned.numpy(), device=images.device)
+        return self.tensor(pool.query(tensor.Tensor(images.detach().cpu().numpy()), self.rng).numpy())
 
     def discriminator_loss(self, judge: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
         return 0.5 * (judge(real) - 1).square().mean() + 0.5 * judge(fake).square().mean()
 
 
-TWINS = {VAERun: VAETwin, GANRun: GANTwin, CycleGANRun: CycleGANTwin}
+def twin_of(mine: Any, channels_last: bool = False) -> Twin:
+    """Of the kind that belongs to the experiment."""
+    twins = {VAERun: VAETwin, GANRun: GANTwin, CycleGANRun: CycleGANTwin}
+    return next(twin for experiment, twin in twins.items() if isinstance(mine, experiment))(mine, channels_last)
