@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import tensor
+import tensor as T
 from minigen.cyclegan import ImagePool
 from minigen.ddpm import beta_schedule
 from minigen.experiments.cyclegan import CycleGANRun
@@ -95,16 +95,16 @@ class Training:
 class Twin:
     """The twin of a new run of an experiment: its weights, batches, noise, learning rates, and average of weights.
 
-    Each twin adds `update`, which moves the weights once and returns the losses.
+    Each twin adds `update`, which moves the weights once and returns the losses. Images take on the memory order of the
+    kernels that they meet.
     """
 
     def __init__(self, mine: Any, model: Any, parts: dict[str, nn.Module], channels_last: bool = False):
         self.mine, self.model, self.rng = mine, model, np.random.default_rng(mine.config.seed)
         state = mine.model.state_dict()
         self.dtype = next(iter(state.values())).dtype
-        model.to(mine.config.device, torch.from_numpy(np.empty(0, self.dtype)).dtype)
+        model.to(mine.config.device, getattr(torch, str(self.dtype)), memory_format=memory_format(channels_last))
         model.load_state_dict({name: torch.tensor(x.numpy()) for name, x in state.items()})
-        model.to(memory_format=memory_format(channels_last))  # which the images take on
         adam = partial(torch.optim.Adam, lr=mine.config.lr, betas=mine.betas)
         self.optimizers = {name: adam(part.parameters()) for name, part in parts.items()}
         self.averaged = next(iter(parts.values()))
@@ -214,7 +214,7 @@ class CycleGANTwin(Twin):
         return {"discriminators": of_X + of_Y, "generators": generators}
 
     def from_pool(self, pool: ImagePool, images: Tensor) -> Tensor:
-        return self.tensor(pool.query(tensor.Tensor(images.detach().cpu().numpy()), self.rng).numpy())
+        return self.tensor(pool.query(T.Tensor(images.detach().cpu().numpy()), self.rng).numpy())
 
     def discriminator_loss(self, judge: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
         return 0.5 * (judge(real) - 1).square().mean() + 0.5 * judge(fake).square().mean()
