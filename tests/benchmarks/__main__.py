@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.benchmarks.work import Work
+from minigen.experiments.vae import VAERun
+from tests.benchmarks.work import RUNS, Work, new_run
 
 OPS: dict[str, tuple[str, dict[str, Any]]] = {
     "conv 3x3, N64 C32 14x14 O64": ("conv", {"N": 64, "C": 32, "size": 14, "O": 64}),
@@ -35,7 +36,6 @@ STEPS = {
     "U-Net training step 8x8, batch 128": ((128, 1, 8, 8), (32, 64)),
     "U-Net training step 28x28, batch 64": ((64, 1, 28, 28), (32, 64, 64)),
 }
-VAE = "VAE training step, digits, batch 128"
 CONTESTANTS = ("minigen", "torch", "torch channels_last")
 
 
@@ -58,10 +58,11 @@ def _work(case: str, contestant: str, device: str) -> Work:
         from tests.benchmarks import theirs
 
         module, options["channels_last"] = theirs, contestant.endswith("channels_last")
-    if case == VAE:
-        run = ours.vae(device)
-        training = run if contestant == "minigen" else module.VAETraining(run)
-        return lambda: training.step(1)
+    if case in RUNS:
+        run = new_run(case, device)
+        if contestant != "minigen":
+            run = module.twin_of(run, options["channels_last"])
+        return lambda: run.step(1)
     if case in OPS:
         function, sizes = OPS[case]
         return getattr(module, function)(**sizes, **options)
@@ -126,11 +127,10 @@ def table(contestants: tuple[str, ...], device: str, rounds: int, seconds: float
     """Print one line a case."""
     titles = [f"{name.removeprefix('torch ') or name:>14}" for name in contestants]
     print(f"{'ms, forward and backward':44}{''.join(titles)}{'ratio':>8}{'best':>8}{'MiB':>16}")
-    for case in [*OPS, *STEPS, VAE]:
-        memory_orders = contestants[:2] if case == VAE else contestants  # of images; dense layers have one
-        results = compare(case, memory_orders, device, rounds, seconds)
+    for case in [*OPS, *STEPS, *RUNS]:
+        results = compare(case, contestants, device, rounds, seconds)
         ours, *theirs = (result["ms"] for result in results.values())
-        line = f"{case:44}" + "".join(f"{ms:14.2f}" for ms in (ours, *theirs)).ljust(14 * len(contestants))
+        line = f"{case:44}" + "".join(f"{ms:14.2f}" for ms in (ours, *theirs))
         if theirs:
             line += f"{ours / theirs[0]:8.2f}{ours / min(theirs):8.2f}"
         print(line + f"{' / '.join(format(r['MiB'], '.0f') for r in results.values()):>16}", flush=True)
@@ -149,19 +149,33 @@ def loss_curves(device: str, steps: int = 50) -> None:
         print(f"{case}: over {steps} steps the losses differ by at most {apart:.1e} (relative); the last: {pairs[-1][0]:.5f}")
 
 
-def vae_twins(device: str, steps: int = 50) -> None:
-    """Train the VAE of `minigen train vae` and its twin to the end; print how far losses and test ELBOs part."""
-    from tests.benchmarks import ours, theirs
+def twins(device: str, steps: int = 20) -> None:
+    """Train each run and its twin from the same weights on the same draws and print how far the losses of each player part.
 
-    mine = ours.vae(device)
-    twin, ks = theirs.VAETraining(mine), range(1, mine.config.steps + 1)
-    pairs = list(zip([mine.step(k)["loss"] for k in ks], [twin.step(k) for k in ks]))
-    apart = max(abs(a - b) / abs(b) for a, b in pairs[:steps])
-    print(f"{VAE}: over {steps} steps the losses differ by at most {apart:.1e} (relative); the last: {pairs[steps - 1][0]:.5f}")
+    In double precision: in the game of two players a rounding error about doubles with each step.
+    """
+    from tests.benchmarks import theirs
+
+    for case in RUNS:
+        mine = new_run(case, device, double=True)
+        twin = theirs.twin_of(mine)
+        pairs = [(mine.step(k), twin.step(k)) for k in range(1, steps + 1)]
+        apart = {name: max(abs(a[name] - b[name]) for a, b in pairs) for name in pairs[0][1]}
+        listed = ", ".join(f"{name} {difference:.1e}" for name, difference in apart.items())
+        print(f"{case}: over {steps} steps the losses differ by at most (absolute): {listed}")
+
+
+def vae_bounds(device: str) -> None:
+    """Train the VAE of `minigen train vae` and its twin to the end; print how far the test ELBOs part."""
+    from tests.benchmarks import theirs
+
+    mine = VAERun(VAERun.Config(device=device))
+    twin, steps = theirs.VAETwin(mine), mine.config.steps
+    for k in range(1, steps + 1):
+        mine.step(k)
+        twin.step(k)
     (a, _), b = mine.evaluate(500, seed=0)["test ELBO"], twin.test_elbo(seed=0)
-    print(
-        f"after {len(pairs)} steps the test ELBO is {a:.3f}, that of the twin {b:.3f} nats: they differ by {abs(a / b - 1):.2%}"
-    )
+    print(f"after {steps} steps the test ELBO is {a:.3f}, that of the twin {b:.3f} nats: they differ by {abs(a / b - 1):.2%}")
 
 
 def flat_memory(steps: int = 1000) -> None:
@@ -192,7 +206,8 @@ def main() -> None:
     flat_memory()
     if has_torch:
         loss_curves(options.device)
-        vae_twins(options.device)
+        twins(options.device)
+        vae_bounds(options.device)
     else:
         print("PyTorch is not installed (pip install 'minigen[bench]'): there is nothing to compare with")
 

@@ -9,7 +9,6 @@ import numpy as np
 import nn
 import tensor as T
 from minigen.ddpm import Diffusion, beta_schedule
-from minigen.experiments.vae import Config, VAERun
 from minigen.unet import UNet
 from tensor import Tensor
 from tests.benchmarks.work import Work, multiply_and_differentiate
@@ -61,8 +60,3 @@ class Training:
         loss.backward()
         self.optimizer.step()
         return loss.item()
-
-
-def vae(device: str) -> VAERun:
-    """The VAE of `minigen train vae`, new."""
-    return VAERun(Config(device=device))

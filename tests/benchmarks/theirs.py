@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+import tensor as T
+from minigen.cyclegan import ImagePool
 from minigen.ddpm import beta_schedule
+from minigen.experiments.cyclegan import CycleGANRun
+from minigen.experiments.gan import GANRun
 from minigen.experiments.vae import VAERun
 from nn import schedules
-from tests.benchmarks.twin import VAE, UNet
+from tests.benchmarks import twin
 from tests.benchmarks.work import Work, multiply_and_differentiate
 
 torch.manual_seed(0)
@@ -66,7 +72,7 @@ class Training:
 
     def __init__(self, image_channels: int, channels: tuple[int, ...], device: str, channels_last: bool):
         self.device, self.format = device, memory_format(channels_last)
-        self.model = UNet(image_channels, channels).to(device=device, memory_format=self.format)
+        self.model = twin.UNet(image_channels, channels).to(device=device, memory_format=self.format)
         self.optimizer = torch.optim.Adam(self.model.parameters(), 1e-3)
         alpha_bar = np.cumprod(1 - beta_schedule("cosine", 200))
         self.signal, self.noise = (torch.tensor(a, dtype=torch.float32) for a in (alpha_bar**0.5, (1 - alpha_bar) ** 0.5))
@@ -86,34 +92,135 @@ class Training:
         return loss.item()
 
 
-class VAETraining:
-    """The twin of a new `VAERun` with dense coders and Bernoulli pixels: its weights, batches, noise, rates and average."""
+class Twin:
+    """The twin of a new run of an experiment: its weights, batches, noise, learning rates, and average of weights.
 
-    def __init__(self, mine: VAERun):
-        self.mine, self.rng = mine, np.random.default_rng(mine.config.seed)
-        self.model = VAE(mine.shape, mine.config.latent).to(mine.config.device)
-        self.model.load_state_dict({name: torch.tensor(x.numpy()) for name, x in mine.model.state_dict().items()})
-        self.average = copy.deepcopy(self.model)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), mine.config.lr, mine.betas)
+    Each twin adds `update`, which moves the weights once and returns the losses. Images take on the memory order of the
+    kernels that they meet.
+    """
 
-    def _negative_elbo(self, model: VAE, x: np.ndarray, rng: np.random.Generator) -> Tensor:
-        noise = rng.standard_normal((len(x), self.mine.config.latent), np.float32)
-        return model.negative_elbo(*(torch.tensor(a, device=self.mine.config.device) for a in (x, noise)))
+    def __init__(self, mine: Any, model: Any, parts: dict[str, nn.Module], channels_last: bool = False):
+        self.mine, self.model, self.rng = mine, model, np.random.default_rng(mine.config.seed)
+        state = mine.model.state_dict()
+        self.dtype = next(iter(state.values())).dtype
+        model.to(mine.config.device, getattr(torch, str(self.dtype)), memory_format=memory_format(channels_last))
+        model.load_state_dict({name: torch.tensor(x.numpy()) for name, x in state.items()})
+        adam = partial(torch.optim.Adam, lr=mine.config.lr, betas=mine.betas)
+        self.optimizers = {name: adam(part.parameters()) for name, part in parts.items()}
+        self.averaged = next(iter(parts.values()))
+        self.average = copy.deepcopy(self.averaged)
 
-    def step(self, k: int) -> float:
-        config, train = self.mine.config, self.mine.data.train
-        loss = self._negative_elbo(self.model, train[self.rng.integers(len(train), size=config.batch_size)], self.rng)
-        self.optimizer.zero_grad()
-        loss.backward()
-        rate = schedules.warmup(k - 1, self.mine.warmup_steps) * schedules.cosine(k - 1, config.steps)
-        self.optimizer.param_groups[0]["lr"] = config.lr * rate
-        self.optimizer.step()
+    def update(self, k: int) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def step(self, k: int) -> dict[str, float]:
+        losses = self.update(k)
         decay = min(self.mine.ema_decay, (1 + k) / (10 + k))
         with torch.no_grad():
-            for average, weight in zip(self.average.parameters(), self.model.parameters()):
+            for average, weight in zip(self.average.parameters(), self.averaged.parameters()):
                 average.lerp_(weight, 1 - decay)
-        return loss.item()
+        return {name: loss.item() for name, loss in losses.items()}
+
+    def tensor(self, x: np.ndarray) -> Tensor:
+        return torch.tensor(x, device=self.mine.config.device)
+
+    def batch(self, images: np.ndarray) -> Tensor:
+        return self.tensor(images[self.rng.integers(len(images), size=self.mine.config.batch_size)])
+
+    def noise(self, n: int, rng: np.random.Generator) -> Tensor:
+        return self.tensor(rng.standard_normal((n, self.mine.config.latent), self.dtype))
+
+    def descend(self, part: str, loss: Tensor, k: int) -> None:
+        optimizer = self.optimizers[part]
+        (group,) = optimizer.param_groups
+        optimizer.zero_grad()
+        loss.backward(inputs=group["params"])
+        group["lr"] = self.mine.config.lr * self.mine.rate(k)
+        optimizer.step()
+
+
+class VAETwin(Twin):
+    """Of a `VAERun` with dense coders and Bernoulli pixels."""
+
+    def __init__(self, mine: VAERun, channels_last: bool = False):
+        model = twin.VAE(mine.shape, mine.config.latent)
+        super().__init__(mine, model, {"model": model}, channels_last)
+
+    def update(self, k: int) -> dict[str, Tensor]:
+        x = self.batch(self.mine.data.train)
+        loss = self.model.negative_elbo(x, self.noise(len(x), self.rng))
+        self.descend("model", loss, k)
+        return {"loss": loss}
 
     @torch.no_grad()
     def test_elbo(self, seed: int) -> float:
-        return -self._negative_elbo(self.average, self.mine.data.test, np.random.default_rng(seed)).item()
+        x = self.tensor(self.mine.data.test)
+        return -self.average.negative_elbo(x, self.noise(len(x), np.random.default_rng(seed))).item()
+
+
+class GANTwin(Twin):
+    """Of a `GANRun` with one step of the discriminator for one of the generator, and the loss non-saturating or wgan-gp."""
+
+    def __init__(self, mine: GANRun, channels_last: bool = False):
+        self.wasserstein = mine.config.loss == "wgan-gp"
+        model = twin.GAN(mine.shape, mine.config.latent, norm=not self.wasserstein)
+        parts = {"generator": model.generator, "discriminator": model.discriminator}
+        super().__init__(mine, model, parts, channels_last)
+
+    def update(self, k: int) -> dict[str, Tensor]:
+        judge, x = self.model.discriminator, self.batch(self.mine.data.train)
+        with torch.no_grad():
+            fake = self.model.generator(self.noise(len(x), self.rng))
+        discriminator = self.discriminator_loss(judge(x), judge(fake))
+        if self.wasserstein:
+            discriminator = discriminator + self.mine.config.penalty * self.gradient_penalty(x, fake)
+        self.descend("discriminator", discriminator, k)
+        judged = judge(self.model.generator(self.noise(len(x), self.rng)))
+        generator = -judged.mean() if self.wasserstein else F.softplus(-judged).mean()
+        self.descend("generator", generator, k)
+        return {"discriminator": discriminator, "generator": generator}
+
+    def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        return fake.mean() - real.mean() if self.wasserstein else F.softplus(-real).mean() + F.softplus(fake).mean()
+
+    def gradient_penalty(self, real: Tensor, fake: Tensor) -> Tensor:
+        share = self.tensor(self.rng.random((len(real), *[1] * (real.ndim - 1)), self.dtype))
+        between = torch.lerp(fake, real, share).requires_grad_()
+        (slope,) = torch.autograd.grad(self.model.discriminator(between).sum(), between, create_graph=True)
+        return ((slope.flatten(1).square().sum(1) + 1e-12).sqrt() - 1).square().mean()
+
+
+class CycleGANTwin(Twin):
+    """Of a `CycleGANRun` without identity losses."""
+
+    def __init__(self, mine: CycleGANRun, channels_last: bool = False):
+        model = twin.CycleGAN(mine.config.width, mine.config.blocks)
+        parts = {"generators": nn.Sequential(model.G, model.F), "discriminators": nn.Sequential(model.D_X, model.D_Y)}
+        super().__init__(mine, model, parts, channels_last)
+        self.pool_x, self.pool_y = ImagePool(mine.shape), ImagePool(mine.shape)
+
+    def update(self, k: int) -> dict[str, Tensor]:
+        G, F, D_X, D_Y = self.model.G, self.model.F, self.model.D_X, self.model.D_Y
+        x, y = self.batch(self.mine.data.train_x), self.batch(self.mine.data.train_y)
+        fake_x, fake_y = F(y), G(x)
+        adversarial = 0.5 * (D_Y(fake_y) - 1).square().mean() + 0.5 * (D_X(fake_x) - 1).square().mean()
+        cycle = (F(fake_y) - x).abs().mean() + (G(fake_x) - y).abs().mean()
+        tie = self.mine.config.cycle * schedules.warmup(k - 1, self.mine.config.cycle_warmup)
+        generators = adversarial + tie * cycle
+        self.descend("generators", generators, k)
+        of_X = self.discriminator_loss(D_X, x, self.from_pool(self.pool_x, fake_x))
+        of_Y = self.discriminator_loss(D_Y, y, self.from_pool(self.pool_y, fake_y))
+        self.descend("discriminators", of_X + of_Y, k)
+        return {"discriminators": of_X + of_Y, "generators": generators}
+
+    def from_pool(self, pool: ImagePool, images: Tensor) -> Tensor:
+        return self.tensor(pool.query(T.Tensor(images.detach().cpu().numpy()), self.rng).numpy())
+
+    def discriminator_loss(self, judge: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+        return 0.5 * (judge(real) - 1).square().mean() + 0.5 * judge(fake).square().mean()
+
+
+def twin_of(mine: Any, channels_last: bool = False) -> Twin:
+    """Of the kind that belongs to the experiment."""
+    twins = {VAERun: VAETwin, GANRun: GANTwin, CycleGANRun: CycleGANTwin}
+    return next(twin for experiment, twin in twins.items() if isinstance(mine, experiment))(mine, channels_last)

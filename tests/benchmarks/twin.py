@@ -1,4 +1,4 @@
-"""The U-Net and the VAE of minigen written again in PyTorch: same layers, same names, so that weights carry over by key."""
+"""Networks of minigen written again in PyTorch: same layers, same names, so that weights carry over by key."""
 
 from __future__ import annotations
 
@@ -111,3 +111,102 @@ class VAE(nn.Module):
 def dense(features: int, hidden: int, out_features: int) -> list[nn.Module]:
     layers = nn.Linear(features, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, out_features)
     return [layers[0], nn.SiLU(), layers[1], nn.SiLU(), layers[2]]
+
+
+class GAN(nn.Module):
+    def __init__(self, shape: tuple[int, ...], latent: int, norm: bool):
+        super().__init__()
+        if len(shape) == 3:
+            self.generator, self.discriminator = dcgan_generator(latent, shape), dcgan_discriminator(shape, norm)
+        else:
+            self.generator, self.discriminator = mlp(latent, nn.ReLU(), *shape), mlp(*shape, nn.LeakyReLU(0.2), 1)
+
+
+def dcgan_generator(latent: int, shape: tuple[int, ...], width: int = 64) -> nn.Sequential:
+    C, H, W = shape
+    return nn.Sequential(
+        nn.Linear(latent, 2 * width * (H // 4) * (W // 4), bias=False),
+        nn.Unflatten(1, (2 * width, H // 4, W // 4)),
+        nn.BatchNorm2d(2 * width),
+        nn.ReLU(),
+        nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+        nn.ConvTranspose2d(width, C, 4, stride=2, padding=1),
+        nn.Tanh(),
+    )
+
+
+def dcgan_discriminator(shape: tuple[int, ...], norm: bool, width: int = 64) -> nn.Sequential:
+    C, H, W = shape
+    return nn.Sequential(
+        nn.Conv2d(C, width, 4, stride=2, padding=1),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, bias=not norm),
+        *([nn.BatchNorm2d(2 * width)] if norm else []),
+        nn.LeakyReLU(0.2),
+        nn.Flatten(),
+        nn.Linear(2 * width * (H // 4) * (W // 4), 1),
+    )
+
+
+class FourierFeatures(nn.Module):
+    B: Tensor
+
+    def __init__(self, dim: int, features: int):
+        super().__init__()
+        self.register_buffer("B", torch.empty(dim, features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        angles = x @ self.B
+        return torch.cat([angles.sin(), angles.cos()], 1)
+
+
+def mlp(dim: int, activation: nn.Module, out_features: int, hidden: int = 128) -> nn.Sequential:
+    sizes = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, out_features)
+    return nn.Sequential(FourierFeatures(dim, hidden // 2), sizes[0], activation, sizes[1], activation, sizes[2])
+
+
+class ResidualBlock(nn.Module):
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv1, self.norm1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.InstanceNorm2d(channels)
+        self.conv2, self.norm2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.InstanceNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
+
+
+class CycleGAN(nn.Module):
+    def __init__(self, width: int, blocks: int):
+        super().__init__()
+        self.G, self.F = resnet_generator(width, blocks), resnet_generator(width, blocks)
+        self.D_X, self.D_Y = patch_discriminator(width), patch_discriminator(width)
+
+
+def resnet_generator(width: int, blocks: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(3, width, 3, padding=1, bias=False),
+        nn.InstanceNorm2d(width),
+        nn.ReLU(),
+        nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, bias=False),
+        nn.InstanceNorm2d(2 * width),
+        nn.ReLU(),
+        *(ResidualBlock(2 * width) for _ in range(blocks)),
+        nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1, bias=False),
+        nn.InstanceNorm2d(width),
+        nn.ReLU(),
+        nn.Conv2d(width, 3, 3, padding=1),
+        nn.Tanh(),
+    )
+
+
+def patch_discriminator(width: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(3, width, 4, stride=2, padding=1),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(width, 2 * width, 4, padding=1, bias=False),
+        nn.InstanceNorm2d(2 * width),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(2 * width, 1, 4, padding=1),
+    )
