@@ -48,11 +48,11 @@ def play(
     lr: float = 1e-3,
     batch_size: int = 128,
     betas: tuple[float, float] = (0.5, 0.99),
-    critic_steps: int = 1,
+    penalty: float = 10.0,
 ) -> Iterator[int]:
-    """Goodfellow et al. 2014, Algorithm 1, with Adam: `critic_steps` of the discriminator, one of the generator, and so on.
+    """Turns of discriminator and generator (Goodfellow et al. 2014, Algorithm 1, with Adam), and after each its number.
 
-    Gives the number of each turn after it. The learning rates fall to 0 along a cosine.
+    The learning rates fall to 0 along a cosine. Give `labels` to a conditional GAN; `penalty` is for gan-gp and wgan-gp.
     """
     discriminator, generator = (nn.Adam(player.parameters(), lr, betas) for player in (model.discriminator, model.generator))
 
@@ -63,10 +63,9 @@ def play(
         optimizer.step()
 
     for k in trange(1, steps + 1, unit="step"):
-        for _ in range(critic_steps):
-            rows = rng.integers(len(data), size=batch_size)
-            told = None if labels is None else labels[rows]
-            descend(discriminator, model.discriminator_loss(Tensor(data[rows]), told, rng))
+        rows = rng.integers(len(data), size=batch_size)
+        told = None if labels is None else labels[rows]
+        descend(discriminator, model.discriminator_loss(Tensor(data[rows]), told, rng, penalty))
         descend(generator, model.generator_loss(batch_size, told, rng))
         yield k
 

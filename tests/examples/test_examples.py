@@ -1,4 +1,4 @@
-"""The examples: each runs, shortened, and leaves one labelled picture; what they compute themselves is what they say."""
+"""The examples: each runs, shortened, and leaves one labelled picture or film; what they compute themselves holds."""
 
 import importlib
 import os
@@ -6,13 +6,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-import matplotlib.image
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from matplotlib.figure import Figure
+from PIL import Image
 
 import tensor as T
 from examples import anomaly, compression, denoising_field, manifold, reduction, restoration, retrieval
@@ -39,9 +39,11 @@ def test_an_example_draws_one_labelled_picture_and_prints_figures(
     importlib.import_module(f"examples.{name}").main(steps=3, out=tmp_path / "new" / "folder", **options)
 
     (picture,) = os.listdir(tmp_path / "new" / "folder")
-    assert picture.startswith(name) and picture.endswith(".png")
-    assert matplotlib.image.imread(tmp_path / "new" / "folder" / picture).std() > 0
-    (figure,) = figures
+    assert picture.startswith(name) and picture.endswith((".png", ".gif"))
+    with Image.open(tmp_path / "new" / "folder" / picture) as image:
+        assert np.std(image.convert("RGB")) > 0
+        assert getattr(image, "n_frames", 1) == (3 if picture.endswith(".gif") else 1), "a film has a frame for each step"
+    (figure,) = set(figures)
     for axes in figure.axes:
         ticks = len(axes.get_xticks()) > 0 and axes.name != "3d"
         assert axes.get_title() or axes.get_ylabel(), "a panel, or a colour bar, without a title"
