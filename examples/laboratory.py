@@ -62,8 +62,8 @@ def draw(axes: Axes, model: GAN, real: np.ndarray) -> np.ndarray:
         interpolation="bilinear",
     )
     axes.add_collection(LineCollection([*net, *net.transpose(1, 0, 2)], colors="gray", linewidths=0.5, alpha=0.7))
-    axes.scatter(*real.T, s=4, color="black", label="data")
-    axes.scatter(*samples.T, s=4, color="C2", label="samples")
+    axes.scatter(real[:, 0], real[:, 1], s=4, color="black", label="data")
+    axes.scatter(samples[:, 0], samples[:, 1], s=4, color="C2", label="samples")
     arrows = samples[:60]
     axes.quiver(*arrows.T, *uphill(model, arrows).T, angles="xy", scale_units="xy", scale=20, width=0.004, color="darkgreen")
     axes.set(xlim=(-LIMIT, LIMIT), ylim=(-LIMIT, LIMIT), aspect="equal", xlabel="$x_1$", ylabel="$x_2$")

@@ -42,12 +42,11 @@ def main(steps: int = 600, out: Path = OUT) -> None:
     print(f"Y to X: L1 {l1(fake_x, x):.3f} to the truth, untranslated {l1(y, x):.3f}; there and back {l1(back_y, y):.3f}")
 
     figure = Figure(figsize=(10.4, 9.6), layout="constrained")
-    left, right = figure.subfigures(1, 2, wspace=0.04)
-    cycles = [
-        (left, "X to Y and back", {"x": x, "G(x)": fake_y, "truth": y, "F(G(x))": back_x}),
-        (right, "Y to X and back", {"y": y, "F(y)": fake_x, "truth": x, "G(F(y))": back_y}),
-    ]
-    for half, title, columns in cycles:
+    cycles = {
+        "X to Y and back": {"x": x, "G(x)": fake_y, "truth": y, "F(G(x))": back_x},
+        "Y to X and back": {"y": y, "F(y)": fake_x, "truth": x, "G(F(y))": back_y},
+    }
+    for half, (title, columns) in zip(figure.subfigures(1, 2, wspace=0.04).flat, cycles.items()):
         half.suptitle(title)
         for axes, (name, images) in zip(half.subplots(1, 4), columns.items()):
             show(axes, images[:ROWS], 1)
