@@ -74,9 +74,8 @@ def main(steps: int = 1000, out: Path = OUT) -> None:
             print(f"after {k} turns: total variation {apart:.2f}, |D - 1/2| {unsure:.2f}")
             above.set(title=f"after {k} turns\ntotal variation {apart:.2f}", xlabel="$x$", ylabel="density, probability")
             above.set(xlim=(-3, 4), ylim=(0, 1.25))
-            below.set(
-                xlim=(-3, 4), xlabel="$z$ above, $x = G(z)$ below", ylim=(-0.1, 1.1), yticks=[0, 1], yticklabels=["$x$", "$z$"]
-            )
+            below.set(xlim=(-3, 4), ylim=(-0.1, 1.1), xlabel="$x = G(z)$", ylabel="noise to sample")
+            below.set_yticks([0, 1], ["$x$", "$z$"])
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     save(figure, out / "game.png")
 

@@ -46,7 +46,9 @@ def main(steps: int = 600, out: Path = OUT) -> None:
         "X to Y and back": {"x": x, "G(x)": fake_y, "truth": y, "F(G(x))": back_x},
         "Y to X and back": {"y": y, "F(y)": fake_x, "truth": x, "G(F(y))": back_y},
     }
-    for half, (title, columns) in zip(figure.subfigures(1, 2, wspace=0.04).flat, cycles.items()):
+    halves = figure.add_gridspec(1, 2, wspace=0.04)
+    for k, (title, columns) in enumerate(cycles.items()):
+        half = figure.add_subfigure(halves[k])
         half.suptitle(title)
         for axes, (name, images) in zip(half.subplots(1, 4), columns.items()):
             show(axes, images[:ROWS], 1)

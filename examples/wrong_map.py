@@ -2,7 +2,7 @@
 
     python -m examples.wrong_map
 
-X are white digits on black and black ones on white, Y orange digits on blue and blue ones on orange. White shall become orange,
+X are white digits on black and black ones on white, Y are orange on blue and blue on orange. White shall become orange,
 y = (x, 0, -x). But X is its own negative: the wrong map (-x, 0, x), white to blue, reaches the same Y, and its inverse leads
 home. To the discriminators and the cycles both maps are perfect; only pairs, which CycleGAN never sees, could tell them apart,
 and which one it learns is left to chance. Each half is one seed: test images x, their translations G(x), the truth, and the way
@@ -35,16 +35,19 @@ class Symmetric(CycleGANRun):
 
 def main(steps: int = 300, out: Path = OUT) -> None:
     figure = Figure(figsize=(10.4, 9.8), layout="constrained")
-    for half, seed in zip(figure.subfigures(1, len(SEEDS), wspace=0.04).flat, SEEDS):
+    halves = figure.add_gridspec(1, len(SEEDS), wspace=0.04)
+    for place, seed in enumerate(SEEDS):
         run = Symmetric(Config(steps=steps, seed=seed))
         for k in trange(1, steps + 1, desc=f"seed {seed}", unit="step"):
             run.step(k)
         x, y = run.data.test_x, run.data.test_y
+        assert y is not None
         fake_y = run.translate(x)
         back = run.translate(fake_y, "y2x")
         wrong, cycle = np.abs(fake_y - y).mean(), np.abs(back - x).mean()
         other = np.abs(fake_y + y).mean()
         print(f"seed {seed}: L1 {wrong:.3f} to the truth, {other:.3f} to its negative; there and back {cycle:.3f}")
+        half = figure.add_subfigure(halves[place])
         half.suptitle(f"seed {seed}: L1 to the truth {wrong:.2f}, there and back {cycle:.2f}")
         for axes, (name, images) in zip(half.subplots(1, 4), {"x": x, "G(x)": fake_y, "truth": y, "F(G(x))": back}.items()):
             show(axes, images[:ROWS], 1)

@@ -14,9 +14,11 @@ from hypothesis.extra import numpy as hnp
 from matplotlib.figure import Figure
 from PIL import Image
 
+import nn
 import tensor as T
-from examples import anomaly, compression, denoising_field, manifold, reduction, restoration, retrieval
+from examples import anomaly, compression, denoising_field, game, laboratory, manifold, reduction, restoration, retrieval
 from minigen.data.digits import load_digits
+from minigen.gan import GAN
 
 FOLDER = Path(reduction.__file__).parent
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "common")
@@ -142,3 +144,18 @@ def test_quantised_codes_take_sixteen_values_and_pass_gradients_on() -> None:
 def test_png_takes_more_bits_for_more_grey_values() -> None:
     x, _ = digits()
     assert compression.png_bits(np.sign(x)) < compression.png_bits(x) < 8 * 64
+
+
+@given(hnp.arrays(np.float32, st.tuples(st.integers(1, 8), st.just(1)), elements=st.floats(-3, 3, width=32)))
+def test_densities_on_the_line_integrate_to_one(samples: np.ndarray) -> None:
+    step = game.X[1, 0] - game.X[0, 0]
+    assert game.kernel_density(samples, game.X).sum() * step == pytest.approx(1, rel=1e-4)
+    assert game.density(game.X).sum() * step == pytest.approx(1, rel=1e-4)
+
+
+def test_arrows_lead_up_the_discriminator() -> None:
+    """Each sample has its own arrow: the gradient of |x|^2 is 2 x."""
+    model = GAN(nn.Linear(2, 2), nn.Linear(2, 1), latent=2, loss="gan-gp")
+    model.discriminator.forward = lambda x: T.sum(T.square(x), 1)  # type: ignore[method-assign]
+    x = np.array([[1.0, -2.0], [0.5, 3.0]], np.float32)
+    np.testing.assert_allclose(laboratory.uphill(model, x), 2 * x, rtol=1e-6)
