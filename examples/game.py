@@ -3,7 +3,7 @@
     python -m examples.game
 
 The data are a Gaussian; the generator moves noise z ~ N(0, 1) to x = G(z), the arrows below. Against a fixed generator the best
-discriminator is D*(x) = p_data(x) / (p_data(x) + p_G(x)), dotted, and the trained D follows it as well as it can. From left to
+discriminator is D*(x) = p_data(x) / (p_data(x) + p_G(x)), dotted, and the trained D follows it, smoother and a few turns behind. From left to
 right: the samples lie in one heap, beside the data; they move to where D is higher; they spread; in the end the densities are
 alike, and D can do no better than 1/2 wherever there are data (Goodfellow et al. 2014, figure 1 and proposition 1). Printed is
 the total variation distance of the densities, 0 if they are the same and 1 if they do not overlap, and how far D is from 1/2 on
@@ -71,10 +71,10 @@ def main(steps: int = 1000, out: Path = OUT) -> None:
         if k in moments:
             above, below = next(columns)
             apart, unsure = draw(above, below, model, z)
-            print(f"after {k} turns: total variation {apart:.2f}, |D - 1/2| {unsure:.2f}")
-            above.set(title=f"after {k} turns\ntotal variation {apart:.2f}", xlabel="$x$", ylabel="density, probability")
+            print(f"turn {k}: total variation {apart:.2f}, |D - 1/2| {unsure:.2f}")
+            above.set(title=f"turn {k}\ntotal variation {apart:.2f}", xlabel="$x$", ylabel="density, probability")
             above.set(xlim=(-3, 4), ylim=(0, 1.25))
-            below.set(xlim=(-3, 4), ylim=(-0.1, 1.1), xlabel="$x = G(z)$", ylabel="noise to sample")
+            below.set(xlim=(-3, 4), ylim=(-0.1, 1.1), xlabel="$x = G(z)$", ylabel="z to x")
             below.set_yticks([0, 1], ["$x$", "$z$"])
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     save(figure, out / "game.png")
