@@ -1,4 +1,4 @@
-"""The examples: each runs, shortened, and leaves one labelled picture; what they compute themselves is what they say."""
+"""The examples: each runs, shortened, and leaves one labelled picture or film; what they compute themselves holds."""
 
 import importlib
 import os
@@ -6,17 +6,19 @@ import re
 from pathlib import Path
 from typing import Any
 
-import matplotlib.image
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from matplotlib.figure import Figure
+from PIL import Image
 
+import nn
 import tensor as T
-from examples import anomaly, compression, denoising_field, manifold, reduction, restoration, retrieval
+from examples import anomaly, compression, denoising_field, game, laboratory, manifold, reduction, restoration, retrieval
 from minigen.data.digits import load_digits
+from minigen.gan import GAN
 
 FOLDER = Path(reduction.__file__).parent
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "common")
@@ -39,9 +41,11 @@ def test_an_example_draws_one_labelled_picture_and_prints_figures(
     importlib.import_module(f"examples.{name}").main(steps=3, out=tmp_path / "new" / "folder", **options)
 
     (picture,) = os.listdir(tmp_path / "new" / "folder")
-    assert picture.startswith(name) and picture.endswith(".png")
-    assert matplotlib.image.imread(tmp_path / "new" / "folder" / picture).std() > 0
-    (figure,) = figures
+    assert picture.startswith(name) and picture.endswith((".png", ".gif"))
+    with Image.open(tmp_path / "new" / "folder" / picture) as image:
+        assert np.std(image.convert("RGB")) > 0
+        assert getattr(image, "n_frames", 1) == (3 if picture.endswith(".gif") else 1), "a film has a frame for each step"
+    (figure,) = set(figures)
     for axes in figure.axes:
         ticks = len(axes.get_xticks()) > 0 and axes.name != "3d"
         assert axes.get_title() or axes.get_ylabel(), "a panel, or a colour bar, without a title"
@@ -140,3 +144,18 @@ def test_quantised_codes_take_sixteen_values_and_pass_gradients_on() -> None:
 def test_png_takes_more_bits_for_more_grey_values() -> None:
     x, _ = digits()
     assert compression.png_bits(np.sign(x)) < compression.png_bits(x) < 8 * 64
+
+
+@given(hnp.arrays(np.float32, st.tuples(st.integers(1, 8), st.just(1)), elements=st.floats(-3, 3, width=32)))
+def test_densities_on_the_line_integrate_to_one(samples: np.ndarray) -> None:
+    step = game.X[1, 0] - game.X[0, 0]
+    assert game.kernel_density(samples, game.X).sum() * step == pytest.approx(1, rel=1e-4)
+    assert game.density(game.X).sum() * step == pytest.approx(1, rel=1e-4)
+
+
+def test_arrows_lead_up_the_discriminator() -> None:
+    """Each sample has its own arrow: the gradient of |x|^2 is 2 x."""
+    model = GAN(nn.Linear(2, 2), nn.Linear(2, 1), latent=2, loss="gan-gp")
+    model.discriminator.forward = lambda x: T.sum(T.square(x), 1)  # type: ignore[method-assign]
+    x = np.array([[1.0, -2.0], [0.5, 3.0]], np.float32)
+    np.testing.assert_allclose(laboratory.uphill(model, x), 2 * x, rtol=1e-6)
