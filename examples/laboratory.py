@@ -49,7 +49,7 @@ def draw(axes: Axes, model: GAN, real: np.ndarray) -> np.ndarray:
     D = apply(lambda x: T.sigmoid(model.judge(x)), plane.reshape(-1, 2)).reshape(61, 61)
     net = apply(model.generator, square(2, 31).reshape(-1, 2)).reshape(31, 31, 2)
     with T.no_grad():
-        samples = model.generate(600, generator=np.random.default_rng(1)).numpy()
+        samples = model.generate(600, rng=np.random.default_rng(1)).numpy()
     axes.clear()
     axes.imshow(
         D,

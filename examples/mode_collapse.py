@@ -42,7 +42,7 @@ def main(steps: int = 2500, out: Path = OUT) -> None:
         for k in play(model, ring.train, steps, rng, batch_size=256, betas=(0.5, 0.9), penalty=0.1):
             if k in moments:
                 with T.no_grad():
-                    x = model.generate(2500, generator=np.random.default_rng(1)).numpy()
+                    x = model.generate(2500, rng=np.random.default_rng(1)).numpy()
                 modes, good, kl = mode_coverage(x, centres, sigma)
                 axes = next(columns)
                 axes.scatter(*centres.T, s=150, facecolors="none", edgecolors="black", linewidths=0.8)

@@ -32,7 +32,7 @@ EVERY = 20
 
 def push(model: GAN, seed: int = 1) -> float:
     """The norm of the gradient of the generator's loss with respect to its weights, for 512 samples of this seed."""
-    loss = model.generator_loss(512, generator=np.random.default_rng(seed))
+    loss = model.generator_loss(512, rng=np.random.default_rng(seed))
     return float(np.sqrt(sum(np.sum(g.numpy() ** 2) for g in T.grad(loss, list(model.generator.parameters())))))
 
 
@@ -44,7 +44,7 @@ def trained(loss: str, points: np.ndarray, steps: int) -> tuple[GAN, list[int], 
     optimizer = nn.Adam(model.discriminator.parameters(), lr=1e-3)
     moments, norms = [0], [push(model)]
     for k in trange(1, steps + 1, desc=loss, unit="step"):
-        value = model.discriminator_loss(Tensor(points[rng.integers(len(points), size=128)]), generator=rng)
+        value = model.discriminator_loss(Tensor(points[rng.integers(len(points), size=128)]), rng=rng)
         optimizer.zero_grad()
         value.backward(inputs=optimizer.view.parameters)
         optimizer.step()
@@ -62,7 +62,7 @@ def main(steps: int = 3000, out: Path = OUT) -> None:
         model, moments, norms = trained(loss, points, steps)
         right.plot(moments, norms, color=colour, label=loss)
         print(f"{loss}: gradient norm {norms[0]:.2g} before, {norms[-1]:.2g} after {steps} steps of the discriminator")
-    samples = model.generate(500, generator=np.random.default_rng(1)).numpy()
+    samples = model.generate(500, rng=np.random.default_rng(1)).numpy()
     left.scatter(*points[:500].T, s=6, color="gray", label="data")
     left.scatter(*samples.T, s=6, color="C1", label="samples of the generator, fixed")
     left.set(title="The situation", xlabel="$x_1$", ylabel="$x_2$", aspect="equal", ylim=(-1.2, 1.5))
