@@ -57,7 +57,7 @@ class GANRun(base.Experiment):
 
     betas = (0.5, 0.99)
     ema_decay = 0.995
-    warmup_steps = 0
+    warmup_steps = 500
 
     def build(self) -> GAN:
         """The two players for the shape of the data."""

@@ -18,7 +18,7 @@ from minigen.metrics import mode_coverage
 
 def coverage(loss: str, seed: int, steps: int) -> np.ndarray:
     """Modes, share of good samples and reverse KL of a run with this loss and seed."""
-    settings = Config(data="grid", steps=steps, batch_size=256, lr=1e-3, loss=loss, penalty=0.3, latent=2, seed=seed)
+    settings = Config(data="grid", steps=steps, batch_size=256, lr=2e-3, loss=loss, penalty=0.3, latent=2, seed=seed)
     experiment = GANRun(settings)
     for k in trange(1, steps + 1, desc=f"{loss}, seed {seed}"):
         experiment.step(k)
@@ -28,7 +28,7 @@ def coverage(loss: str, seed: int, steps: int) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.modes", description=__doc__)
     parser.add_argument("--seeds", type=int, default=5, help="how many runs of each loss (default: 5)")
-    parser.add_argument("--steps", type=int, default=12_000, help="training steps (default: 12000)")
+    parser.add_argument("--steps", type=int, default=10_000, help="training steps (default: 10000)")
     parser.add_argument("--losses", nargs="+", default=["minimax", "gan-gp"], metavar="LOSS")
     options = parser.parse_args()
     print(f"{'mean +- standard error':22}{'modes':>20}{'good samples':>20}{'reverse KL, nats':>20}{'s a run':>12}")
