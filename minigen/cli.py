@@ -186,8 +186,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     most = experiment.most_evaluated
     if options.n > most:
         raise UsageError(f"-n {options.n}: {experiment.config.data} has enough test data for at most {most} samples")
-    if options.n < 5:
-        raise UsageError(f"-n {options.n}: the measures need at least 5 samples")
+    if options.n < experiment.fewest_evaluated:
+        raise UsageError(f"-n {options.n}: the measures need at least {experiment.fewest_evaluated} samples")
     results = experiment.evaluate(options.n, options.seed, **how)
     reference, meaning = experiment.beside
     print(f"{options.n} samples of {run.path} against {options.n} test points; {reference}: {meaning}")

@@ -36,3 +36,13 @@ def check(settings: Any) -> None:
             raise ValueError(f"{name} must lie between {within[0]} and {within[1]}, got {value!r:.60}")
         if choices and value not in choices:
             raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r:.60}")
+
+
+def idle(config: Any, choice: str, used: dict[str, tuple[str, ...]]) -> str | None:
+    """Which settings have another value than their default, but no effect: `used` says for which values of `choice` each is."""
+    found = [
+        f"{flag(name)} has no effect: it is for {flag(choice)} {' or '.join(values)}"
+        for name, values in used.items()
+        if getattr(config, choice) not in values and getattr(config, name) != getattr(type(config)(), name)
+    ]
+    return "; ".join(found) or None

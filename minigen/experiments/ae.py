@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import nn
-from minigen import pictures
+from minigen import pictures, settings
 from minigen.autoencoder import (
     CORRUPTIONS,
     Autoencoder,
@@ -21,7 +21,7 @@ from minigen.coders import CODERS
 from minigen.experiments import base
 from minigen.metrics import psnr
 from minigen.run import Run
-from minigen.settings import flag, setting
+from minigen.settings import setting
 from tensor import Tensor
 
 PENALTIES = {"l1": l1_sparsity, "kl": kl_sparsity}
@@ -56,12 +56,7 @@ class AERun(base.Experiment):
     def warning(self) -> str | None:
         """Settings that were changed, but are for other regularisers."""
         used = {"weight": PENALISED, "corruption": ("denoising",), "strength": ("denoising",)}
-        idle = [
-            f"{flag(name)} has no effect: it is for --regulariser {' or '.join(regularisers)}"
-            for name, regularisers in used.items()
-            if self.config.regulariser not in regularisers and getattr(self.config, name) != getattr(Config(), name)
-        ]
-        return "; ".join(idle) or None
+        return settings.idle(self.config, "regulariser", used)
 
     def build(self) -> Autoencoder:
         """The coders for the shape of the images. A KL sparsity needs a code in (0, 1)."""

@@ -81,6 +81,9 @@ class Experiment:
     beside: ClassVar[tuple[str, str]] = ("floor", "training points in their place")
     """What `evaluate` sets beside a measure: its name, and what is measured there."""
 
+    fewest_evaluated: ClassVar[int] = 5
+    """How many samples `evaluate` needs."""
+
     def __init__(self, config: Any, with_data: bool = True):
         self.config = config
         if with_data:

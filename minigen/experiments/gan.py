@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import nn
-from minigen import data, pictures
+from minigen import data, pictures, settings
 from minigen.experiments import base
 from minigen.gan import (
     GAN,
@@ -58,6 +58,11 @@ class GANRun(base.Experiment):
     betas = (0.5, 0.99)
     ema_decay = 0.995
     warmup_steps = 500
+
+    @property
+    def warning(self) -> str | None:
+        """Settings that were changed, but are for other losses."""
+        return settings.idle(self.config, "loss", {"penalty": PENALISED, "clip": ("wgan",)})
 
     def build(self) -> GAN:
         """The two players for the shape of the data."""

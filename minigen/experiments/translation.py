@@ -56,6 +56,7 @@ class Translation(base.Experiment):
 
     betas = (0.5, 0.999)
     beside = ("before", "the images as they were")
+    fewest_evaluated = 1
 
     def __init__(self, config: Any, with_data: bool = True):
         if config.data_x is None and config.size != SIZE:

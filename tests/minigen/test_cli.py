@@ -353,6 +353,21 @@ def test_an_option_for_another_regulariser_is_told_of(place: Path, options: list
     assert ("note:" in training.out) == bool(words)
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--penalty", 1], ["--penalty has no effect", "--loss gan-gp or wgan-gp"]),
+        (["--loss", "wgan-gp", "--penalty", 1, "--clip", 1], ["--clip has no effect", "--loss wgan"]),
+        (["--loss", "wgan-gp", "--penalty", 1], []),
+        (["--loss", "wgan", "--clip", 1], []),
+    ],
+)
+def test_an_option_for_another_loss_is_told_of(place: Path, options: list[Any], words: list[str]) -> None:
+    training = minigen("train", "gan", "--data", "ring", *options, "--steps", 1, "--out", "new")
+    assert training.status == 0 and all(word in training.out for word in words)
+    assert ("note:" in training.out) == bool(words)
+
+
 def test_ctrl_c_leaves_a_run_that_another_process_takes_up_exactly(place: Path) -> None:
     command = [sys.executable, "-m", "minigen", "train", "ddpm", "--data", "ring", "--batch-size", "4", "--out", "stopped"]
     metrics = place / "stopped" / "metrics.jsonl"

@@ -29,6 +29,12 @@ PARTS = {
 both = pytest.mark.parametrize("model", list(EXPERIMENTS))
 
 
+def generators(experiment: Any) -> tuple[Any, Any]:
+    """From X to Y, and from Y to X."""
+    model = experiment.model
+    return (model.G, model.F) if isinstance(experiment, CycleGANRun) else (model.x2y.G, model.y2x.G)
+
+
 # Training
 
 
@@ -69,6 +75,31 @@ def test_discriminators_see_images_from_the_pools(monkeypatch: pytest.MonkeyPatc
     assert (seen["x"] == 0.25).all() and (seen["y"] == 0.5).all()
 
 
+@both
+def test_the_losses_of_a_step_are_those_of_its_batch(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each translation is compared with what it should be: the pair of its image, or the image after a cycle."""
+    experiment: Any = EXPERIMENTS[model]()
+    monkeypatch.setattr(experiment, "rate", lambda k: 0.0)
+    batch = experiment.batch_of_both()
+    x, y = batch
+    monkeypatch.setattr(experiment, "batch_of_both", lambda: batch)
+    logged = experiment.step(1)
+    G, F = generators(experiment)
+    if model == "cyclegan":
+        distances = {"cycle_x": F(G(x)) - x, "cycle_y": G(F(y)) - y}
+        discriminators = experiment.model.discriminator_loss(x, y, F(y), G(x))
+    else:
+        distances = {"l1_x": F(y) - x, "l1_y": G(x) - y}
+        x2y, y2x = experiment.model.x2y, experiment.model.y2x
+        discriminators = x2y.discriminator_loss(x, y, G(x)) + y2x.discriminator_loss(y, x, F(y))
+        l1 = experiment.config.l1 * (logged["l1_x"] + logged["l1_y"])
+        adversarial = x2y.generator_terms(x, y, G(x)).adversarial + y2x.generator_terms(y, x, F(y)).adversarial
+        assert logged["generators"] == pytest.approx(adversarial.item() + l1, rel=1e-5)
+    for name, distance in distances.items():
+        assert logged[name] == pytest.approx(np.mean(abs(distance.numpy())), rel=1e-5)
+    assert logged["discriminators"] == pytest.approx(discriminators.item(), rel=1e-5)
+
+
 def test_only_pix2pix_sees_pairs() -> None:
     x, y = Pix2PixRun(PIX2PIX).batch_of_both()
     assert to_paper(x.numpy()) == pytest.approx(y.numpy(), abs=1e-5)
@@ -106,7 +137,7 @@ def test_translations_are_those_of_the_averaged_generators(model: str, monkeypat
     experiment.ema.average[...] *= 2
     x = experiment.data.test_x[:7]
     to_y, to_x = experiment.translate(x), experiment.translate(x, "y2x")
-    G, F = experiment.translators().values()
+    G, F = generators(experiment)
     assert abs(G(Tensor(x)).numpy() - to_y).max() > 1e-3 and to_y.shape == x.shape and to_y.dtype == np.float32
     for network in (G, F):
         for p in network.parameters():
@@ -162,6 +193,18 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 FEW = ("--steps", 2, "--batch-size", 2, "--width", 2)
+
+
+@both
+def test_folders_of_two_images_can_be_measured_by_the_one_held_out(place: Path, model: str) -> None:
+    for k in range(2, 60):
+        Path(f"X/{k}.png").unlink()
+        Path(f"Y/{k}.png").unlink()
+    assert minigen("train", model, *FEW, "--data-x", "X", "--data-y", "Y", "--size", 8, "--out", "run")[0] == 0
+    status, out, err = minigen("evaluate", "run", "-n", 1)
+    assert status == 0 and "L1, X to Y to X" in out, err
+    status, _, err = minigen("evaluate", "run", "-n", 2)
+    assert status == 2 and "at most 1 samples" in err
 
 
 @both
