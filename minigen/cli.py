@@ -27,6 +27,9 @@ from minigen.training import Diverged, restore, train
 SAMPLES_OF_A_RUN = 64
 """How many samples `minigen train` leaves in samples.npz and samples.png."""
 
+SAMPLES_EVALUATED = 500
+"""How many samples `minigen evaluate` measures, unless there are fewer test data."""
+
 SAMPLING = ("sampler", "sampler_steps")
 """The options of `sample` and `evaluate` that say how to sample."""
 
@@ -125,9 +128,9 @@ def _parser() -> argparse.ArgumentParser:
     sampler.set_defaults(command=_sample)
     evaluator = commands.add_parser("evaluate", help="measure samples of a run against real test data")
     evaluator.set_defaults(command=_evaluate)
-    for command, n in ((sampler, 64), (evaluator, 500)):
+    for command, n in ((sampler, SAMPLES_OF_A_RUN), (evaluator, SAMPLES_EVALUATED)):
         command.add_argument("run", metavar="DIR", help="a run's folder")
-        command.add_argument("-n", type=_count, default=n, metavar="N", help=f"how many samples (default: {n})")
+        command.add_argument("-n", type=_count, metavar="N", help=f"how many samples (default: {n})")
         command.add_argument("--seed", type=_setting(Config, "seed"), default=1, metavar="N", help="default: 1")
         command.add_argument("--device", type=_setting(Config, "device"), metavar="NAME", help="default: that of the training")
         command.add_argument("--data-dir", type=_folder, metavar="DIR", help="where the IDX files lie now")
@@ -174,7 +177,7 @@ def _sample(options: argparse.Namespace) -> int:
     run, experiment, how = _trained(options, with_data=None)
     out = Run.unused(f"samples-{options.seed}", run.path) if options.out is None else options.out
     out = new_folder(out, "choose another --out")
-    x = experiment.sample(options.n, options.seed, **how)
+    x = experiment.sample(options.n or SAMPLES_OF_A_RUN, options.seed, **how)
     words = ", ".join([experiment.heading, *map(str, how.values()), f"seed {options.seed}"])
     _write_samples(out, x, words)
     print(f"{len(x)} samples are in {out}")
@@ -184,13 +187,14 @@ def _sample(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     run, experiment, how = _trained(options)
     most = experiment.most_evaluated
-    if options.n > most:
-        raise UsageError(f"-n {options.n}: {experiment.config.data} has enough test data for at most {most} samples")
-    if options.n < experiment.fewest_evaluated:
-        raise UsageError(f"-n {options.n}: the measures need at least {experiment.fewest_evaluated} samples")
-    results = experiment.evaluate(options.n, options.seed, **how)
+    n = options.n or min(SAMPLES_EVALUATED, most)
+    if n > most:
+        raise UsageError(f"-n {n}: {experiment.config.data} has enough test data for at most {most} samples")
+    if n < experiment.fewest_evaluated:
+        raise UsageError(f"-n {n}: the measures need at least {experiment.fewest_evaluated} samples")
+    results = experiment.evaluate(n, options.seed, **how)
     reference, meaning = experiment.beside
-    print(f"{options.n} samples of {run.path} against {options.n} test points; {reference}: {meaning}")
+    print(f"{n} samples of {run.path} against {n} test points; {reference}: {meaning}")
     print(f"{'':20}{'samples':>12}{reference:>12}{'ratio':>12}")
     for name, (value, floor) in results.items():
         beside = "" if floor is None else f"{floor:12.4g}{value / floor if floor else float('nan'):12.4g}"

@@ -24,7 +24,9 @@ ROWS = 8
 """How many images a picture of a run shows from top to bottom."""
 
 BATCH = 1000
-"""How many images a network takes at once outside training."""
+"""How many images a network takes at once outside training, and fewer if they have more numbers than LARGE."""
+
+LARGE = 1024
 
 Measures = dict[str, tuple[float, float | None]]
 """By name: the value, and the floor beside it, if there is one."""
@@ -135,8 +137,9 @@ class Experiment:
     def computed(self, f: Callable[..., Tensor], x: np.ndarray, *others: np.ndarray) -> np.ndarray:
         """f of x, as a tensor, and of the arrays that go with it, a batch at a time: memory does not grow with the data."""
         parts = []
-        for k in range(0, len(x), BATCH):
-            rows = slice(k, k + BATCH)
+        size = max(1, BATCH * LARGE // max(LARGE, x[0].size))
+        for k in range(0, len(x), size):
+            rows = slice(k, k + size)
             y = f(Tensor(x[rows], dtype=np.float32, device=self.config.device), *(other[rows] for other in others))
             parts.append(y.numpy())
         return np.concatenate(parts)

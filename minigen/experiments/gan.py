@@ -30,7 +30,8 @@ CLASSES = 10
 
 @dataclass(frozen=True)
 class Config(base.Config):
-    """`critic_steps` is the k of Algorithm 1; `penalty` is for gan-gp and wgan-gp, `clip` for wgan."""
+    """`critic_steps` is the k of Algorithm 1, which the papers of wgan and wgan-gp set to 5; `penalty` is for gan-gp and
+    wgan-gp, `clip` for wgan, whose paper has 0.01."""
 
     steps: int = with_default(base.Config, "steps", 3000)
     batch_size: int = with_default(base.Config, "batch_size", 64)

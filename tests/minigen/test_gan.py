@@ -292,7 +292,7 @@ def test_samples_are_constants_to_the_discriminator_and_not_to_the_generator(los
 
 
 @every_loss
-def test_the_discriminator_loss_is_of_as_many_samples_and_only_wgan_gp_has_a_penalty(loss: str) -> None:
+def test_the_discriminator_loss_is_of_as_many_samples_and_only_some_losses_have_a_penalty(loss: str) -> None:
     """(0.1 - 1)^2 for a slope of 0.1."""
     gan = game(loss)
     fake = gan.generate(8, rng=rng())

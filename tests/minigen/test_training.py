@@ -581,3 +581,11 @@ def test_samples_are_the_same_in_batches(monkeypatch: pytest.MonkeyPatch) -> Non
     whole = experiment.sample(7, seed=0)
     monkeypatch.setattr(base, "BATCH", 3)
     assert experiment.sample(7, seed=0) == pytest.approx(whole, abs=1e-6)
+
+
+def test_large_images_are_computed_fewer_at_once() -> None:
+    """So that memory does not grow with their size either."""
+    sizes: list[int] = []
+    x = np.zeros((3, 3, 800, 800), np.float32)
+    y = new(RING).computed(lambda x: (sizes.append(len(x)), x)[1], x)
+    assert y.shape == x.shape and sizes == [1, 1, 1]
