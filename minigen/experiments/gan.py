@@ -33,7 +33,7 @@ class Config(base.Config):
     """`critic_steps` is the k of Algorithm 1, which the papers of wgan and wgan-gp set to 5; `penalty` is for gan-gp and
     wgan-gp, `clip` for wgan, whose paper has 0.01."""
 
-    steps: int = with_default(base.Config, "steps", 3000)
+    steps: int = with_default(base.Config, "steps", 4000)
     batch_size: int = with_default(base.Config, "batch_size", 64)
     lr: float = with_default(base.Config, "lr", 5e-4)
     loss: str = setting("non-saturating", "the loss of the two players", choices=tuple(LOSSES))
