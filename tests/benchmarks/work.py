@@ -17,9 +17,9 @@ Work = Callable[[], object]
 
 RUNS: dict[str, tuple[type[Experiment], dict[str, Any]]] = {
     "VAE training step, digits, batch 128": (VAERun, {}),
-    "DCGAN training step, digits, batch 128": (GANRun, {"loss": "non-saturating"}),
-    "WGAN-GP training step, digits, batch 128": (GANRun, {"loss": "wgan-gp"}),
-    "WGAN-GP training step, points, batch 128": (GANRun, {"loss": "wgan-gp", "data": "grid"}),
+    "DCGAN training step, digits, batch 64": (GANRun, {"loss": "non-saturating"}),
+    "WGAN-GP training step, digits, batch 64": (GANRun, {"loss": "wgan-gp"}),
+    "WGAN-GP training step, points, batch 64": (GANRun, {"loss": "wgan-gp", "data": "grid"}),
     "CycleGAN training step, 16x16, batch 8": (CycleGANRun, {}),
 }
 
