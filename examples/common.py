@@ -6,16 +6,19 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from tqdm import trange
 
 import nn
 import tensor as T
 from minigen.gan import GAN
+from minigen.pictures import show
 from tensor import Tensor
 
 OUT = Path("runs/examples")
 """Where the pictures go."""
+
+ROWS = 8
 
 
 def fit(
@@ -32,10 +35,7 @@ def fit(
     bar = trange(steps, unit="step")
     for k in bar:
         value = loss(data[rng.integers(len(data), size=batch_size)])
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.lr = lr * nn.schedules.cosine(k, steps)
-        optimizer.step()
+        descend(optimizer, value, lr * nn.schedules.cosine(k, steps))
         bar.set_postfix(loss=f"{value.item():.4g}", refresh=False)
 
 
@@ -55,25 +55,35 @@ def play(
     The learning rates fall to 0 along a cosine. Give `labels` to a conditional GAN; `penalty` is for gan-gp and wgan-gp.
     """
     discriminator, generator = (nn.Adam(player.parameters(), lr, betas) for player in (model.discriminator, model.generator))
-
-    def descend(optimizer: nn.Adam, loss: Tensor) -> None:
-        optimizer.zero_grad()
-        loss.backward(inputs=optimizer.view.parameters)
-        optimizer.lr = lr * nn.schedules.cosine(k - 1, steps)
-        optimizer.step()
-
     for k in trange(1, steps + 1, unit="step"):
         rows = rng.integers(len(data), size=batch_size)
         told = None if labels is None else labels[rows]
-        descend(discriminator, model.discriminator_loss(Tensor(data[rows]), told, rng, penalty))
-        descend(generator, model.generator_loss(batch_size, told, rng))
+        rate = lr * nn.schedules.cosine(k - 1, steps)
+        descend(discriminator, model.discriminator_loss(Tensor(data[rows]), told, rng, penalty), rate)
+        descend(generator, model.generator_loss(batch_size, told, rng), rate)
         yield k
+
+
+def descend(optimizer: nn.Adam, loss: Tensor, lr: float) -> None:
+    """A step of the optimiser's own parameters down the gradient of the loss."""
+    optimizer.zero_grad()
+    loss.backward(inputs=optimizer.view.parameters)
+    optimizer.lr = lr
+    optimizer.step()
 
 
 @T.no_grad()
 def apply(f: Callable[[Tensor], Tensor], x: np.ndarray) -> np.ndarray:
     """f(x) for arrays, without a graph."""
     return f(Tensor(x)).numpy()
+
+
+def columns(part: SubFigure, title: str, images: dict[str, np.ndarray]) -> None:
+    """Sets of images side by side in a part of a figure, each under its name, the first ROWS of each."""
+    part.suptitle(title)
+    for axes, (name, x) in zip(part.subplots(1, len(images)), images.items()):
+        show(axes, x[:ROWS], 1)
+        axes.set_title(name)
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -17,11 +17,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm import trange
 
-from examples.common import OUT, save
+from examples.common import OUT, columns, save
 from minigen.experiments.cyclegan import Config, CycleGANRun
-from minigen.pictures import show
-
-ROWS = 8
 
 
 def l1(a: np.ndarray, b: np.ndarray) -> float:
@@ -47,12 +44,8 @@ def main(steps: int = 600, out: Path = OUT) -> None:
         "Y to X and back": {"y": y, "F(y)": fake_x, "truth": x, "G(F(y))": back_y},
     }
     halves = figure.add_gridspec(1, 2, wspace=0.04)
-    for k, (title, columns) in enumerate(cycles.items()):
-        half = figure.add_subfigure(halves[k])
-        half.suptitle(title)
-        for axes, (name, images) in zip(half.subplots(1, 4), columns.items()):
-            show(axes, images[:ROWS], 1)
-            axes.set_title(name)
+    for k, (title, images) in enumerate(cycles.items()):
+        columns(figure.add_subfigure(halves[k]), title, images)
     save(figure, out / "translation.png")
 
 

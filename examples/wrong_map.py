@@ -17,13 +17,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm import trange
 
-from examples.common import OUT, save
+from examples.common import OUT, columns, save
 from minigen.data.domains import Domains, load_symmetric_domains
 from minigen.experiments.cyclegan import Config, CycleGANRun
-from minigen.pictures import show
 
 SEEDS = (0, 1)
-ROWS = 8
 
 
 class Symmetric(CycleGANRun):
@@ -47,11 +45,8 @@ def main(steps: int = 300, out: Path = OUT) -> None:
         wrong, cycle = np.abs(fake_y - y).mean(), np.abs(back - x).mean()
         other = np.abs(fake_y + y).mean()
         print(f"seed {seed}: L1 {wrong:.3f} to the truth, {other:.3f} to its negative; there and back {cycle:.3f}")
-        half = figure.add_subfigure(halves[place])
-        half.suptitle(f"seed {seed}: L1 to the truth {wrong:.2f}, there and back {cycle:.2f}")
-        for axes, (name, images) in zip(half.subplots(1, 4), {"x": x, "G(x)": fake_y, "truth": y, "F(G(x))": back}.items()):
-            show(axes, images[:ROWS], 1)
-            axes.set_title(name)
+        title = f"seed {seed}: L1 to the truth {wrong:.2f}, there and back {cycle:.2f}"
+        columns(figure.add_subfigure(halves[place]), title, {"x": x, "G(x)": fake_y, "truth": y, "F(G(x))": back})
     save(figure, out / "wrong_map.png")
 
 

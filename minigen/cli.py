@@ -16,7 +16,7 @@ import numpy as np
 
 from minigen import pictures
 from minigen.checkpoint import CheckpointError, write_atomically
-from minigen.data.domains import read_png, write_png
+from minigen.data.domains import png_files, read_png, write_png
 from minigen.experiments import MODELS, Experiment
 from minigen.experiments.base import Config
 from minigen.experiments.translation import DIRECTIONS, Translation
@@ -225,7 +225,7 @@ def _translate(options: argparse.Namespace) -> int:
 
 def _images(path: Path) -> list[Path]:
     """An image, or those in a folder, sorted by name."""
-    paths = sorted(p for p in path.iterdir() if p.suffix.lower() == ".png") if path.is_dir() else [path]
+    paths = png_files(path) if path.is_dir() else [path]
     if not paths:
         raise UsageError(f"--input {path}: there are no PNG files (*.png) in this folder")
     return paths

@@ -128,10 +128,15 @@ def load_folders(dir_x: str | os.PathLike[str], dir_y: str | os.PathLike[str], s
 def _pngs(folder: str | os.PathLike[str]) -> list[Path]:
     if not Path(folder).is_dir():
         raise NotADirectoryError(f"{folder}: not a folder; pass a folder of PNG files")
-    paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() == ".png")
+    paths = png_files(folder)
     if len(paths) < 2:
         raise ValueError(f"{folder}: holds {len(paths)} PNG files (*.png), needs two or more: one to train on, one to test")
     return paths
+
+
+def png_files(folder: str | os.PathLike[str]) -> list[Path]:
+    """The PNGs in a folder, sorted by name."""
+    return sorted(path for path in Path(folder).iterdir() if path.suffix.lower() == ".png")
 
 
 def read_png(path: str | os.PathLike[str], size: int) -> Images:

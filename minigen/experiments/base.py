@@ -23,6 +23,9 @@ from tensor.arrays import parse_device
 ROWS = 8
 """How many images a picture of a run shows from top to bottom."""
 
+CLASSES = 10
+"""How many classes there are in each data set that has labels."""
+
 BATCH = 1000
 """How many images a network takes at once outside training, and fewer if they have more numbers than LARGE."""
 
@@ -186,6 +189,11 @@ class Experiment:
         labels = None if self.data.train_labels is None else self.data.train_labels[picked]
         return Tensor(self.data.train[picked], device=self.config.device), labels
 
+    @property
+    def classes(self) -> int:
+        """How many classes the model is told of: none, if it is not conditional."""
+        return CLASSES if self.config.conditional else 0
+
     def told(self, labels: np.ndarray | None) -> np.ndarray | None:
         """The labels, if the model is conditional."""
         return labels if self.config.conditional else None
@@ -242,9 +250,12 @@ class Experiment:
         return min(len(self.data.train), len(self.data.test))
 
     def evaluate(self, n: int, seed: int, *args: Any, **options: Any) -> Measures:
-        """Of n samples: each measure beside its floor, the same measure for n real training points. Mixtures have modes."""
-        fake = self.sample(n, seed, *args, **options)
-        real, floor = self.data.test[:n], self.data.train[:n]
+        """The measures of n samples."""
+        return self.measures(self.sample(n, seed, *args, **options))
+
+    def measures(self, fake: np.ndarray) -> Measures:
+        """Of samples: each measure beside its floor, the same for as many real training points. Mixtures have modes."""
+        real, floor = self.data.test[: len(fake)], self.data.train[: len(fake)]
         precision, recall = precision_recall(real, fake)
         best_precision, best_recall = precision_recall(real, floor)
         measures: Measures = {
@@ -256,3 +267,8 @@ class Experiment:
             pairs = zip(*(mode_coverage(x, *data.MODES[self.config.data]) for x in (fake, floor)))
             measures |= dict(zip(("modes covered", "good samples", "reverse KL, nats"), pairs))
         return measures
+
+
+def in_turn(n: int) -> np.ndarray:
+    """The classes of n samples, one after the other and again from the first: (n,)."""
+    return np.arange(n) % CLASSES

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -24,8 +23,6 @@ from minigen.metrics import knn_classify
 from minigen.run import Run
 from minigen.settings import setting, with_default
 from tensor import Tensor
-
-CLASSES = 10
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,7 @@ class GANRun(base.Experiment):
 
     def build(self) -> GAN:
         """The two players for the shape of the data."""
-        latent, classes = self.config.latent, CLASSES if self.config.conditional else 0
+        latent, classes = self.config.latent, self.classes
         if len(self.shape) == 3:
             C, H, W = self.shape
             norm = self.config.loss not in PENALISED
@@ -95,17 +92,18 @@ class GANRun(base.Experiment):
     def sample(self, n: int, seed: int) -> np.ndarray:
         """n samples; of a conditional model, the classes take turns."""
         rng = np.random.default_rng(seed)
-        batches = np.split(_in_turn(n), range(base.BATCH, n, base.BATCH))
+        batches = np.split(base.in_turn(n), range(base.BATCH, n, base.BATCH))
         with self.averaged():
             samples = [self.model.generate(len(labels), self.told(labels), rng).numpy() for labels in batches]
         return self.finite(np.concatenate(samples))
 
-    def evaluate(self, n: int, seed: int, *args: Any, **options: Any) -> base.Measures:
+    def measures(self, fake: np.ndarray) -> base.Measures:
         """What base measures; of a conditional model, the share of samples that are read as the class asked for, beside the
         share of test images that are read rightly: by their neighbours among the training images."""
-        measures = super().evaluate(n, seed, *args, **options)
+        measures = super().measures(fake)
         if self.config.conditional:
-            sets = (self.sample(n, seed), _in_turn(n)), (self.data.test[:n], self.data.test_labels[:n])
+            n = len(fake)
+            sets = (fake, base.in_turn(n)), (self.data.test[:n], self.data.test_labels[:n])
             read = [knn_classify(self.data.train, self.data.train_labels, x) == labels for x, labels in sets]
             measures["read as asked"] = float(read[0].mean()), float(read[1].mean())
         return measures
@@ -115,9 +113,9 @@ class GANRun(base.Experiment):
         self.draw_losses(run, "losses", "discriminator", "generator")
         path, seed, on = run.path / "comparison.png", self.config.seed, self.heading
         if self.config.conditional:
-            x = self.sample(base.ROWS * CLASSES, seed)
-            columns = [x[label::CLASSES] for label in range(CLASSES)]
-            pictures.sequence(path, columns, [str(label) for label in range(CLASSES)], f"{on}: samples by class")
+            x = self.sample(base.ROWS * base.CLASSES, seed)
+            columns = [x[label :: base.CLASSES] for label in range(base.CLASSES)]
+            pictures.sequence(path, columns, [str(label) for label in range(base.CLASSES)], f"{on}: samples by class")
         elif len(self.shape) == 3:
             real = self.data.test[: 4 * base.ROWS]
             columns = [x[k::4] for x in (real, self.sample(len(real), seed)) for k in range(4)]
@@ -126,8 +124,3 @@ class GANRun(base.Experiment):
             real = self.data.test[:1000]
             sets = {"test points": real, "samples": self.sample(len(real), seed)}
             pictures.overlay(path, sets, f"{on}: samples over test points")
-
-
-def _in_turn(n: int) -> np.ndarray:
-    """The classes of n samples, (n,)."""
-    return np.arange(n) % CLASSES

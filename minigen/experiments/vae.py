@@ -17,7 +17,6 @@ from minigen.vae import LIKELIHOODS, VAE, slerp, traversal
 from nn.distributions import kl_divergence
 from tensor import Tensor
 
-CLASSES = 10
 IWAE_SAMPLES = 100
 
 
@@ -41,7 +40,7 @@ class VAERun(base.Experiment):
     def build(self) -> VAE:
         """The coders for the shape of the images; with `conditional`, they are told one of ten classes."""
         encoder, decoder = CODERS[self.config.coders]
-        latent, classes = self.config.latent, CLASSES if self.config.conditional else 0
+        latent, classes = self.config.latent, self.classes
         C, H, W = self.shape
         coders = encoder((C + classes, H, W), 2 * latent), decoder(latent + classes, self.shape)
         return VAE(*coders, latent, self.config.decoder, classes)
@@ -56,7 +55,7 @@ class VAERun(base.Experiment):
         """The mean images of n draws from the prior, within [-1, 1]; of a conditional model, the classes take turns."""
         with self.averaged():
             z = self.model.prior(n).sample(generator=np.random.default_rng(seed)).numpy()
-            x = self._decoded(z, np.arange(n) % CLASSES)
+            x = self._decoded(z, base.in_turn(n))
         return self.finite(x).clip(-1, 1)
 
     def evaluate(self, n: int, seed: int, *args: Any, **options: Any) -> base.Measures:
