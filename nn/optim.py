@@ -68,7 +68,7 @@ class Optimizer:
                 begin, end, _ = rows.indices(len(p))
                 self.update(p[rows], g[rows], slice(start + begin, start + end))
 
-            map_blocks(kernel, p, 3 + len(self.slots))
+            map_blocks(kernel, len(p), len(p) * (3 + len(self.slots)))
         self.view.bind(values)
 
     def state_dict(self) -> dict[str, Any]:

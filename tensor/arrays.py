@@ -6,8 +6,6 @@ tensor goes to a GPU, and not before.
 
 from __future__ import annotations
 
-import functools
-import math
 import operator
 import sys
 from types import ModuleType
@@ -78,45 +76,9 @@ def freeze(x: Array) -> Array:
     return x
 
 
-@functools.cache
-def _divisor(n: int, limit: int) -> int:
-    """The largest divisor of n up to a limit."""
-    return next(t for t in range(max(1, min(n, limit)), 0, -1) if n % t == 0)
-
-
-def in_long_rows(x: Array, vectors: Array) -> tuple[Array, Array]:
-    """x (b, M, C) as (b, M / t, t C) and vectors (b, C) as (b, 1, t C), for arithmetic that broadcasts over M.
-
-    NumPy calls its inner loop once per broadcast row: rows of a few hundred elements need t times fewer calls.
-    """
-    b, M, C = x.shape
-    t = _divisor(M, 512 // max(1, C))
-    rows = array_module(x).empty((len(vectors), 1, t, C), vectors.dtype)
-    rows[...] = vectors[:, None, None]
-    return x.reshape(b, M // t, t * C), rows.reshape(len(vectors), 1, t * C)
-
-
 def memory_order(x: Array) -> list[int]:
     """The dimensions of x from the one with the longest stride to the one with the shortest."""
-    return sorted(range(x.ndim), key=lambda k: -x.strides[k])
-
-
-def sum_axes(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
-    """x.sum(axes), several times faster where the axes lie side by side in memory with others behind them.
-
-    NumPy adds such rows one by one; a product with a vector of ones adds them in the matrix library.
-    """
-    order = memory_order(x)
-    places = [k for k, axis in enumerate(order) if axis in axes]
-    if len(places) < 2 or places[-1] - places[0] >= len(places) or places[-1] == x.ndim - 1 or x.dtype.kind != "f":
-        return x.sum(axes, keepdims=keepdims)
-    stored = x.transpose(order)
-    before, after = stored.shape[: places[0]], stored.shape[places[-1] + 1 :]
-    between = stored.shape[places[0] : places[-1] + 1]
-    rows = stored.reshape(math.prod(before), math.prod(between), math.prod(after))
-    sums = (array_module(x).ones((1, rows.shape[1]), x.dtype) @ rows).reshape(before + (1,) * len(places) + after)
-    sums = sums.transpose([order.index(axis) for axis in range(x.ndim)])
-    return sums if keepdims else sums.squeeze(axes)
+    return list(range(x.ndim)) if x.flags.c_contiguous else sorted(range(x.ndim), key=lambda k: -x.strides[k])
 
 
 def integers(value) -> tuple[int, ...]:

@@ -29,7 +29,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from tensor.arrays import Array, array_module, device_of, sum_axes
+from tensor.arrays import Array, array_module, device_of
+from tensor.kernels import loops_for, total
 from tensor.modes import check_finite, mode, mode_with
 from tensor.tensor import FLOAT32, FLOAT64, Node, Tensor, as_tensor, supported
 
@@ -52,9 +53,9 @@ class Edge(NamedTuple):
 class Op:
     """The declaration of an op, made ready to be called. Positions count its arguments 0..n-1; n is its output."""
 
-    def __init__(self, forward: Callable, vjps: dict[str, Callable], joint: tuple[str, Callable] | None):
-        parameters = inspect.signature(forward).parameters
-        self.name, self.forward = forward.__name__.lstrip("_"), forward
+    def __init__(self, declared: Callable, vjps: dict[str, Callable], joint: tuple | None, kernel: Callable | None = None):
+        parameters = inspect.signature(declared).parameters
+        self.name, self.forward, self.keeps = declared.__name__.lstrip("_"), kernel or declared, kernel is not None
         self.arguments = list(parameters)
         self.defaults = [p.default for p in parameters.values()]
         self.takes_none = any("Array | None" in str(p.annotation) for p in parameters.values())
@@ -63,13 +64,13 @@ class Op:
             self.edges.append(self._edge(tuple(joint[0].split()), joint[1], True))
         differentiable = {k for edge in self.edges for k in edge.targets}
         self.differentiable = [k in differentiable for k in range(len(self.arguments))]
-        self.uses_shapes = any(slot > len(self.arguments) for edge in self.edges for slot in edge.slots)
+        self.uses_shapes = any(slot > len(self.arguments) + 1 for edge in self.edges for slot in edge.slots)
 
     def _edge(self, targets: tuple[str, ...], vjp: Callable, joint: bool) -> Edge:
         n = len(self.arguments)
         assert "y" not in self.arguments, f"{self.name}: in a VJP, y is the output: no argument can have that name"
-        places = {name: k for k, name in enumerate([*self.arguments, "y"])}
-        places |= {f"{name}_shape": n + 1 + k for k, name in enumerate(self.arguments)}
+        places = {name: k for k, name in enumerate([*self.arguments, "y", "kept"])}
+        places |= {f"{name}_shape": n + 2 + k for k, name in enumerate(self.arguments)}
         names = list(inspect.signature(vjp).parameters)[2 if joint else 1 :]
         unknown = [name for name in [*targets, *names] if name not in places]
         if unknown:
@@ -121,10 +122,14 @@ class Op:
             if kind is None:
                 if listed:
                     raise TypeError(f"{self.name}: expected a tensor, an array or a number, got list")
-                return self.forward(*args)
+                y = self.forward(*args)
+                return y[0] if self.keeps else y
             if not agree:
                 dtype = self._reconcile(args, values)
             y = self.forward(*values)
+            kept = None
+            if self.keeps:
+                y, kept = y
         except _ERRORS as error:
             raise _in_the_name_of(self.name, error, args) from None
         if type(y) is not kind:
@@ -133,7 +138,7 @@ class Op:
             y = y.astype(FLOAT32)
         if checking:
             check_finite(y, f"the output of {self.name!r}")
-        return Tensor._wrap(y, self._record(values, parents, y) if recorded else None)
+        return Tensor._wrap(y, self._record(values, parents, y, kept) if recorded else None)
 
     def _refuse_gradient(self, args: Sequence) -> None:
         """Where some arguments have a VJP, a gradient of the others would be lost. An op without any is constant by nature."""
@@ -143,8 +148,8 @@ class Op:
                     f"{self.name}: not differentiable with respect to {name!r}, which requires a gradient: detach() it"
                 )
 
-    def _record(self, values: list, parents: list, y: Array) -> Node:
-        pool = [*values, y]
+    def _record(self, values: list, parents: list, y: Array, kept) -> Node:
+        pool = [*values, y, kept]
         if self.uses_shapes:
             pool += [getattr(v, "shape", ()) for v in values]
         saved = []
@@ -249,23 +254,33 @@ def op(*, joint: tuple[str, Callable] | None = None, **vjps: Callable) -> Callab
 
 
 def fused(targets: str, forward: Callable, vjp: Callable) -> Callable[[F], F]:
-    """Give a function made of ops quick twins on raw arrays: `forward(*args)`, and `vjp(g, y, *args)` with one gradient
-    for each argument named in `targets`.
+    """Give a function made of ops a kernel: `forward(*args)` on raw arrays, and `vjp(g, y, kept, *args)` with one gradient
+    for each argument named in `targets`. `forward` returns y, and what else is kept for the first derivative.
 
-    Values and first derivatives take the twins; the function itself says what they must equal, and is what
-    `create_graph=True` differentiates, so derivatives of any order follow from the clear version.
+    The function itself says what they must equal. It serves where there is no kernel, and it is what `create_graph=True`
+    differentiates, so derivatives of any order follow from the clear version.
     """
 
     def declare(definition: F) -> F:
         signature = inspect.signature(definition)
         places = [list(signature.parameters).index(name) for name in targets.split()]
 
-        def backward(g, wanted, y, *args):
-            return _vjp_by_definition(definition, places, g, wanted, args) if isinstance(g, Tensor) else vjp(g, y, *args)
+        def backward(g, wanted, y, kept, *args):
+            if isinstance(g, Tensor):
+                return _vjp_by_definition(definition, places, g, wanted, args)
+            return vjp(g, y, kept, *args)
 
-        first = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in ("g", "wanted", "y")]
+        first = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in ("g", "wanted", "y", "kept")]
         backward.__signature__ = inspect.Signature([*first, *signature.parameters.values()])  # type: ignore[attr-defined]
-        call = op(joint=(targets, backward))(functools.wraps(definition)(floating(forward)))
+        spec = Op(definition, {}, (targets, backward), kernel=forward)
+        by_definition = composite(definition)
+
+        @functools.wraps(definition)
+        def call(*args, **kwargs):
+            args = spec.bind(args, kwargs)
+            x = args[0].data if isinstance(args[0], Tensor) else args[0]
+            return spec(args) if loops_for(x) else by_definition(*args)
+
         call.definition = definition  # type: ignore[attr-defined]
         return call  # type: ignore[return-value]
 
@@ -476,4 +491,4 @@ def sum_to(x: Array, shape: tuple[int, ...]) -> Tensor:
     """Sum `x` over the dimensions along which `shape` would broadcast to it: the adjoint of `broadcast_to`."""
     lead = x.ndim - len(shape)
     axes = tuple(k for k in range(x.ndim) if k < lead or (shape[k - lead] == 1 and x.shape[k] != 1))
-    return sum_axes(x, axes, False).reshape(shape) if axes else x
+    return total(x, axes).reshape(shape) if axes else x

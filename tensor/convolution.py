@@ -7,9 +7,10 @@ w[o, c, k] * x[n, c, stride * p + dilation * k - padding],  taken apart in three
 
 So each op's derivatives are the other two, to any order, and `conv_transpose2d` is `conv_input` by its PyTorch name.
 
-Images read (N, C, H, W) but lie channels-last in memory: the ops compute on (N, H, W, C) and return transposed views, which
-NumPy's ufuncs preserve. A convolution is then one matrix product, columns (N H W, kh kw C) @ weight (kh kw C, O), made for
-a few images at a time so that the columns never leave the cache.
+Images read (N, C, H, W) but lie channels-last in memory: the ops compute on (N, H, W, C) and return transposed views. A
+convolution is then one matrix product, columns (N h w, kh kw C) @ weight (kh kw C, O), made for a few images at a time so that
+the columns never leave the cache; and where the kernel is 3x3 and its stride 1, `tensor/winograd.py` takes a quarter of the
+multiplications.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ from functools import reduce
 from operator import add
 from typing import NamedTuple
 
-from tensor.arrays import Array, array_module, in_long_rows, integers
+from tensor import winograd
+from tensor.arrays import Array, array_module, integers
 from tensor.autodiff import composite, op
+from tensor.kernels import loops_for, operand
 from tensor.parallel import map_blocks
 from tensor.reductions import sum
 from tensor.shaping import cat, chunk
 from tensor.tensor import Tensor
 
 Pair = tuple[int, int]
-COLUMN_BYTES = 4 * 2**20
 
 
 class Geometry(NamedTuple):
@@ -41,22 +43,13 @@ class Geometry(NamedTuple):
         """How many pixels a dilated kernel covers."""
         return tuple(d * (k - 1) + 1 for d, k in zip(self.dilation, kernel))  # type: ignore[return-value]
 
-    def is_turnable(self, size: Pair, out_size: Pair, kernel: Pair) -> bool:
-        """Whether the turned kernel leads back from all of the output to just the input."""
-        return self.stride == (1, 1) and self.output_size(size, kernel) == out_size
-
-    def turned(self, kernel: Pair) -> Geometry:
-        """At stride 1, the steps of the turned kernel over the output that lead back to the input."""
-        (a, b), (ph, pw) = self.span(kernel), self.padding
-        return Geometry((1, 1), (a - 1 - ph, b - 1 - pw), self.dilation)
-
     def output_size(self, size: Pair, kernel: Pair) -> Pair:
         """Output pixels for an input of `size`."""
         steps = zip(size, self.padding, self.span(kernel), self.stride)
         return tuple((n + 2 * p - span) // s + 1 for n, p, span, s in steps)  # type: ignore[return-value]
 
 
-# What the family shares
+# On images (n, H, W, C)
 
 
 def _channels_last(x: Array) -> Array:
@@ -67,27 +60,34 @@ def _channels_first(x: Array) -> Array:
     return x.transpose(0, 3, 1, 2)
 
 
-def _framed(x: Array, padding: Pair) -> Array:
-    """x (n, H, W, C) in a frame of zeros; a negative padding crops."""
-    (n, H, W, C), (ph, pw) = x.shape, padding
-    x = x[:, max(0, -ph) : H + min(0, ph), max(0, -pw) : W + min(0, pw)]
-    ph, pw = max(0, ph), max(0, pw)
-    if not ph and not pw:
-        return x
-    framed = array_module(x).zeros((n, x.shape[1] + 2 * ph, x.shape[2] + 2 * pw, C), x.dtype)
-    framed[:, ph : ph + x.shape[1], pw : pw + x.shape[2]] = x
+def _framed(x: Array, padding: Pair, size: Pair) -> Array:
+    """`size` pixels of x (n, H, W, C), beginning `padding` before its first (after it, if negative); zeros outside."""
+    n, H, W, C = x.shape
+    (top, left), (h, w) = padding, size
+    framed = array_module(x).zeros((n, h, w, C), x.dtype)
+    seen = x[:, max(0, -top) : max(0, h - top), max(0, -left) : max(0, w - left)]
+    top, left = max(0, top), max(0, left)
+    framed[:, top : top + seen.shape[1], left : left + seen.shape[2]] = seen
     return framed
 
 
 def _columns(x: Array, kernel: Pair, size: Pair, geometry: Geometry) -> Array:
     """What each of (h, w) = `size` output pixels of x (n, H, W, C) sees, as rows of a matrix (n h w, kh kw C)."""
     (kh, kw), (h, w), (sh, sw), (dh, dw) = kernel, size, geometry.stride, geometry.dilation
-    x = _framed(x, geometry.padding)
     n, _, _, C = x.shape
-    a, b, c, d = x.strides
-    xp = array_module(x)
-    windows = xp.lib.stride_tricks.as_strided(x, (n, h, w, kh, kw, C), (a, b * sh, c * sw, b * dh, c * dw, d))
-    return xp.ascontiguousarray(windows).reshape(n * h * w, kh * kw * C)
+    xp, loops = array_module(x), loops_for(x)
+    if kernel == (1, 1) and geometry == ((1, 1), (0, 0), (1, 1)) and size == x.shape[1:3]:
+        columns = xp.ascontiguousarray(x)
+    elif loops:
+        columns = xp.empty((n, h, w, kh, kw, C), x.dtype)
+        loops.columns(operand(x), *geometry, columns)
+    else:
+        span = geometry.span(kernel)
+        x = _framed(x, geometry.padding, (max(0, sh * (h - 1) + span[0]), max(0, sw * (w - 1) + span[1])))
+        a, b, c, d = x.strides
+        windows = xp.lib.stride_tricks.as_strided(x, (n, h, w, kh, kw, C), (a, b * sh, c * sw, b * dh, c * dw, d))
+        columns = xp.ascontiguousarray(windows)
+    return columns.reshape(n * h * w, kh * kw * C)
 
 
 def _matrix(weight: Array) -> Array:
@@ -96,66 +96,56 @@ def _matrix(weight: Array) -> Array:
     return weight.transpose(2, 3, 1, 0).reshape(kh * kw * C, O)
 
 
-def _turned(weight: Array) -> Array:
-    """The kernel upside down, with input and output channels exchanged."""
-    return weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
+def _place(y: Array, bias: Array | None, x: Array, phase: Pair = (0, 0), stride: Pair = (1, 1)) -> None:
+    """Every `stride`-th pixel of x, from `phase` on, becomes that of y, plus bias (C,)."""
+    if loops := loops_for(x):
+        loops.place(y, operand(array_module(x).zeros(x.shape[3], x.dtype) if bias is None else bias), phase, stride, x)
+    else:
+        x[:, phase[0] :: stride[0], phase[1] :: stride[1]] = y if bias is None else y + bias
 
 
-def _load(image: Array, columns: int) -> float:
-    """`columns` columns as a multiple of the image: what `map_blocks` wants to know."""
-    return columns / math.prod(image.shape[1:])
+def _correlate(x: Array, weight: Array, bias: Array | None, size: Pair, geometry: Geometry) -> Array:
+    """The convolution of x (N, H, W, C): (N, *size, O)."""
+    O, C, *kernel = weight.shape
+    if (loops := loops_for(x)) and winograd.serves(tuple(kernel), *geometry, size, C, O):
+        return winograd.convolve(loops, x, weight, bias, size, geometry.padding)
+    matrix = _matrix(weight)
+    y = array_module(x).empty((len(x), *size, O), x.dtype)
+
+    def block(images: slice) -> None:
+        product = _columns(x[images], tuple(kernel), size, geometry) @ matrix
+        _place(product.reshape(-1, *size, O), bias, y[images])
+
+    map_blocks(block, len(x), len(x) * math.prod(size) * len(matrix))
+    return y
 
 
-def _add_bias(y: Array, bias: Array | None) -> None:
-    """y (n, H, W, O) += bias (O,)"""
-    if bias is not None:
-        pixels, rows = in_long_rows(y.reshape(len(y), y.shape[1] * y.shape[2], len(bias)), bias[None])
-        pixels += rows
+def _phases(n: int, kernel: int, stride: int, padding: int, dilation: int) -> list[tuple[slice, int, int]]:
+    """How pixels phase, phase + stride, ... of n are made, for each phase: by which part of the kernel, its last first, and
+    with which padding and dilation that steps over the pixels that saw them."""
+    step = stride // math.gcd(stride, dilation)
+    phases = []
+    for phase in range(min(stride, n)):
+        taps = [i for i in range(kernel) if (phase + padding - dilation * i) % stride == 0]
+        reach = dilation * step // stride
+        behind = (phase + padding - dilation * taps[-1]) // stride if taps else 0
+        phases.append((slice(taps[-1], taps[0] - 1 if taps[0] else None, -step) if taps else slice(0), -behind, reach))
+    return phases
 
 
 def _conv_vjp(g, wanted, x, weight, bias, geometry):
-    size, kernel = x.shape[2:], weight.shape[2:]
-    if not isinstance(g, Tensor) and all(wanted[:2]) and geometry.is_turnable(size, g.shape[2:], kernel):
-        g_x, g_weight = _both_gradients(g, x, weight, geometry)
-    else:
-        g_x = conv_input(g, weight, None, size, geometry) if wanted[0] else None
-        g_weight = conv_weight(x, g, kernel, geometry) if wanted[1] else None
+    g_x = conv_input(g, weight, None, x.shape[2:], geometry) if wanted[0] else None
+    g_weight = conv_weight(x, g, weight.shape[2:], geometry) if wanted[1] else None
     return g_x, g_weight, sum(g, (0, 2, 3)) if wanted[2] else None
-
-
-def _both_gradients(g: Array, x: Array, weight: Array, geometry: Geometry) -> tuple[Array, Array]:
-    """conv_input and conv_weight at stride 1, from one set of columns: what each pixel of x sees of g."""
-    xp = array_module(x)
-    N, C, H, W = x.shape
-    O, _, kh, kw = weight.shape
-    turned, matrix = geometry.turned((kh, kw)), _matrix(_turned(weight))
-    seen, source, g_x = _channels_last(g), _channels_last(x), xp.empty((N, H, W, C), x.dtype)
-
-    def kernel(rows) -> Array:
-        columns = _columns(seen[rows], (kh, kw), (H, W), turned)
-        xp.matmul(columns, matrix, out=g_x[rows].reshape(-1, C))
-        return source[rows].reshape(-1, C).T @ columns
-
-    parts = map_blocks(kernel, x, _load(x, H * W * len(matrix)), COLUMN_BYTES)
-    g_weight = reduce(add, parts).reshape(C, kh, kw, O)[:, ::-1, ::-1]
-    return _channels_first(g_x), g_weight.transpose(3, 0, 1, 2)
 
 
 @op(joint=("x weight bias", _conv_vjp))
 def conv(x: Array, weight: Array, bias: Array | None, size: Pair, geometry: Geometry) -> Tensor:
-    """y[n, o, p] = bias[o] + sum over c, k of weight[o, c, k] x[n, c, stride p + dilation k - padding], for p in `size`."""
-    xp = array_module(x)
-    O, C, kh, kw = weight.shape
-    matrix = _matrix(weight)
-    source, y = _channels_last(x), xp.empty((len(x), *size, O), x.dtype)
+    """y[n, o, p] = bias[o] + sum over c, k of weight[o, c, k] x[n, c, stride p + dilation k - padding], for p in `size`.
 
-    def kernel(rows) -> None:
-        out = y[rows]
-        xp.matmul(_columns(source[rows], (kh, kw), size, geometry), matrix, out=out.reshape(-1, O))
-        _add_bias(out, bias)
-
-    map_blocks(kernel, x, _load(x, math.prod(size) * len(matrix)), COLUMN_BYTES)
-    return _channels_first(y)
+    Outside the image x is 0.
+    """
+    return _channels_first(_correlate(_channels_last(x), weight, bias, size, geometry))
 
 
 @op(
@@ -166,30 +156,33 @@ def conv(x: Array, weight: Array, bias: Array | None, size: Pair, geometry: Geom
 def conv_input(z: Array, weight: Array, bias: Array | None, size: Pair, geometry: Geometry) -> Tensor:
     """The x of `size` pixels for which <conv(v, weight), z> = <v, x> for all v; then `bias` is added.
 
-    With stride 1 this gathers: it is a convolution with the turned kernel. Otherwise each pixel of z is scattered over the
-    pixels that it saw, one kernel position after the other, so no two additions compete and results repeat.
+    Each pixel of x gathers from the pixels of z that saw it. With stride 1 that is a convolution with the turned kernel;
+    with stride s there are s^2 phases of pixels, for each of which another part of the turned kernel is used.
     """
-    xp = array_module(z)
-    O, C, kh, kw = weight.shape
-    (sh, sw), (ph, pw), (dh, dw) = geometry
-    span = geometry.span((kh, kw))
-    h, w = z.shape[2:]
-    if geometry.is_turnable(size, (h, w), (kh, kw)):
-        return conv(z, _turned(weight), bias, size, geometry.turned((kh, kw)))
-    matrix = weight.transpose(0, 2, 3, 1).reshape(O, kh * kw * C)
-    H, W = max(size[0] + 2 * ph, sh * (h - 1) + span[0]), max(size[1] + 2 * pw, sw * (w - 1) + span[1])
-    source, x = _channels_last(z), xp.zeros((len(z), H, W, C), z.dtype)
+    C = weight.shape[1]
+    kh, kw, sh, sw = *weight.shape[2:], *geometry.stride
+    rows = _phases(size[0], kh, sh, geometry.padding[0], geometry.dilation[0])
+    columns = _phases(size[1], kw, sw, geometry.padding[1], geometry.dilation[1])
+    turned, source = weight.transpose(1, 0, 2, 3), _channels_last(z)
+    if geometry.stride == (1, 1):
+        (i, top, dh), (j, left, dw) = rows[0], columns[0]
+        return _channels_first(
+            _correlate(source, turned[:, :, i, j], bias, size, Geometry((1, 1), (top, left), (dh, dw)))
+        )
+    parts = []
+    for phase_h, (i, top, dh) in enumerate(rows):
+        for phase_w, (j, left, dw) in enumerate(columns):
+            pixels = -(-(size[0] - phase_h) // sh), -(-(size[1] - phase_w) // sw)
+            parts.append(((phase_h, phase_w), pixels, turned[:, :, i, j], Geometry((1, 1), (top, left), (dh, dw))))
+    x = array_module(z).empty((len(z), *size, C), z.dtype)
 
-    def kernel(rows) -> None:
-        columns = (source[rows].reshape(-1, O) @ matrix).reshape(-1, h, w, kh, kw, C)
-        for i in range(kh):
-            for j in range(kw):
-                seen = x[rows, i * dh : i * dh + sh * h : sh, j * dw : j * dw + sw * w : sw]
-                seen += columns[:, :, :, i, j]
-        _add_bias(x[rows], bias)
+    def block(images: slice) -> None:
+        for phase, pixels, part, steps in parts:
+            product = _columns(source[images], part.shape[2:], pixels, steps) @ _matrix(part)
+            _place(product.reshape(-1, *pixels, C), bias, x[images], phase, geometry.stride)
 
-    map_blocks(kernel, z, _load(z, h * w * matrix.shape[1]), COLUMN_BYTES)
-    return _channels_first(x[:, ph : ph + size[0], pw : pw + size[1]])
+    map_blocks(block, len(z), len(z) * math.prod(z.shape[2:]) * math.prod(weight.shape[1:]))
+    return _channels_first(x)
 
 
 @op(
@@ -199,12 +192,14 @@ def conv_input(z: Array, weight: Array, bias: Array | None, size: Pair, geometry
 def conv_weight(x: Array, z: Array, kernel: Pair, geometry: Geometry) -> Tensor:
     """The w of `kernel` size for which <conv(x, v), z> = <v, w> for all v."""
     source, target = _channels_last(x), _channels_last(z)
-    C, O = x.shape[1], z.shape[1]
+    C, O, size = x.shape[1], z.shape[1], z.shape[2:]
+    if (loops := loops_for(x)) and winograd.serves(kernel, *geometry, size, C, O):
+        return winograd.weight_gradient(loops, source, target, geometry.padding)
 
-    def product(rows) -> Array:
-        return _columns(source[rows], kernel, z.shape[2:], geometry).T @ target[rows].reshape(-1, O)
+    def block(images: slice) -> Array:
+        return _columns(source[images], kernel, size, geometry).T @ target[images].reshape(-1, O)
 
-    parts = map_blocks(product, x, _load(x, math.prod(z.shape[2:]) * math.prod(kernel) * C), COLUMN_BYTES)
+    parts = map_blocks(block, len(x), len(x) * math.prod(size) * math.prod(kernel) * C)
     return reduce(add, parts).reshape(*kernel, C, O).transpose(3, 2, 0, 1)
 
 

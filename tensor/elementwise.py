@@ -9,7 +9,7 @@ import numpy as np
 
 from tensor.arrays import Array, array_module
 from tensor.autodiff import composite, floating, fused, op
-from tensor.parallel import map_blocks
+from tensor.kernels import in_one_pass, loops, loops_for
 from tensor.tensor import Tensor
 
 # Arithmetic
@@ -111,7 +111,9 @@ def tanh(x: Array) -> Tensor:
 @op(x=lambda g, x: g * (2 / math.sqrt(math.pi)) * exp(-x * x))
 @floating
 def erf(x: Array) -> Tensor:
-    """The error function: 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x. On the CPU at Python's speed."""
+    """The error function: 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x."""
+    if loops := loops_for(x):
+        return in_one_pass(loops.erf, np.empty_like(x), x)
     if array_module(x) is np:
         return np.vectorize(math.erf, otypes=[x.dtype])(x)
     from cupyx.scipy.special import erf as cupy_erf
@@ -126,83 +128,48 @@ def erf(x: Array) -> Tensor:
 @floating
 def sigmoid(x: Array) -> Tensor:
     """1 / (1 + exp(-x))"""
-    y = array_module(x).empty_like(x)
-    map_blocks(lambda rows: sigmoid_into(y[rows], x[rows]), x, 2)
-    return y
-
-
-def sigmoid_into(out: Array, x: Array) -> Array:
-    """out = sigmoid(x), in place; `out` may be x itself."""
-    xp = array_module(x)
+    if loops := loops_for(x):
+        return in_one_pass(loops.sigmoid, np.empty_like(x), x)
     with np.errstate(over="ignore"):  # exp(-x) may become inf, and 1 / inf is the right answer
-        xp.exp(xp.negative(x, out=out), out=out)
-    out += 1.0
-    return xp.reciprocal(out, out=out)
+        return 1 / (1 + array_module(x).exp(-x))
 
 
 @op(x=lambda g, x: g * sigmoid(x))
 @floating
 def softplus(x: Array) -> Tensor:
     """log(1 + exp(x)), without overflow."""
+    if loops := loops_for(x):
+        return in_one_pass(loops.softplus, np.empty_like(x), x)
     return array_module(x).logaddexp(x, x.dtype.type(0))
 
 
-@op(x=lambda g, y: g * (y > 0))
+@op(x=lambda g, y: _gate(g, y, 0.0))
 def relu(x: Array) -> Tensor:
     """max(x, 0); the derivative at 0 is taken as 0."""
     return array_module(x).maximum(x, 0)
 
 
-@op(x=lambda g, x, negative_slope: g * _slope(x, negative_slope))
-@floating
-def leaky_relu(x: Array, negative_slope: float = 0.01) -> Tensor:
+@composite
+def leaky_relu(x, negative_slope: float = 0.01) -> Tensor:
     """x where x > 0, else negative_slope * x."""
-    return x * _slope(x, negative_slope)
+    return _gate(x, x, negative_slope)
 
 
-@op()
-def _slope(x: Array, negative_slope: float) -> Tensor:
-    slope = (x > 0).astype(x.dtype)
-    slope *= 1 - negative_slope
-    slope += negative_slope
-    return slope
+@op(joint=("g x", lambda g, wanted, x, slope: (_gate(g, x, slope), None)))
+@floating
+def _gate(g: Array, x: Array, slope: float) -> Tensor:
+    """g where x > 0, else slope * g. In x it is constant between its jumps."""
+    if loops := loops_for(g):
+        return in_one_pass(lambda g, x, y: loops.gate(g, x, slope, y), np.empty_like(g), g, x)
+    return g * array_module(x).where(x > 0, g.dtype.type(1), g.dtype.type(slope))
 
 
-def _silu_forward(x: Array) -> Array:
-    y = array_module(x).empty_like(x)
-
-    def kernel(rows) -> None:
-        s = sigmoid_into(y[rows], x[rows])
-        s *= x[rows]
-
-    map_blocks(kernel, x, 2)
-    return y
+def _silu_forward(x: Array) -> tuple[Array, None]:
+    return in_one_pass(loops().silu, x.copy("K")), None
 
 
-def silu_slope(y: Array, x: Array) -> Array:
-    """The derivative of y = silu(x), written over x: s + y (1 - s), where s = sigmoid(x) = y / x spares an exponential."""
-    xp = array_module(x)
-    shift = xp.copysign(x.dtype.type(2.0**-96), x)  # away from zero, so that s(0) = 1/2
-    s = y + shift
-    shift *= 2.0
-    x += shift
-    s /= x
-    xp.subtract(1.0, s, out=x)
-    x *= y
-    x += s
-    return x
-
-
-def _silu_vjp(g: Array, y: Array, x: Array) -> tuple[Array]:
-    gx = array_module(x).empty_like(x)
-
-    def kernel(rows) -> None:
-        out = gx[rows]
-        out[...] = x[rows]
-        array_module(x).multiply(silu_slope(y[rows], out), g[rows], out=out)
-
-    map_blocks(kernel, x, 4)
-    return (gx,)
+def _silu_vjp(g: Array, y: Array, kept: None, x: Array) -> tuple[Array]:
+    return (in_one_pass(loops().silu_vjp, x.copy("K"), g, y),)
 
 
 @fused("x", _silu_forward, _silu_vjp)
@@ -211,16 +178,25 @@ def silu(x: Array) -> Tensor:
     return x * sigmoid(x)
 
 
+@fused(
+    "x",
+    lambda x: (in_one_pass(loops().gelu, np.empty_like(x), x), None),
+    lambda g, y, kept, x: (in_one_pass(loops().gelu_vjp, np.empty_like(x), g, x),),
+)
+def _gelu(x: Array) -> Tensor:
+    return 0.5 * x * (1.0 + erf(x * math.sqrt(0.5)))
+
+
 @composite
 def gelu(x, approximate: str = "none") -> Tensor:
     """x * Phi(x) with the Gaussian distribution function Phi (Hendrycks & Gimpel 2016).
 
-    `approximate="none"` uses erf, which NumPy lacks: exact but slow on the CPU. `"tanh"` is their fast approximation.
+    `approximate="none"` uses erf; `"tanh"` is their approximation.
     """
     if approximate == "none":
-        return 0.5 * x * (1.0 + erf(x * math.sqrt(0.5)))
+        return _gelu(x)
     if approximate == "tanh":
-        return 0.5 * x * (1.0 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+        return x * sigmoid(math.sqrt(8 / math.pi) * (x + 0.044715 * x**3))
     raise ValueError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
 
 

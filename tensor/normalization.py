@@ -11,110 +11,47 @@ over its M rows and C / G channels, and then scale and shift each channel:
 
 from __future__ import annotations
 
-import functools
 import math
-from types import ModuleType
+from typing import Any
+
+import numpy as np
 
 from tensor import elementwise
-from tensor.arrays import Array, array_module, in_long_rows, integers
+from tensor.arrays import Array, array_module, integers
 from tensor.autodiff import composite, fused
-from tensor.elementwise import sigmoid_into, silu_slope, sqrt, square
+from tensor.elementwise import sqrt, square
+from tensor.kernels import loops, operand
 from tensor.modes import no_grad
 from tensor.parallel import map_blocks
 from tensor.reductions import mean, sum
 from tensor.shaping import permute, reshape
 from tensor.tensor import Tensor
 
-# On raw arrays, for a block x (b, M, C)
+
+def _normalize_forward(x: Array, weight: Array, bias: Array, groups: int, eps: float, silu: bool) -> tuple[Array, Any]:
+    B, _, C = x.shape
+    y, (mean, rstd) = np.empty(x.shape, x.dtype), np.empty((2, B, C))
+    x, weight, bias, eps = operand(x), operand(weight), operand(bias), float(eps)
+
+    def block(items: slice) -> None:
+        loops().normalize(x[items], weight, bias, groups, eps, silu, y[items], mean[items], rstd[items])
+
+    map_blocks(block, B, 2 * x.size)
+    return y, (mean, rstd)
 
 
-def _over_rows(x: Array) -> Array:
-    """Summed over M, (b, C): as a matrix product, several times faster than NumPy's sum."""
-    return (array_module(x).ones((1, x.shape[1]), x.dtype) @ x)[:, 0]
+def _normalize_vjp(g: Array, y: Array, moments, x: Array, weight: Array, bias: Array, groups: int, eps: float, silu: bool):
+    gx, (mean, rstd) = np.empty(x.shape, x.dtype), moments
+    g, y, x, weight, bias = operand(g), operand(y), operand(x), operand(weight), operand(bias)
 
+    def block(items: slice) -> Array:
+        sums = np.zeros((2, x.shape[2]))
+        loops().normalize_vjp(
+            g[items], y[items], x[items], weight, bias, groups, silu, mean[items], rstd[items], gx[items], *sums
+        )
+        return sums
 
-@functools.cache
-def _membership(xp: ModuleType, C: int, groups: int, dtype) -> Array:
-    """(C, groups): 1 where the channel belongs to the group."""
-    return xp.repeat(xp.eye(groups, dtype=dtype), C // groups, axis=0)
-
-
-def _group_means(sums: Array, M: int, groups: int) -> Array:
-    """Sums over M rows (b, C) as means over whole groups, each in the place of every channel of its group."""
-    C = sums.shape[1]
-    if groups == C:
-        return sums / M
-    member = _membership(array_module(sums), C, groups, sums.dtype)
-    means = sums @ member
-    means /= M * C // groups
-    return means @ member.T
-
-
-def _combine(ufunc, x: Array, vectors: Array, out: Array) -> None:
-    """out = ufunc(x, vectors) with vectors (b, C) broadcast over the rows."""
-    rows, vectors = in_long_rows(x, vectors)
-    ufunc(rows, vectors, out=out.reshape(rows.shape))
-
-
-def _centre(x: Array, groups: int, eps: float, out: Array, scratch: Array) -> tuple[Array, Array]:
-    """Write x less its group means to `out`; return what rounding left of the means in it, and 1 / sqrt(variance + eps).
-
-    Both are (b, C). The variance is the mean square of the centred values: E[x^2] - E[x]^2 would cancel.
-    """
-    xp, M = array_module(x), x.shape[1]
-    _combine(xp.subtract, x, _group_means(_over_rows(x), M, groups), out)
-    rest = _group_means(_over_rows(out), M, groups)
-    variance = _group_means(_over_rows(xp.multiply(out, out, out=scratch)), M, groups) - rest * rest
-    return rest, 1.0 / xp.sqrt(variance + eps)
-
-
-def _scale_and_shift(x: Array, scale: Array, shift: Array, out: Array) -> None:
-    """out = x * scale + shift, for x (b, M, C) and vectors (b, C)."""
-    xp = array_module(x)
-    _combine(xp.multiply, x, scale, out)
-    _combine(xp.add, out, shift, out)
-
-
-def _normalize_forward(x: Array, weight: Array, bias: Array, groups: int, eps: float, silu: bool) -> Array:
-    xp = array_module(x)
-    y = xp.empty(x.shape, x.dtype)
-
-    def kernel(rows) -> None:
-        block, out = xp.ascontiguousarray(x[rows]), y[rows]
-        scratch = xp.empty_like(block)
-        rest, rstd = _centre(block, groups, eps, out, scratch)
-        scale = rstd * weight
-        _scale_and_shift(out, scale, bias - rest * scale, out)
-        if silu:
-            out *= sigmoid_into(scratch, out)
-
-    map_blocks(kernel, x, 2)
-    return y
-
-
-def _normalize_vjp(g: Array, y: Array, x: Array, weight: Array, bias: Array, groups: int, eps: float, silu: bool):
-    """With h = (x - mean) / std and gh = g weight:  gx = (gh - mean(gh) - h mean(gh h)) / std."""
-    xp, M = array_module(x), x.shape[1]
-    gx = xp.empty(x.shape, x.dtype)
-
-    def kernel(rows) -> tuple[Array, Array]:
-        block, gy, out = xp.ascontiguousarray(x[rows]), xp.ascontiguousarray(g[rows]), gx[rows]
-        scratch = xp.empty_like(block)
-        rest, rstd = _centre(block, groups, eps, out, scratch)
-        scale = rstd * weight
-        if silu:
-            _scale_and_shift(out, scale, bias - rest * scale, scratch)
-            gy = gy * silu_slope(y[rows], scratch)
-        g_sum = _over_rows(gy)
-        gx_sum = _over_rows(xp.multiply(gy, out, out=scratch)) - rest * g_sum
-        slope = -(rstd**3) * _group_means(gx_sum * weight, M, groups)
-        _scale_and_shift(out, slope, -rest * slope - rstd * _group_means(g_sum * weight, M, groups), out)
-        _combine(xp.multiply, gy, scale, scratch)
-        out += scratch
-        return (gx_sum * rstd).sum(0), g_sum.sum(0)
-
-    parts = map_blocks(kernel, x, 2)
-    g_weight, g_bias = (xp.stack(column).sum(0) for column in zip(*parts))
+    g_weight, g_bias = np.sum(map_blocks(block, len(x), 4 * x.size), 0).astype(x.dtype)
     return gx, g_weight, g_bias
 
 

@@ -1,7 +1,7 @@
-"""Kernels over blocks of the batch: temporaries stay in a core's cache, and the blocks run on threads.
+"""Blocks of the batch: what a block touches stays in a core's cache, and the blocks run on threads.
 
-NumPy releases the interpreter lock inside ufuncs, copies and matrix products, so plain threads run them side by side.
-Where the blocks begin and end depends on sizes alone, never on the number of threads: the same input gives the same bits.
+Compiled loops and matrix products release the interpreter lock, so plain threads run them side by side. Where the blocks
+begin and end depends on sizes alone, never on the number of threads: the same input gives the same bits.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import copy_context
-from typing import Any
 
-import numpy as np
+BLOCK = 2**18
+"""How many numbers a block touches at most: about as many as fit into a core's cache."""
 
-from tensor.arrays import Array
-
-WORTH_A_THREAD = 1 / 4
-"""The share of a block that a kernel must touch before it is worth waking a second thread."""
+WORTH_A_THREAD = 2**15
+"""With more numbers than this there are two blocks: a second thread takes some 50 microseconds to wake."""
 
 _threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -49,25 +47,23 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-def map_blocks(kernel: Callable[[Any], Any], x: Array, arrays: float, block_bytes: int = 16 * 2**20) -> list:
-    """Call `kernel(rows)` with indices that together cover the first axis of `x`, and return the results in order.
+def map_blocks(kernel: Callable[[slice], object], n: int, numbers: int) -> list:
+    """Call `kernel(slice)` for slices that together cover range(n), and return the results in order.
 
-    `arrays` says how much a block touches, so many times its share of `x`; it should be at most `block_bytes`. Large blocks
-    suit kernels of many short NumPy calls, where threads would queue for the interpreter; small ones suit matrix products. On a
-    GPU `x` is one block.
+    `numbers` says how many the kernel touches in all. A block touches BLOCK at most, if it can, and where there are two or
+    more of them, their number is a power of 2, so that threads are done together.
     """
-    touched = arrays * x.nbytes
-    if not isinstance(x, np.ndarray) or touched <= WORTH_A_THREAD * block_bytes:
-        return [kernel(slice(None) if x.ndim else ...)]
-    n = len(x)
-    size = -(-n // 2 ** max(1, math.ceil(math.log2(touched / block_bytes))))
-    blocks = [slice(start, min(start + size, n)) for start in range(0, n, size)]
+    count = 2 ** math.ceil(math.log2(numbers / BLOCK)) if numbers > BLOCK else 1 + (numbers > WORTH_A_THREAD)
+    size = max(1, -(-n // count))
+    blocks = [slice(start, min(start + size, n)) for start in range(0, n, size)] or [slice(0, 0)]
+    if len(blocks) == 1 or _threads == 1:
+        return [kernel(block) for block in blocks]
     results: list = [None] * len(blocks)
     queue = iter(enumerate(blocks))
 
     def work() -> None:
-        for k, rows in queue:
-            results[k] = kernel(rows)
+        for k, block in queue:
+            results[k] = kernel(block)
 
     helpers = [_pool().submit(copy_context().run, work) for _ in range(min(_threads, len(blocks)) - 1)]
     try:

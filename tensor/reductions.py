@@ -6,11 +6,12 @@ import math
 
 import numpy as np
 
-from tensor.arrays import Array, array_module, axis, integers, sum_axes
+from tensor.arrays import Array, array_module, axis, integers
 from tensor.autodiff import composite, floating, op
 from tensor.elementwise import eq, exp, square
+from tensor.kernels import total
 from tensor.shaping import reshape
-from tensor.tensor import Tensor
+from tensor.tensor import FLOAT32, Tensor
 
 Dim = int | tuple[int, ...] | None
 """Dimensions to reduce: one, several, or None for all; the empty tuple reduces nothing, as in NumPy."""
@@ -46,13 +47,14 @@ def _count(x_shape: tuple[int, ...], dim: Dim, op: str = "reduction") -> int:
 @op(x=lambda g, x_shape, dim: _unreduced(g, x_shape, dim))
 def sum(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """The sum over `dim`."""
-    return sum_axes(x, _axes(dim, x.ndim, "sum"), keepdim)
+    return total(x, _axes(dim, x.ndim, "sum"), keepdim)
 
 
 @op(x=lambda g, x_shape, dim: _unreduced(g, x_shape, dim) / _count(x_shape, dim))
 def mean(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """The mean over `dim`."""
-    return x.mean(_axes(dim, x.ndim, "mean"), keepdims=keepdim)
+    axes = _axes(dim, x.ndim, "mean")
+    return total(x if x.dtype.kind == "f" else x.astype(FLOAT32), axes, keepdim) / math.prod(x.shape[k] for k in axes)
 
 
 @composite

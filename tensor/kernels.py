@@ -1,0 +1,88 @@
+"""Which loops serve: those of `tensor.loops`, compiled by Numba, or the definitions on NumPy and CuPy.
+
+A fused op has a definition, made of ops, and a kernel: loops over elements that compute the same value, and its first
+derivative, in one or two passes over memory. Numba compiles a loop when it is first called and keeps the machine code for
+the next process. Without Numba, or with MINIGEN_KERNELS=0 in the environment, the definitions serve: all works as before,
+several times slower. On a GPU they always serve.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import os
+from collections.abc import Callable
+from types import ModuleType
+
+import numpy as np
+
+from tensor.arrays import Array, memory_order
+from tensor.parallel import map_blocks
+
+
+@functools.cache
+def loops() -> ModuleType | None:
+    """The module of the loops, imported with Numba when the first op needs it; None if they are not to be had."""
+    if os.environ.get("MINIGEN_KERNELS", "1") == "0":
+        return None
+    try:
+        from tensor import loops
+    except ImportError:  # there is no Numba
+        return None
+    return loops
+
+
+def loops_for(x: Array) -> ModuleType | None:
+    """`loops()` for arrays of floats on the CPU, and None for numbers and all else."""
+    return loops() if type(x) is np.ndarray and x.dtype.kind == "f" and x.shape else None
+
+
+def operand(x: Array) -> Array:
+    """x as loops take what they read: contiguous, and a view that nobody writes to, so that one compilation serves all."""
+    x = np.ascontiguousarray(x)
+    if x.flags.writeable:
+        x = x.view()
+        x.setflags(write=False)
+    return x
+
+
+def in_one_pass(loop: Callable, y: Array, *inputs: Array) -> Array:
+    """y after `loop(*inputs, y)` has gone over all elements, in the order in which those of y lie in memory."""
+    order = memory_order(y)
+    out = y.transpose(order).reshape(-1)
+    flat = [operand(x.transpose(order)).reshape(-1) for x in inputs]
+    map_blocks(lambda part: loop(*(x[part] for x in flat), out[part]), y.size, y.size * (1 + len(flat)))
+    return y
+
+
+def total(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
+    """x.sum(axes), carried in float64: right however many terms there are, and however x lies in memory."""
+    if x.dtype.kind != "f":
+        return x.sum(axes, keepdims=keepdims)
+    if not (axes and x.size and loops_for(x)):
+        return x.sum(axes, np.float64, keepdims=keepdims).astype(x.dtype)
+    order = memory_order(x)
+    sums, after = operand(x.transpose(order)), 1
+    for summed, run in itertools.groupby(reversed(order), axes.__contains__):
+        length = math.prod(x.shape[k] for k in run)
+        if summed:
+            sums = operand(_sums_between(sums.reshape(-1, length, after)))
+        else:
+            after *= length
+    sums = sums.reshape([1 if k in axes else x.shape[k] for k in order]).transpose(np.argsort(order)).astype(x.dtype)
+    return sums if keepdims else sums.squeeze(axes)
+
+
+def _sums_between(x: Array) -> Array:
+    """x (before, between, after) summed over `between`, in float64."""
+    before, between, after = x.shape
+
+    def block(part: slice) -> Array:
+        rows = x[:, part] if before == 1 else x[part]
+        sums = np.zeros((len(rows), after))
+        loops().add_between(rows, sums)
+        return sums
+
+    parts = map_blocks(block, between if before == 1 else before, x.size)
+    return np.sum(parts, 0) if before == 1 else np.concatenate(parts)
