@@ -1,18 +1,17 @@
 """Normalisation: one op behind group, instance, layer and batch norm.
 
-All four see their input as (B, M, C) with the C channels in G groups. They standardise each group of each of the B items
-over its M rows and C / G channels, and then scale and shift each channel:
+All four take images (N, C, ...) with the C channels in G groups. They standardise each group of each item over its pixels
+and its C / G channels, and then scale and shift each channel:
 
-    group norm       B images     M pixels            G groups
-    instance norm    B images     M pixels            G = C
-    layer norm       B vectors    M = 1               G = 1
-    batch norm       B = 1        M images x pixels   G = C
+    group norm       N items                 G groups
+    instance norm    N items                 G = C
+    layer norm       N items of one pixel    G = 1
+    batch norm       one item, the batch     G = C
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -23,46 +22,62 @@ from tensor.elementwise import sqrt, square
 from tensor.kernels import loops, operand
 from tensor.modes import no_grad
 from tensor.parallel import map_blocks
-from tensor.reductions import mean, sum
-from tensor.shaping import permute, reshape
+from tensor.reductions import mean, var
+from tensor.shaping import reshape
 from tensor.tensor import Tensor
 
 
-def _normalize_forward(x: Array, weight: Array, bias: Array, groups: int, eps: float, silu: bool) -> tuple[Array, Any]:
-    B, _, C = x.shape
-    y, (mean, rstd) = np.empty(x.shape, x.dtype), np.empty((2, B, C))
-    x, weight, bias, eps = operand(x), operand(weight), operand(bias), float(eps)
+def _rows(x: Array, batch: bool) -> Array:
+    """x (N, C, ...) as items of pixels, (N, M, C), or as one item (1, N M, C)."""
+    N, C, *size = x.shape
+    items, M = (1, N * math.prod(size)) if batch else (N, math.prod(size))
+    return operand(x.transpose(0, *range(2, x.ndim), 1)).reshape(items, M, C)
+
+
+def _images(rows: Array, shape: tuple[int, ...]) -> Array:
+    """The inverse of `_rows`."""
+    N, C, *size = shape
+    return rows.reshape(N, *size, C).transpose(0, len(shape) - 1, *range(1, len(shape) - 1))
+
+
+def _normalize_forward(x: Array, weight: Array, bias: Array, groups: int, eps: float, batch: bool, silu: bool):
+    rows, weight, bias, eps = _rows(x, batch), operand(weight), operand(bias), float(eps)
+    y, moments = np.empty(rows.shape, x.dtype), np.empty((2, len(rows), x.shape[1]))
 
     def block(items: slice) -> None:
-        loops().normalize(x[items], weight, bias, groups, eps, silu, y[items], mean[items], rstd[items])
+        loops().normalize(rows[items], weight, bias, groups, eps, silu, y[items], *moments[:, items])
 
-    map_blocks(block, B, 2 * x.size)
-    return y, (mean, rstd)
+    map_blocks(block, len(rows), 2 * x.size)
+    return _images(y, x.shape), moments
 
 
-def _normalize_vjp(g: Array, y: Array, moments, x: Array, weight: Array, bias: Array, groups: int, eps: float, silu: bool):
-    gx, (mean, rstd) = np.empty(x.shape, x.dtype), moments
-    g, y, x, weight, bias = operand(g), operand(y), operand(x), operand(weight), operand(bias)
+def _normalize_vjp(g: Array, y: Array, moments: Array, x: Array, weight: Array, bias: Array, groups: int, eps, batch, silu):
+    g, y, rows, weight, bias = _rows(g, batch), _rows(y, batch), _rows(x, batch), operand(weight), operand(bias)
+    gx = np.empty(rows.shape, x.dtype)
 
     def block(items: slice) -> Array:
-        sums = np.zeros((2, x.shape[2]))
-        loops().normalize_vjp(
-            g[items], y[items], x[items], weight, bias, groups, silu, mean[items], rstd[items], gx[items], *sums
-        )
+        sums = np.zeros((2, x.shape[1]))
+        mean, rstd = moments[:, items]
+        loops().normalize_vjp(g[items], y[items], rows[items], weight, bias, groups, silu, mean, rstd, gx[items], *sums)
         return sums
 
-    g_weight, g_bias = np.sum(map_blocks(block, len(x), 4 * x.size), 0).astype(x.dtype)
-    return gx, g_weight, g_bias
+    g_weight, g_bias = np.sum(map_blocks(block, len(rows), 4 * x.size), 0).astype(x.dtype)
+    return _images(gx, x.shape), g_weight, g_bias
 
 
 @fused("x weight bias", _normalize_forward, _normalize_vjp)
-def normalize(x: Array, weight: Array, bias: Array, groups: int, eps: float, silu: bool = False) -> Tensor:
-    """x (B, M, C) standardised over M and the channels of each group, times weight (C,), plus bias (C,); then SiLU."""
-    B, M, C = x.shape
-    split = reshape(x, (B, M, groups, C // groups))
-    centred = split - mean(split, (1, 3), True)
-    h = centred / sqrt(mean(square(centred), (1, 3), True) + eps)
-    y = reshape(h, x.shape) * weight + bias
+def normalize(x: Array, weight: Array, bias: Array, groups: int, eps: float, batch: bool = False, silu: bool = False) -> Tensor:
+    """x (N, C, ...) standardised over the pixels and channels of each group, times weight (C,), plus bias (C,); then SiLU.
+
+    With `batch`, also over the N items.
+    """
+    N, C, *size = x.shape
+    split = reshape(x, (N, groups, C // groups, math.prod(size)))
+    over = (0, 2, 3) if batch else (2, 3)
+    centred = split - mean(split, over, True)
+    h = centred / sqrt(mean(square(centred), over, True) + eps)
+    channels = (C,) + (1,) * len(size)
+    y = reshape(h, x.shape) * reshape(weight, channels) + reshape(bias, channels)
     return elementwise.silu(y) if silu else y
 
 
@@ -97,14 +112,11 @@ def group_norm(x, num_groups: int, weight=None, bias=None, eps: float = 1e-5, si
     `silu=True` applies SiLU to the result in the same pass over memory.
     """
     _check_images(x)
-    N, C, *size = x.shape
+    C = x.shape[1]
     if num_groups < 1 or C % num_groups:
         raise ValueError(f"group_norm: {C} channels cannot be split into {num_groups} groups")
     _check_shapes((C,), weight=weight, bias=bias)
-    weight, bias = _affine(x, weight, bias, C)
-    last = permute(x, (0, *range(2, x.ndim), 1))
-    y = normalize(reshape(last, (N, math.prod(size), C)), weight, bias, num_groups, eps, silu)
-    return permute(reshape(y, last.shape), (0, x.ndim - 1, *range(1, x.ndim - 1)))
+    return normalize(x, *_affine(x, weight, bias, C), num_groups, eps, silu=silu)
 
 
 @composite
@@ -125,7 +137,7 @@ def layer_norm(x, normalized_shape: int | tuple[int, ...], weight=None, bias=Non
     features = math.prod(shape)
     weight, bias = (v if v is None else reshape(v, (features,)) for v in (weight, bias))
     weight, bias = _affine(x, weight, bias, features)
-    return reshape(normalize(reshape(x, (-1, 1, features)), weight, bias, 1, eps), x.shape)
+    return reshape(normalize(reshape(x, (-1, features)), weight, bias, 1, eps), x.shape)
 
 
 @composite
@@ -152,19 +164,15 @@ def batch_norm(
     rows = x.shape[0] * math.prod(x.shape[2:])
     if rows < 2:
         raise ValueError(f"batch_norm: training needs more than one value per channel, got {tuple(x.shape)}")
-    last = permute(x, (0, *range(2, x.ndim), 1))
-    flat = reshape(last, (1, rows, C))
     if running_mean is not None:
         if not (isinstance(running_mean, Tensor) and isinstance(running_var, Tensor)):
             raise TypeError("batch_norm: training updates running_mean and running_var, which must be tensors")
-        _update_running(running_mean, running_var, flat, momentum)
-    y = normalize(flat, weight, bias, C, eps)
-    return permute(reshape(y, last.shape), (0, x.ndim - 1, *range(1, x.ndim - 1)))
+        _update_running(running_mean, running_var, x, momentum)
+    return normalize(x, weight, bias, C, eps, batch=True)
 
 
 @no_grad()
 def _update_running(running_mean: Tensor, running_var: Tensor, x, momentum: float) -> None:
-    centre = mean(x, (0, 1))
-    variance = sum(square(x - centre), (0, 1)) / (x.shape[1] - 1)
-    running_mean.copy_((1 - momentum) * running_mean + momentum * centre)
-    running_var.copy_((1 - momentum) * running_var + momentum * variance)
+    over = (0, *range(2, x.ndim))
+    running_mean.copy_((1 - momentum) * running_mean + momentum * mean(x, over))
+    running_var.copy_((1 - momentum) * running_var + momentum * var(x, over))

@@ -19,22 +19,28 @@ def _leaf(*shape: int, device: str) -> Tensor:
 
 
 def _forward_and_backward(f: Callable[..., Tensor], *inputs: Tensor) -> Work:
-    g = T.randn(f(*inputs).shape, device=inputs[0].device)
+    N, C, H, W = f(*inputs).shape
+    g = _image(N, C, H, inputs[0].device).detach()
     return lambda: T.grad(f(*inputs), inputs, g)
 
 
+def _image(N: int, C: int, size: int, device: str) -> Tensor:
+    """In the memory order in which all ops leave images."""
+    return Tensor(T.randn(N, size, size, C, device=device).data.transpose(0, 3, 1, 2), requires_grad=True)
+
+
 def conv(device: str, N: int, C: int, size: int, O: int) -> Work:
-    x, w, b = _leaf(N, C, size, size, device=device), _leaf(O, C, 3, 3, device=device), _leaf(O, device=device)
+    x, w, b = _image(N, C, size, device), _leaf(O, C, 3, 3, device=device), _leaf(O, device=device)
     return _forward_and_backward(lambda x, w, b: T.conv2d(x, w, b, padding=1), x, w, b)
 
 
 def conv_transpose(device: str, N: int, C: int, size: int, O: int) -> Work:
-    x, w, b = _leaf(N, C, size, size, device=device), _leaf(C, O, 4, 4, device=device), _leaf(O, device=device)
+    x, w, b = _image(N, C, size, device), _leaf(C, O, 4, 4, device=device), _leaf(O, device=device)
     return _forward_and_backward(lambda x, w, b: T.conv_transpose2d(x, w, b, 2, 1), x, w, b)
 
 
 def norm_silu(device: str, N: int, C: int, size: int) -> Work:
-    x, w, b = _leaf(N, C, size, size, device=device), _leaf(C, device=device), _leaf(C, device=device)
+    x, w, b = _image(N, C, size, device), _leaf(C, device=device), _leaf(C, device=device)
     return _forward_and_backward(lambda x, w, b: T.group_norm(x, 8, w, b, silu=True), x, w, b)
 
 
