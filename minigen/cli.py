@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from minigen import pictures
+from minigen import pictures, process
 from minigen.checkpoint import CheckpointError, write_atomically
 from minigen.data.domains import png_files, read_png, write_png
 from minigen.experiments import MODELS, Experiment
@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # "Fréchet" on a terminal that knows ASCII alone
     options = _parser().parse_args(arguments)
+    process.prepare()
     try:
         return options.command(options)
     except (UsageError, RunError, CheckpointError) as error:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from minigen.checkpoint import CheckpointError
 from minigen.run import Run, State
 from tensor import Tensor
+from tensor.parallel import one_blas_thread
 
 
 class Experiment(Protocol):
@@ -43,7 +44,7 @@ def train(experiment: Experiment, run: Run, steps: int, done: int = 0, save_ever
     """
     run.forget_after(done)
     bar = tqdm(total=steps, initial=done, desc="training", unit="step")
-    with bar, _stop_requested() as stopped, np.errstate(all="ignore"):
+    with bar, _stop_requested() as stopped, np.errstate(all="ignore"), one_blas_thread():
         while done < steps:
             done += 1
             metrics = experiment.step(done)

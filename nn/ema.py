@@ -10,6 +10,7 @@ import numpy as np
 from nn.checks import check_names, check_range, fitting
 from nn.flat import FlatView
 from nn.module import Parameter
+from tensor.kernels import loops_for
 
 
 class EMA:
@@ -29,8 +30,13 @@ class EMA:
         """Take in the current weights."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        values = self.view.values()
+        if loops_for(values):
+            from nn.loops import average
+
+            return average(values, float(decay), self.average)
         self.average *= decay
-        self.average += (1 - decay) * self.view.values()
+        self.average += (1 - decay) * values
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -11,6 +11,7 @@ from nn.checks import check_probabilities
 from tensor import Tensor
 from tensor.arrays import Array, array_module, check_indices
 from tensor.autodiff import op
+from tensor.kernels import in_one_pass, loops_for
 
 
 def _reduced(name: str, loss: Tensor, reduction: str) -> Tensor:
@@ -60,6 +61,8 @@ def binary_cross_entropy_with_logits(input: Tensor, target, reduction: str = "me
 @op(x=lambda g, x, target: g * (T.sigmoid(x) - target), target=lambda g, x: -g * x)
 def bernoulli_cost(x: Array, target: Array) -> Tensor:
     """softplus(x) - target x, as |x| times the error of the sure answer x > 0, plus softplus(-|x|)."""
+    if (loops := loops_for(x)) and x.shape == np.shape(target) and x.dtype == target.dtype:
+        return in_one_pass(loops.bernoulli_cost, np.empty_like(x), x, target)
     xp = array_module(x)
     size, error = xp.abs(x), xp.where(x > 0, 1 - target, target)
     return xp.where(error == 0, error, size) * error + xp.log1p(xp.exp(-size))  # no error costs 0, even at inf each

@@ -60,11 +60,11 @@ class Module:
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """The parameters with their names, a shared one once, under its first name."""
-        first: dict[int, tuple[str, Parameter]] = {}
+        seen = set()
         for name, x in self.named_tensors():
-            if isinstance(x, Parameter):
-                first.setdefault(id(x), (name, x))
-        return iter(first.values())
+            if isinstance(x, Parameter) and id(x) not in seen:
+                seen.add(id(x))
+                yield name, x
 
     def parameters(self) -> Iterator[Parameter]:
         """The parameters, in the order of their names' appearance."""
@@ -173,7 +173,7 @@ class Sequential(Module):
         return sum(1 for _ in self.named_children())
 
     def __iter__(self) -> Iterator[Module]:
-        return (module for _, module in self.named_children())
+        return (module for module in vars(self).values() if isinstance(module, Module))
 
     def forward(self, x):
         for module in self:

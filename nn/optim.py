@@ -16,6 +16,7 @@ from nn.checks import check_names, check_range, fitting
 from nn.flat import FlatView, parameter_list
 from nn.module import Parameter
 from tensor.arrays import Array, array_module
+from tensor.kernels import loops_for
 from tensor.parallel import map_blocks
 
 
@@ -111,6 +112,10 @@ class SGD(Optimizer):
     def update(self, p: Array, g: Array, span: slice) -> None:
         g = self.decay(p, g)
         velocity = self.velocity[span]
+        if loops_for(p):
+            from nn.loops import momentum
+
+            return momentum(g, float(self.lr), float(self.momentum), bool(self.nesterov), p, velocity)
         velocity *= self.momentum
         velocity += g
         p -= self.lr * (g + self.momentum * velocity if self.nesterov else velocity)
@@ -134,18 +139,18 @@ class Adam(Optimizer):
         self.betas, self.eps = betas, eps
 
     def update(self, p: Array, g: Array, span: slice) -> None:
-        xp, (b1, b2) = array_module(p), self.betas
+        m, v, (b1, b2) = self.m[span], self.v[span], self.betas
         g = self.decay(p, g)
-        m, v = self.m[span], self.v[span]
+        rate, root = self.lr / (1 - b1**self.steps), math.sqrt(1 - b2**self.steps)
+        if loops_for(p):
+            from nn.loops import adam
+
+            return adam(g, b1, b2, float(rate), root, float(self.eps), p, m, v)
         m *= b1
         m += (1 - b1) * g
         v *= b2
         v += (1 - b2) * (g * g)
-        rate = self.lr / (1 - b1**self.steps)
-        root = xp.sqrt(v)
-        root /= math.sqrt(1 - b2**self.steps)
-        root += self.eps
-        p -= xp.divide(m, root, out=root) * rate
+        p -= rate * m / (array_module(p).sqrt(v) / root + self.eps)
 
 
 class AdamW(Adam):

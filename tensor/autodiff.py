@@ -23,9 +23,9 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterable, Sequence
-from operator import attrgetter
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter, itemgetter
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -34,20 +34,28 @@ from tensor.kernels import loops_for, total
 from tensor.modes import check_finite, mode, mode_with
 from tensor.tensor import FLOAT32, FLOAT64, Node, Tensor, as_tensor, supported
 
-_NUMBERS = (float, int, bool)
+_NUMBERS = frozenset((float, int, bool))
 _ERRORS = (IndexError, ValueError, TypeError, RuntimeError, OverflowError, AttributeError)
 
 
 # Declaring ops
 
 
-class Edge(NamedTuple):
-    """One VJP: the positions of the arguments it serves, the function, and where its parameters are found."""
+class Edge:
+    """One VJP: the positions of the arguments it serves, the function, and how its parameters are picked from all values."""
 
-    targets: tuple[int, ...]
-    vjp: Callable
-    slots: tuple[int, ...]
-    joint: bool
+    __slots__ = ("first", "joint", "pick", "slots", "targets", "vjp")
+
+    def __init__(self, targets: tuple[int, ...], vjp: Callable, slots: tuple[int, ...], joint: bool):
+        self.targets, self.vjp, self.slots, self.joint = targets, vjp, slots, joint
+        self.first, self.pick = targets[0], _picker(slots)
+
+
+def _picker(slots: tuple[int, ...]) -> Callable[[list], Sequence]:
+    """The function that takes the values at these places out of a list."""
+    if len(slots) > 1:
+        return itemgetter(*slots)
+    return itemgetter(slice(slots[0], slots[0] + 1) if slots else slice(0))
 
 
 class Op:
@@ -75,7 +83,8 @@ class Op:
         unknown = [name for name in [*targets, *names] if name not in places]
         if unknown:
             raise TypeError(f"{self.name}: a VJP names {unknown}, but the op has only {list(places)}")
-        return Edge(tuple(places[t] for t in targets), vjp, tuple(places[name] for name in names), joint)
+        slots = tuple(places[name] for name in names)
+        return Edge(tuple(places[t] for t in targets), vjp, slots, joint)
 
     def bind(self, args: tuple, kwargs: dict) -> list:
         """All arguments by position, defaults filled in."""
@@ -91,20 +100,23 @@ class Op:
 
     def __call__(self, args: Sequence):
         """Compute on the arrays inside `args`; if there is a Tensor among them, return one and record a node."""
+        for a in args:
+            if isinstance(a, Tensor):
+                break
+        else:
+            return self._of_arrays(args)
         recording, checking = mode.get()
-        values, parents = [], []
+        values: list = []
+        parents: list[Node | None] = []
         dtype = kind = None
-        agree, recorded, listed = True, False, False
+        agree = True
         for a, differentiable in zip(args, self.differentiable):
             parent = None
             if isinstance(a, Tensor):
-                if recording and a.node is not None:
-                    if differentiable:
-                        parent, recorded = a.node, True
-                    elif self.edges:
-                        self._refuse_gradient(args)
-                a = a._data
-                if kind is None:
+                parent, a = a.node, a._data
+                if parent is not None and not differentiable:
+                    parent = self._refuse_gradient(args) if recording and self.edges else None
+                if dtype is None:
                     dtype, kind = a.dtype, type(a)
                 elif differentiable and (a.dtype is not dtype or type(a) is not kind):
                     agree = False
@@ -115,30 +127,31 @@ class Op:
                 if recording and isinstance(getattr(a, "dtype", None), np.dtype):
                     a = a.copy()  # its owner may write into it before the gradients flow
                 elif type(a) is list:
-                    a, listed = tuple(a), listed or differentiable
+                    a = tuple(a)
             values.append(a)
             parents.append(parent)
         try:
-            if kind is None:
-                if listed:
-                    raise TypeError(f"{self.name}: expected a tensor, an array or a number, got list")
-                y = self.forward(*args)
-                return y[0] if self.keeps else y
             if not agree:
                 dtype = self._reconcile(args, values)
-            y = self.forward(*values)
-            kept = None
-            if self.keeps:
-                y, kept = y
+            y, kept = self.forward(*values) if self.keeps else (self.forward(*values), None)
         except _ERRORS as error:
             raise _in_the_name_of(self.name, error, args) from None
-        if type(y) is not kind:
-            y = np.asarray(y)
-        if y.dtype == FLOAT64 and dtype != FLOAT64 and dtype != FLOAT32:
+        if y.dtype is not dtype and y.dtype == FLOAT64 and dtype != FLOAT64 and dtype != FLOAT32:
             y = y.astype(FLOAT32)
         if checking:
             check_finite(y, f"the output of {self.name!r}")
-        return Tensor._wrap(y, self._record(values, parents, y, kept) if recorded else None)
+        return Tensor._wrap(y, self._record(values, parents, y, kept) if recording and any(parents) else None)
+
+    def _of_arrays(self, args: Sequence) -> Array:
+        """The plain function, where there is no tensor."""
+        try:
+            for a, differentiable in zip(args, self.differentiable):
+                if differentiable and type(a) is list:
+                    raise TypeError("expected a tensor, an array or a number, got list")
+            y = self.forward(*args)
+        except _ERRORS as error:
+            raise _in_the_name_of(self.name, error, args) from None
+        return y[0] if self.keeps else y
 
     def _refuse_gradient(self, args: Sequence) -> None:
         """Where some arguments have a VJP, a gradient of the others would be lost. An op without any is constant by nature."""
@@ -149,13 +162,14 @@ class Op:
                 )
 
     def _record(self, values: list, parents: list, y: Array, kept) -> Node:
+        """A node that keeps what the VJPs of its parents name."""
         pool = [*values, y, kept]
         if self.uses_shapes:
             pool += [getattr(v, "shape", ()) for v in values]
         saved = []
         for edge in self.edges:
-            if parents[edge.targets[0]] is not None or edge.joint:
-                saved.append((edge, [pool[slot] for slot in edge.slots]))
+            if edge.joint or parents[edge.first] is not None:
+                saved.append((edge, edge.pick(pool)))
         return Node(self, parents, saved, y)
 
     def _reconcile(self, args: Sequence, values: list) -> np.dtype:
@@ -298,24 +312,24 @@ def _vjp_by_definition(definition: Callable, places: list[int], g: Tensor, wante
 # Carrying gradients back
 
 
-def _pull_back(node: Node, g, create_graph: bool, needed: set[Node] | None) -> list[tuple[Node, Any]]:
+def _pull_back(node: Node, g, create_graph: bool, needed: set[Node] | None) -> Iterator[tuple[Node, Any]]:
     """Each parent (in `needed`, if given) with its share of the gradient `g` of this node."""
     if node.saved is None:
         raise RuntimeError(f"the graph behind {node.op.name!r} was freed by an earlier backward: retain_graph=True keeps it")
-    shares = []
     for edge, values in node.saved:
         if create_graph:
             values = [_with_history(node, value, slot) for value, slot in zip(values, edge.slots)]
         if edge.joint:
             parents = [node.parents[k] for k in edge.targets]
             wanted = tuple(p is not None and (needed is None or p in needed) for p in parents)
-            results = zip(parents, edge.vjp(g, wanted, *values)) if any(wanted) else ()
-            shares += [(parent, share) for want, (parent, share) in zip(wanted, results) if want and share is not None]
+            if any(wanted):
+                for parent, want, share in zip(parents, wanted, edge.vjp(g, wanted, *values)):
+                    if want and share is not None:
+                        yield parent, share
         else:
-            parent = node.parents[edge.targets[0]]
+            parent = node.parents[edge.first]
             if needed is None or parent in needed:
-                shares.append((parent, edge.vjp(g, *values)))
-    return shares
+                yield parent, edge.vjp(g, *values)
 
 
 def _with_history(node: Node, value, slot: int):

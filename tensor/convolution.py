@@ -20,6 +20,8 @@ from functools import reduce
 from operator import add
 from typing import NamedTuple
 
+import numpy as np
+
 from tensor import winograd
 from tensor.arrays import Array, array_module, integers
 from tensor.autodiff import composite, op
@@ -104,11 +106,33 @@ def _place(y: Array, bias: Array | None, x: Array, phase: Pair = (0, 0), stride:
         x[:, phase[0] :: stride[0], phase[1] :: stride[1]] = y if bias is None else y + bias
 
 
+def _in_blocks(x: Array, kernel: tuple[int, ...], size: Pair, geometry: Geometry) -> tuple[Array, tuple[int, ...]] | None:
+    """If a kernel (O, C, kh, kw) with a stride steps over whole blocks of pixels, and Winograd's way serves there: the blocks of
+    x (N, H, W, C) as the channels of fewer pixels, over which a kernel of the second shape steps one by one."""
+    (O, C, kh, kw), (sh, sw) = kernel, geometry.stride
+    blocks = (O, sh * sw * C, kh // sh, kw // sw)
+    if geometry.stride == (1, 1) or kh % sh or kw % sw or not winograd.serves(blocks, (1, 1), geometry.dilation, size):
+        return None
+    h, w = size[0] + blocks[2] - 1, size[1] + blocks[3] - 1
+    y = np.empty((len(x), h, w, blocks[1]), x.dtype)
+
+    def block(images: slice) -> None:
+        y[images] = _columns(x[images], (sh, sw), (h, w), geometry).reshape(-1, h, w, blocks[1])
+
+    map_blocks(block, len(x), 2 * y.size)
+    return y, blocks
+
+
 def _correlate(x: Array, weight: Array, bias: Array | None, size: Pair, geometry: Geometry) -> Array:
     """The convolution of x (N, H, W, C): (N, *size, O)."""
     O, C, *kernel = weight.shape
-    if (loops := loops_for(x)) and winograd.serves(tuple(kernel), *geometry, size, C, O):
-        return winograd.convolve(loops, x, weight, bias, size, geometry.padding)
+    if loops := loops_for(x):
+        if winograd.serves(weight.shape, geometry.stride, geometry.dilation, size):
+            return winograd.convolve(loops, x, weight, bias, size, geometry.padding)
+        if found := _in_blocks(x, weight.shape, size, geometry):
+            (sh, sw), (blocks, (_, _, kh, kw)) = geometry.stride, found
+            part = weight.reshape(O, C, kh, sh, kw, sw).transpose(0, 3, 5, 1, 2, 4).reshape(O, -1, kh, kw)
+            return winograd.convolve(loops, blocks, part, bias, size, (0, 0))
     matrix = _matrix(weight)
     y = array_module(x).empty((len(x), *size, O), x.dtype)
 
@@ -159,29 +183,19 @@ def conv_input(z: Array, weight: Array, bias: Array | None, size: Pair, geometry
     Each pixel of x gathers from the pixels of z that saw it. With stride 1 that is a convolution with the turned kernel;
     with stride s there are s^2 phases of pixels, for each of which another part of the turned kernel is used.
     """
-    C = weight.shape[1]
     kh, kw, sh, sw = *weight.shape[2:], *geometry.stride
     rows = _phases(size[0], kh, sh, geometry.padding[0], geometry.dilation[0])
     columns = _phases(size[1], kw, sw, geometry.padding[1], geometry.dilation[1])
     turned, source = weight.transpose(1, 0, 2, 3), _channels_last(z)
     if geometry.stride == (1, 1):
         (i, top, dh), (j, left, dw) = rows[0], columns[0]
-        return _channels_first(
-            _correlate(source, turned[:, :, i, j], bias, size, Geometry((1, 1), (top, left), (dh, dw)))
-        )
-    parts = []
+        return _channels_first(_correlate(source, turned[:, :, i, j], bias, size, Geometry((1, 1), (top, left), (dh, dw))))
+    x = array_module(z).empty((len(z), *size, weight.shape[1]), z.dtype)
     for phase_h, (i, top, dh) in enumerate(rows):
         for phase_w, (j, left, dw) in enumerate(columns):
             pixels = -(-(size[0] - phase_h) // sh), -(-(size[1] - phase_w) // sw)
-            parts.append(((phase_h, phase_w), pixels, turned[:, :, i, j], Geometry((1, 1), (top, left), (dh, dw))))
-    x = array_module(z).empty((len(z), *size, C), z.dtype)
-
-    def block(images: slice) -> None:
-        for phase, pixels, part, steps in parts:
-            product = _columns(source[images], part.shape[2:], pixels, steps) @ _matrix(part)
-            _place(product.reshape(-1, *pixels, C), bias, x[images], phase, geometry.stride)
-
-    map_blocks(block, len(z), len(z) * math.prod(z.shape[2:]) * math.prod(weight.shape[1:]))
+            y = _correlate(source, turned[:, :, i, j], None, pixels, Geometry((1, 1), (top, left), (dh, dw)))
+            _place(y, bias, x, (phase_h, phase_w), geometry.stride)
     return _channels_first(x)
 
 
@@ -193,8 +207,13 @@ def conv_weight(x: Array, z: Array, kernel: Pair, geometry: Geometry) -> Tensor:
     """The w of `kernel` size for which <conv(x, v), z> = <v, w> for all v."""
     source, target = _channels_last(x), _channels_last(z)
     C, O, size = x.shape[1], z.shape[1], z.shape[2:]
-    if (loops := loops_for(x)) and winograd.serves(kernel, *geometry, size, C, O):
-        return winograd.weight_gradient(loops, source, target, geometry.padding)
+    if loops := loops_for(x):
+        if winograd.serves((O, C, *kernel), geometry.stride, geometry.dilation, size):
+            return winograd.weight_gradient(loops, source, target, kernel[0], geometry.padding)
+        if found := _in_blocks(source, (O, C, *kernel), size, geometry):
+            (sh, sw), (blocks, (_, _, kh, kw)) = geometry.stride, found
+            part = winograd.weight_gradient(loops, blocks, target, kh, (0, 0))
+            return part.reshape(O, sh, sw, C, kh, kw).transpose(0, 3, 4, 1, 5, 2).reshape(O, C, *kernel)
 
     def block(images: slice) -> Array:
         return _columns(source[images], kernel, size, geometry).T @ target[images].reshape(-1, O)

@@ -52,15 +52,19 @@ def in_one_pass(loop: Callable, y: Array, *inputs: Array) -> Array:
     order = memory_order(y)
     out = y.transpose(order).reshape(-1)
     flat = [operand(x.transpose(order)).reshape(-1) for x in inputs]
-    map_blocks(lambda part: loop(*(x[part] for x in flat), out[part]), y.size, y.size * (1 + len(flat)))
+    map_blocks(lambda part: loop(*[x[part] for x in flat], out[part]), y.size, y.size * (1 + len(flat)))
     return y
+
+
+SMALL = 2**13
+"""So many numbers NumPy has added before a loop of ours is under way."""
 
 
 def total(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
     """x.sum(axes), carried in float64: right however many terms there are, and however x lies in memory."""
     if x.dtype.kind != "f":
         return x.sum(axes, keepdims=keepdims)
-    if not (axes and x.size and loops_for(x)):
+    if x.size < SMALL or not (axes and loops_for(x)):
         return x.sum(axes, np.float64, keepdims=keepdims).astype(x.dtype)
     order = memory_order(x)
     sums, after = operand(x.transpose(order)), 1

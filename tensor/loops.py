@@ -8,16 +8,10 @@ from __future__ import annotations
 
 import functools
 import math
-import sys
-import time
 from collections.abc import Callable
 
 import numba
 import numpy as np
-from numba.core import event
-
-SECOND_THOUGHTS = 1.0
-"""After so many seconds of compiling, a line says what is going on."""
 
 
 def kernel(loop: Callable, flags: frozenset[str] = frozenset({"contract", "nsz"})) -> Callable:
@@ -31,29 +25,6 @@ def kernel(loop: Callable, flags: frozenset[str] = frozenset({"contract", "nsz"}
         return numba.njit(cache=True, **options)(loop)
     except RuntimeError:  # there is no such folder
         return numba.njit(**options)(loop)
-
-
-class _Announcement(event.Listener):
-    """Says once what is going on when compiling takes long."""
-
-    def __init__(self) -> None:
-        self.began: list[float] = []
-        self.seconds = 0.0
-        self.said = False
-
-    def on_start(self, event: event.Event) -> None:
-        self.began.append(time.perf_counter())
-        if self.seconds > SECOND_THOUGHTS and not self.said:
-            self.said = True
-            print("minigen: compiling its loops, which takes some seconds the first time", file=sys.stderr, flush=True)
-
-    def on_end(self, event: event.Event) -> None:
-        elapsed = time.perf_counter() - self.began.pop()
-        if not self.began:  # else it was a loop inside another
-            self.seconds += elapsed
-
-
-event.register("numba:compile", _Announcement())
 
 
 # Numbers
@@ -164,6 +135,14 @@ def gate(g, x, slope, y):
     """y = g where x > 0, and slope g elsewhere: leaky ReLU of g = x, and the derivative of it."""
     for i in range(x.size):
         y[i] = g[i] if x[i] > ZERO else g[i] * slope
+
+
+@kernel
+def bernoulli_cost(x, target, y):
+    """log(1 + e^x) - target x = |x| error + log(1 + e^-|x|), where no error costs 0, even at infinity."""
+    for i in range(x.size):
+        error = ONE - target[i] if x[i] > ZERO else target[i]
+        y[i] = (abs(x[i]) * error if error != ZERO else ZERO) + _log1p(_exp(-abs(x[i])))
 
 
 # Sums
@@ -321,7 +300,7 @@ def place(y, bias, phase, stride, x):
                     x[n, phase[0] + stride[0] * i, phase[1] + stride[1] * j, c] = y[n, i, j, c] + bias[c]
 
 
-# The same, 3x3 with stride 1, by tiles of 4x4 pixels: see tensor/winograd.py for the matrices A^T and B^T
+# The same by Winograd's algorithm: see tensor/winograd.py for the matrices
 
 
 @kernel
@@ -337,66 +316,74 @@ def _times_Bt(d, v):
 
 
 @kernel
-def _times_At(m, y):
-    """y = A^T m for 6 rows of equal length: 4 rows."""
-    root2 = m.dtype.type(math.sqrt(2))
-    half_root2, quarter_root2 = m.dtype.type(math.sqrt(1 / 2)), m.dtype.type(math.sqrt(1 / 8))
-    for i in range(m.shape[1]):
-        even, odd, even2, odd2 = m[1, i] + m[2, i], m[1, i] - m[2, i], m[3, i] + m[4, i], m[3, i] - m[4, i]
-        y[0, i] = m[0, i] + even + even2
-        y[1, i] = half_root2 * odd + root2 * odd2
-        y[2, i] = HALF * even + even2 + even2
-        y[3, i] = quarter_root2 * odd + (root2 + root2) * odd2 + m[5, i]
-
-
-@kernel
-def _times_A(y, m):
-    """m = A y for 4 rows of equal length: 6 rows."""
-    root2 = y.dtype.type(math.sqrt(2))
-    half_root2, quarter_root2 = y.dtype.type(math.sqrt(1 / 2)), y.dtype.type(math.sqrt(1 / 8))
+def _times_A(y, v):
+    """v = A y for 3 to 5 rows of equal length: 6 rows."""
+    m = y.shape[0]
+    a, b = y.dtype.type(math.sqrt(1 / 2)), y.dtype.type(math.sqrt(2))
+    a3, b3, four = y.dtype.type(math.sqrt(1 / 8)), y.dtype.type(math.sqrt(8)), y.dtype.type(4)
     for i in range(y.shape[1]):
-        even, odd = y[0, i] + HALF * y[2, i], half_root2 * y[1, i] + quarter_root2 * y[3, i]
-        even2, odd2 = y[0, i] + y[2, i] + y[2, i], root2 * (y[1, i] + y[3, i] + y[3, i])
-        m[0, i], m[5, i] = y[0, i], y[3, i]
-        m[1, i], m[2, i] = even + odd, even - odd
-        m[3, i], m[4, i] = even2 + odd2, even2 - odd2
+        y3, y4 = y[3, i] if m > 3 else ZERO, y[4, i] if m > 4 else ZERO
+        even, odd = y[0, i] + HALF * y[2, i] + QUARTER * y4, a * y[1, i] + a3 * y3
+        even2, odd2 = y[0, i] + y[2, i] + y[2, i] + four * y4, b * y[1, i] + b3 * y3
+        v[0, i], v[5, i] = y[0, i], y[m - 1, i]
+        v[1, i], v[2, i] = even + odd, even - odd
+        v[3, i], v[4, i] = even2 + odd2, even2 - odd2
 
 
 @kernel
-def _frame(x, top, left, framed):
-    """x (H, W, C) in a frame of zeros."""
-    H, W, C = x.shape
-    for i in range(framed.shape[0]):
-        for j in range(framed.shape[1]):
-            u, v = i - top, j - left
-            if 0 <= u < H and 0 <= v < W:
-                for c in range(C):
-                    framed[i, j, c] = x[u, v, c]
-            else:
-                for c in range(C):
-                    framed[i, j, c] = 0
+def _times_At(v, y):
+    """y = A^T v for 6 rows of equal length: 3 to 5 rows."""
+    m = y.shape[0]
+    a, b = v.dtype.type(math.sqrt(1 / 2)), v.dtype.type(math.sqrt(2))
+    a3, b3, four = v.dtype.type(math.sqrt(1 / 8)), v.dtype.type(math.sqrt(8)), v.dtype.type(4)
+    for i in range(v.shape[1]):
+        even, odd, even2, odd2 = v[1, i] + v[2, i], v[1, i] - v[2, i], v[3, i] + v[4, i], v[3, i] - v[4, i]
+        y[0, i] = v[0, i] + even + even2
+        y[1, i] = a * odd + b * odd2
+        y[2, i] = HALF * even + even2 + even2
+        if m > 3:
+            y[3, i] = a3 * odd + b3 * odd2
+        if m > 4:
+            y[4, i] = QUARTER * even + four * even2
+    for i in range(v.shape[1]):
+        y[m - 1, i] += v[5, i]
 
 
 @kernel
-def winograd_input(x, padding, tiles, V):
-    """V[:, p] = B^T d B for the 6x6 pixels d that tile p of each image sees: x (N, H, W, C), V (36, N tiles, C)."""
+def winograd_tiles(x, padding, tiles, m, seen, V):
+    """V[:, p] = L d L^T for the pixels d of tile p: x (N, H, W, C), V (36, N tiles, C). Tiles are m pixels apart.
+
+    If 6x6 pixels are seen, L = B^T; if m x m, L = A.
+    """
     N, H, W, C = x.shape
     rows, columns = tiles
-    width = 4 * columns + 2
-    framed = np.empty((4 * rows + 2, width, C), x.dtype)
+    width = m * (columns - 1) + seen
+    framed = np.zeros((m * (rows - 1) + seen, width, C), x.dtype)
     strip, turned = np.empty((6, width, C), x.dtype), np.empty((width, 6, C), x.dtype)
     tile = np.empty((36, C), x.dtype)
+    top, left = padding
     p = 0
     for n in range(N):
-        _frame(x[n], padding[0], padding[1], framed)
+        for i in range(max(0, -top), min(H, framed.shape[0] - top)):
+            for j in range(max(0, -left), min(W, width - left)):
+                for c in range(C):
+                    framed[i + top, j + left, c] = x[n, i, j, c]
         for i in range(rows):
-            _times_Bt(framed[4 * i : 4 * i + 6].reshape(6, width * C), strip.reshape(6, width * C))
+            d = framed[m * i : m * i + seen].reshape(seen, width * C)
+            if seen == 6:
+                _times_Bt(d, strip.reshape(6, width * C))
+            else:
+                _times_A(d, strip.reshape(6, width * C))
             for j in range(width):
                 for a in range(6):
                     for c in range(C):
                         turned[j, a, c] = strip[a, j, c]
             for j in range(columns):
-                _times_Bt(turned[4 * j : 4 * j + 6].reshape(6, 6 * C), tile.reshape(6, 6 * C))
+                d = turned[m * j : m * j + seen].reshape(seen, 6 * C)
+                if seen == 6:
+                    _times_Bt(d, tile.reshape(6, 6 * C))
+                else:
+                    _times_A(d, tile.reshape(6, 6 * C))
                 for a in range(36):
                     for c in range(C):
                         V[a, p, c] = tile[a, c]
@@ -404,54 +391,28 @@ def winograd_input(x, padding, tiles, V):
 
 
 @kernel
-def winograd_output(M, bias, tiles, y):
-    """Tile p of each image y (N, H, W, O) is A^T m A + bias, with m (6, 6) in M[:, p]; M is (36, N tiles, O)."""
+def winograd_pixels(V, bias, tiles, m, y):
+    """The m x m pixels of tile p are A^T v A + bias, with v (6, 6) in V[:, p]: V (36, N tiles, O), y (N, H, W, O)."""
     N, H, W, O = y.shape
     rows, columns = tiles
-    width = 4 * columns
-    tile, small = np.empty((36, O), y.dtype), np.empty((4, 6, O), y.dtype)
-    strip, pixels = np.empty((6, width, O), y.dtype), np.empty((4, width, O), y.dtype)
+    width = m * columns
+    tile, small = np.empty((36, O), y.dtype), np.empty((m, 6, O), y.dtype)
+    strip, pixels = np.empty((6, width, O), y.dtype), np.empty((m, width, O), y.dtype)
     p = 0
     for n in range(N):
         for i in range(rows):
             for j in range(columns):
                 for a in range(36):
                     for o in range(O):
-                        tile[a, o] = M[a, p, o]
-                _times_At(tile.reshape(6, 6 * O), small.reshape(4, 6 * O))
+                        tile[a, o] = V[a, p, o]
+                _times_At(tile.reshape(6, 6 * O), small.reshape(m, 6 * O))
                 for a in range(6):
-                    for k in range(4):
+                    for k in range(m):
                         for o in range(O):
-                            strip[a, 4 * j + k, o] = small[k, a, o]
+                            strip[a, m * j + k, o] = small[k, a, o]
                 p += 1
-            _times_At(strip.reshape(6, width * O), pixels.reshape(4, width * O))
-            for a in range(min(4, H - 4 * i)):
+            _times_At(strip.reshape(6, width * O), pixels.reshape(m, width * O))
+            for a in range(min(m, H - m * i)):
                 for j in range(W):
                     for o in range(O):
-                        y[n, 4 * i + a, j, o] = pixels[a, j, o] + bias[o]
-
-
-@kernel
-def winograd_gradient(g, tiles, Z):
-    """Z[:, p] = A g A^T for tile p of each image: the adjoint of `winograd_output`. g is (N, H, W, O), Z (36, N tiles, O)."""
-    N, H, W, O = g.shape
-    rows, columns = tiles
-    width = 4 * columns
-    framed = np.empty((4 * rows, width, O), g.dtype)
-    strip, turned = np.empty((6, width, O), g.dtype), np.empty((width, 6, O), g.dtype)
-    tile = np.empty((36, O), g.dtype)
-    p = 0
-    for n in range(N):
-        _frame(g[n], 0, 0, framed)
-        for i in range(rows):
-            _times_A(framed[4 * i : 4 * i + 4].reshape(4, width * O), strip.reshape(6, width * O))
-            for j in range(width):
-                for a in range(6):
-                    for o in range(O):
-                        turned[j, a, o] = strip[a, j, o]
-            for j in range(columns):
-                _times_A(turned[4 * j : 4 * j + 4].reshape(4, 6 * O), tile.reshape(6, 6 * O))
-                for a in range(36):
-                    for o in range(O):
-                        Z[a, p, o] = tile[a, o]
-                p += 1
+                        y[n, m * i + a, j, o] = pixels[a, j, o] + bias[o]

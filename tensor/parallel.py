@@ -55,7 +55,7 @@ def map_blocks(kernel: Callable[[slice], object], n: int, numbers: int) -> list:
 
 
 def _shared(kernel: Callable[[slice], object], blocks: list[slice], helpers: int) -> list:
-    """The results for all blocks, of which this thread and its helpers take one after the other."""
+    """The results for all blocks, which this thread and its helpers take one after the other."""
     results: list = [None] * len(blocks)
     queue = iter(enumerate(blocks))
     tickets = deque(range(helpers))
@@ -126,37 +126,32 @@ if hasattr(os, "register_at_fork"):
 
 # The threads of BLAS, which multiplies matrices
 
+_held = False
+
 
 @functools.cache
-def _blas() -> list:
-    """The BLAS libraries of this process, as threadpoolctl controls them; none without it."""
+def _libraries():
+    """What controls the threads of the libraries in this process; None without threadpoolctl."""
     try:
         from threadpoolctl import ThreadpoolController
     except ImportError:
-        return []
-    return ThreadpoolController().select(user_api="blas").lib_controllers
-
-
-_held = False
+        return None
+    return ThreadpoolController()
 
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Inside, BLAS multiplies on the thread that calls it: next to threads of our own, others would only wait for each other.
+    """Inside, BLAS multiplies on the thread that calls it: next to threads of ours, its own would only wait for each other.
 
     Who makes many steps holds it for all of them, and spares each call the asking.
     """
     global _held
-    if _held:
+    if _held or not _libraries():
         yield
         return
-    before = [library.num_threads for library in _blas()]
-    for library in _blas():
-        library.set_num_threads(1)
-    _held = True
-    try:
-        yield
-    finally:
-        _held = False
-        for library, count in zip(_blas(), before):
-            library.set_num_threads(count)
+    with _libraries().limit(limits=1, user_api="blas"):
+        _held = True
+        try:
+            yield
+        finally:
+            _held = False

@@ -11,6 +11,7 @@ import numpy as np
 from tensor.arrays import Array, array_module, as_array, device_of, freeze, parse_device, to_device
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+_new, _now = object.__new__, itertools.count().__next__
 
 
 class Tensor:
@@ -43,8 +44,12 @@ class Tensor:
     @staticmethod
     def _wrap(array: Array, node: Node | None = None) -> Tensor:
         """A tensor around an array that nobody else will write to: no copy, no check."""
-        tensor = Tensor.__new__(Tensor)
-        tensor._data = freeze(np.asarray(array) if isinstance(array, np.generic) else array)
+        if type(array) is np.ndarray:
+            array.setflags(False)
+        elif isinstance(array, np.generic):
+            array = freeze(np.asarray(array))
+        tensor = _new(Tensor)
+        tensor._data = array
         tensor.node = node
         return tensor
 
@@ -263,7 +268,6 @@ class Node:
     """
 
     __slots__ = ("dtype", "grad", "op", "order", "parents", "saved", "shape")
-    _clock = itertools.count()
 
     def __init__(self, op: Any, parents: Sequence[Node | None], saved: Sequence | None, array: Array):
         self.op = op
@@ -271,5 +275,5 @@ class Node:
         self.saved = saved
         self.shape = array.shape
         self.dtype = array.dtype
-        self.order = next(self._clock)
+        self.order = _now()
         self.grad: Tensor | None = None

@@ -1,19 +1,20 @@
-"""3x3 convolutions with stride 1 by 36 multiplications for 16 pixels in the place of 144 (Lavin & Gray 2016, F(4x4, 3x3)).
+"""Winograd's convolution (Lavin & Gray 2016): fewer multiplications for kernels of 2x2, 3x3 and 4x4 pixels with stride 1.
 
-A tile of 4x4 pixels y of the output sees 6x6 pixels d of the input through the kernel w:
+A tile of m x m pixels y of the output sees 6x6 pixels d of the input through the r x r kernel w, where m + r = 7:
 
     y = A^T [(G w G^T) * (B^T d B)] A
 
-The product * is element by element for one channel each, and over C input and O output channels 36 matrix products. Of this
-trilinear form in w, d and y the gradient of w is another part:  dw = G^T [(A dy A^T) * (B^T d B)] G. The gradient of d is a
-convolution with the turned kernel.
+Here * multiplies element by element, for C input and O output channels 36 matrix products: 36 multiplications in the place
+of (m r)^2, which is 100, 144, 144. Of this trilinear form in w, d and y the gradient of w is another part,
+dw = G^T [(A dy A^T) * (B^T d B)] G. The gradient of d is a convolution with the turned kernel.
 
-The matrices evaluate polynomials at 0, +-sqrt(1/2), +-sqrt(2) and infinity. With the points of the paper, 0, +-1 and +-2,
-they would have simpler numbers, and twice the rounding error.
+Behind it are polynomials: A and G evaluate them at six points, and B interpolates. The paper's points 0, +-1, +-2 and infinity
+have simpler numbers; 0, +-sqrt(1/2), +-sqrt(2) and infinity have half the rounding error.
 """
 
 from __future__ import annotations
 
+import functools
 from math import sqrt
 from types import ModuleType
 
@@ -25,58 +26,75 @@ from tensor.parallel import map_blocks
 
 Pair = tuple[int, int]
 
-A = np.array([[1, 0, 0, 0]] + [[1, p, p**2, p**3] for p in (sqrt(1 / 2), -sqrt(1 / 2), sqrt(2), -sqrt(2))] + [[0, 0, 0, 1]])
-G = np.array(
-    [[1, 0, 0]]
-    + [[sqrt(2) / 3, s / 3, sqrt(2) / 6] for s in (1, -1)]
-    + [[1 / 12, s * sqrt(2) / 12, 1 / 6] for s in (1, -1)]
-    + [[0, 0, 1]]
+POINTS = (0.0, sqrt(1 / 2), -sqrt(1 / 2), sqrt(2), -sqrt(2))
+SCALES = np.array([1, sqrt(2) / 3, sqrt(2) / 3, 1 / 12, 1 / 12, 1])
+Bt = np.array(
+    [
+        [1, 0, -5 / 2, 0, 1, 0],
+        [0, 2, 2 * sqrt(2), -1, -sqrt(2), 0],
+        [0, -2, 2 * sqrt(2), 1, -sqrt(2), 0],
+        [0, -sqrt(2), -1, 2 * sqrt(2), 2, 0],
+        [0, sqrt(2), -1, -2 * sqrt(2), 2, 0],
+        [0, 1, 0, -5 / 2, 0, 1],
+    ]
 )
-GG = np.kron(G, G)  # w -> G w G^T as one matrix (36, 9)
 
 
-
-def serves(kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, size: Pair, C: int, O: int) -> bool:
-    """Whether this is the way to convolve: the geometry is right, tiles are well filled and channels not too few."""
-    rows, columns = _tiles(size)
-    fits = kernel == (3, 3) and stride == dilation == (1, 1)
-    return fits and size[0] * size[1] > 8 * rows * columns and min(C, O) >= 8
+def A(m: int) -> np.ndarray:
+    """(6, m): the powers 0..m-1 of each point; at infinity the last one alone is left."""
+    return np.array([[p**k for k in range(m)] for p in POINTS] + [[0] * (m - 1) + [1]])
 
 
-def _tiles(size: Pair) -> Pair:
-    return -(-size[0] // 4), -(-size[1] // 4)
+@functools.cache
+def _GG(r: int, dtype: np.dtype) -> np.ndarray:
+    """(36, r r): the map of a kernel w to G w G^T, with G = SCALES A(r)."""
+    G = SCALES[:, None] * A(r)
+    return np.kron(G, G).astype(dtype)
+
+
+def serves(kernel: tuple[int, ...], stride: Pair, dilation: Pair, size: Pair) -> bool:
+    """Whether this is the way to convolve with a kernel (O, C, r, r): steps of 1, enough channels, and well-filled tiles."""
+    O, C, r, other = kernel
+    if r != other or not 2 <= r <= 4 or stride != (1, 1) or dilation != (1, 1) or min(O, C) < 8:
+        return False
+    rows, columns = _tiles(size, r)
+    return r * r * size[0] * size[1] > 1.5 * 36 * rows * columns
+
+
+def _tiles(size: Pair, r: int) -> Pair:
+    return -(-size[0] // (7 - r)), -(-size[1] // (7 - r))
 
 
 def convolve(loops: ModuleType, x: Array, weight: Array, bias: Array | None, size: Pair, padding: Pair) -> Array:
-    """x (N, H, W, C) and weight (O, C, 3, 3) to (N, *size, O)."""
-    O, C = weight.shape[:2]
-    tiles = _tiles(size)
-    U = (GG.astype(x.dtype) @ weight.transpose(3, 2, 1, 0).reshape(9, C * O)).reshape(36, C, O)
-    bias = np.zeros(O, x.dtype) if bias is None else bias
+    """x (N, H, W, C) and weight (O, C, r, r) to (N, *size, O)."""
+    O, C, r, _ = weight.shape
+    tiles = _tiles(size, r)
+    U = (_GG(r, x.dtype) @ weight.transpose(3, 2, 1, 0).reshape(r * r, C * O)).reshape(36, C, O)
+    bias = operand(np.zeros(O, x.dtype) if bias is None else bias)
     y = np.empty((len(x), *size, O), x.dtype)
 
     def block(images: slice) -> None:
-        pixels = operand(x[images])
-        V = np.empty((36, len(pixels) * tiles[0] * tiles[1], C), x.dtype)
-        loops.winograd_input(pixels, padding, tiles, V)
-        loops.winograd_output(V @ U, operand(bias), tiles, y[images])
+        V = _transformed(loops, x[images], padding, tiles, r, 6)
+        loops.winograd_pixels(V @ U, bias, tiles, 7 - r, y[images])
 
     map_blocks(block, len(x), len(x) * 36 * tiles[0] * tiles[1] * max(C, O))
     return y
 
 
-def weight_gradient(loops: ModuleType, x: Array, g: Array, padding: Pair) -> Array:
-    """The gradient of weight, (O, C, 3, 3), from x (N, H, W, C) and that of the output, g (N, h, w, O)."""
+def weight_gradient(loops: ModuleType, x: Array, g: Array, r: int, padding: Pair) -> Array:
+    """The gradient of weight, (O, C, r, r), from x (N, H, W, C) and that of the output, g (N, h, w, O)."""
     C, O = x.shape[3], g.shape[3]
-    tiles = _tiles(g.shape[1:3])
+    tiles = _tiles(g.shape[1:3], r)
 
     def block(images: slice) -> Array:
-        pixels, slopes = operand(x[images]), operand(g[images])
-        n = len(pixels) * tiles[0] * tiles[1]
-        V, Z = np.empty((36, n, C), x.dtype), np.empty((36, n, O), x.dtype)
-        loops.winograd_input(pixels, padding, tiles, V)
-        loops.winograd_gradient(slopes, tiles, Z)
-        return V.transpose(0, 2, 1) @ Z
+        V = _transformed(loops, x[images], padding, tiles, r, 6)
+        return V.transpose(0, 2, 1) @ _transformed(loops, g[images], (0, 0), tiles, r, 7 - r)
 
     dU = sum(map_blocks(block, len(x), len(x) * 36 * tiles[0] * tiles[1] * max(C, O)))
-    return (GG.T.astype(x.dtype) @ dU.reshape(36, C * O)).reshape(3, 3, C, O).transpose(3, 2, 1, 0)
+    return (_GG(r, x.dtype).T @ dU.reshape(36, C * O)).reshape(r, r, C, O).transpose(3, 2, 1, 0)
+
+
+def _transformed(loops: ModuleType, x: Array, padding: Pair, tiles: Pair, r: int, seen: int) -> Array:
+    V = np.empty((36, len(x) * tiles[0] * tiles[1], x.shape[3]), x.dtype)
+    loops.winograd_tiles(operand(x), padding, tiles, 7 - r, seen, V)
+    return V

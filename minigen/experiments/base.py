@@ -19,6 +19,7 @@ from minigen.settings import flag, setting, with_default
 from minigen.training import Diverged
 from tensor import Tensor
 from tensor.arrays import parse_device
+from tensor.parallel import one_blas_thread
 
 ROWS = 8
 """How many images a picture of a run shows from top to bottom."""
@@ -129,7 +130,7 @@ class Experiment:
     def averaged(self) -> Iterator[None]:
         """In it the model has its averaged weights, and evaluates, without a graph; a ValueError, as of NaN, is Diverged."""
         self.model.eval()
-        with self.ema.applied(), T.no_grad(), np.errstate(all="ignore"):
+        with self.ema.applied(), T.no_grad(), np.errstate(all="ignore"), one_blas_thread():
             try:
                 yield
             except ValueError as error:

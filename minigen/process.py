@@ -1,0 +1,56 @@
+"""What a command does about its own process for the sake of speed. Importing `tensor`, `nn` or `minigen` does none of it."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import time
+from contextlib import suppress
+from typing import Any
+
+from tensor.kernels import loops
+
+
+def prepare() -> None:
+    """Keep freed memory, and tell the user if the loops are missing, or while they are compiled."""
+    with suppress(OSError):
+        _keep_freed_memory()
+    if loops() is None:
+        print("minigen: without Numba's compiled loops each step takes several times longer", file=sys.stderr)
+    else:
+        _announce_compiling()
+
+
+def _keep_freed_memory() -> None:
+    """A training step frees and asks for the same amounts again, and what went back to the system returns as slow page faults.
+
+    glibc's mallopt: M_TRIM_THRESHOLD (-1) and M_MMAP_THRESHOLD (-3), the largest value of which is 32 MiB.
+    """
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "mallopt"):
+            libc.mallopt(-1, 2**31 - 1)
+            libc.mallopt(-3, 32 * 2**20)
+
+
+def _announce_compiling(patience: float = 1.0) -> None:
+    """Say once what is going on when Numba has compiled for more than `patience` seconds."""
+    from numba.core import event
+
+    class Announcement(event.Listener):
+        def __init__(self) -> None:
+            self.began: list[float] = []
+            self.seconds = 0.0
+
+        def on_start(self, event: Any) -> None:
+            self.began.append(time.perf_counter())
+
+        def on_end(self, event: Any) -> None:
+            elapsed = time.perf_counter() - self.began.pop()
+            if self.began:  # a loop inside another
+                return
+            if self.seconds <= patience < self.seconds + elapsed:
+                print("minigen: compiling loops, which takes some seconds the first time", file=sys.stderr, flush=True)
+            self.seconds += elapsed
+
+    event.register("numba:compile", Announcement())
