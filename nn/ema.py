@@ -30,13 +30,15 @@ class EMA:
         """Take in the current weights."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        values = self.view.values()
-        if loops_for(values):
-            from nn.loops import average
+        for p, span, order in zip(self.view.parameters, self.view.spans, self.view.orders):
+            weights, average = p.data.transpose(order).reshape(-1), self.average[span]
+            if loops_for(weights):
+                from nn import loops
 
-            return average(values, float(decay), self.average)
-        self.average *= decay
-        self.average += (1 - decay) * values
+                loops.average(weights, float(decay), average)
+            else:
+                average *= decay
+                average += (1 - decay) * weights
 
     @contextmanager
     def applied(self) -> Iterator[None]:

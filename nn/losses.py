@@ -38,7 +38,16 @@ def _check_tensors(name: str, **given) -> None:
 def mse_loss(input: Tensor, target, reduction: str = "mean") -> Tensor:
     """(input - target)^2"""
     _check("mse_loss", input, target)
-    return _reduced("mse_loss", T.square(input - target), reduction)
+    return _reduced("mse_loss", squared_error(input, target), reduction)
+
+
+@op(x=lambda g, x, target: 2.0 * g * (x - target), target=lambda g, x, target: 2.0 * g * (target - x))
+def squared_error(x: Array, target: Array) -> Tensor:
+    """(x - target)^2"""
+    if (loops := loops_for(x)) and x.shape == np.shape(target) and x.dtype == target.dtype:
+        return in_one_pass(loops.squared_error, np.empty_like(x), x, target)
+    difference = x - target
+    return difference * difference
 
 
 def l1_loss(input: Tensor, target, reduction: str = "mean") -> Tensor:

@@ -115,7 +115,7 @@ class Op:
             if isinstance(a, Tensor):
                 parent, a = a.node, a._data
                 if parent is not None and not differentiable:
-                    parent = self._refuse_gradient(args) if recording and self.edges else None
+                    parent = self.refuse_gradient(args) if recording and self.edges else None
                 if dtype is None:
                     dtype, kind = a.dtype, type(a)
                 elif differentiable and (a.dtype is not dtype or type(a) is not kind):
@@ -153,7 +153,7 @@ class Op:
             raise _in_the_name_of(self.name, error, args) from None
         return y[0] if self.keeps else y
 
-    def _refuse_gradient(self, args: Sequence) -> None:
+    def refuse_gradient(self, args: Sequence) -> None:
         """Where some arguments have a VJP, a gradient of the others would be lost. An op without any is constant by nature."""
         for name, a, differentiable in zip(self.arguments, args, self.differentiable):
             if not differentiable and isinstance(a, Tensor) and a.requires_grad:
@@ -293,7 +293,11 @@ def fused(targets: str, forward: Callable, vjp: Callable) -> Callable[[F], F]:
         def call(*args, **kwargs):
             args = spec.bind(args, kwargs)
             x = args[0].data if isinstance(args[0], Tensor) else args[0]
-            return spec(args) if loops_for(x) else by_definition(*args)
+            if loops_for(x):
+                return spec(args)
+            if mode.get().recording:
+                spec.refuse_gradient(args)
+            return by_definition(*args)
 
         call.definition = definition  # type: ignore[attr-defined]
         return call  # type: ignore[return-value]

@@ -107,8 +107,8 @@ def _place(y: Array, bias: Array | None, x: Array, phase: Pair = (0, 0), stride:
 
 
 def _in_blocks(x: Array, kernel: tuple[int, ...], size: Pair, geometry: Geometry) -> tuple[Array, tuple[int, ...]] | None:
-    """If a kernel (O, C, kh, kw) with a stride steps over whole blocks of pixels, and Winograd's way serves there: the blocks of
-    x (N, H, W, C) as the channels of fewer pixels, over which a kernel of the second shape steps one by one."""
+    """The blocks of pixels over which a kernel (O, C, kh, kw) with a stride steps, as the channels of fewer pixels, and the
+    shape of the kernel that steps over those one by one; None if the stride does not divide the kernel, or it does not pay."""
     (O, C, kh, kw), (sh, sw) = kernel, geometry.stride
     blocks = (O, sh * sw * C, kh // sh, kw // sw)
     if geometry.stride == (1, 1) or kh % sh or kw % sw or not winograd.serves(blocks, (1, 1), geometry.dilation, size):

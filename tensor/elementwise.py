@@ -155,13 +155,13 @@ def leaky_relu(x, negative_slope: float = 0.01) -> Tensor:
     return _gate(x, x, negative_slope)
 
 
-@op(joint=("g x", lambda g, wanted, x, slope: (_gate(g, x, slope), None)))
+@op(joint=("g x", lambda g, wanted, x, negative_slope: (_gate(g, x, negative_slope), None)))
 @floating
-def _gate(g: Array, x: Array, slope: float) -> Tensor:
-    """g where x > 0, else slope * g. In x it is constant between its jumps."""
+def _gate(g: Array, x: Array, negative_slope: float) -> Tensor:
+    """g where x > 0, else negative_slope * g. In x it is constant between its jumps."""
     if loops := loops_for(g):
-        return in_one_pass(lambda g, x, y: loops.gate(g, x, slope, y), np.empty_like(g), g, x)
-    return g * array_module(x).where(x > 0, g.dtype.type(1), g.dtype.type(slope))
+        return in_one_pass(lambda g, x, y: loops.gate(g, x, negative_slope, y), np.empty_like(g), g, x)
+    return g * array_module(x).where(x > 0, g.dtype.type(1), g.dtype.type(negative_slope))
 
 
 def _silu_forward(x: Array) -> tuple[Array, None]:

@@ -81,6 +81,7 @@ def _sigmoid(x):
 
 @kernel
 def sigmoid(x, y):
+    """y = 1 / (1 + e^-x)"""
     for i in range(x.size):
         y[i] = _sigmoid(x[i])
 
@@ -94,6 +95,7 @@ def softplus(x, y):
 
 @kernel
 def erf(x, y):
+    """y = 2 / sqrt(pi) times the integral of e^(-t^2) from 0 to x."""
     for i in range(x.size):
         y[i] = math.erf(x[i])
 
@@ -145,6 +147,13 @@ def bernoulli_cost(x, target, y):
         y[i] = (abs(x[i]) * error if error != ZERO else ZERO) + _log1p(_exp(-abs(x[i])))
 
 
+@kernel
+def squared_error(x, target, y):
+    """y = (x - target)^2"""
+    for i in range(x.size):
+        y[i] = (x[i] - target[i]) * (x[i] - target[i])
+
+
 # Sums
 
 
@@ -156,6 +165,30 @@ def add_between(x, y):
         for m in range(M):
             for c in range(C):
                 y[b, c] += x[b, m, c]
+
+
+@kernel
+def softmax(x, y):
+    """y = e^(x - max x) / sum e^(x - max x) in each row."""
+    for r in range(x.shape[0]):
+        top = x[r].max()
+        for i in range(x.shape[1]):
+            y[r, i] = _exp(x[r, i] - top)
+        scale = y.dtype.type(1 / y[r].astype(np.float64).sum())
+        for i in range(x.shape[1]):
+            y[r, i] *= scale
+
+
+@kernel
+def log_softmax(x, y):
+    """y = x - max x - log sum e^(x - max x) in each row."""
+    for r in range(x.shape[0]):
+        top = x[r].max()
+        for i in range(x.shape[1]):
+            y[r, i] = _exp(x[r, i] - top)
+        shift = y.dtype.type(math.log(y[r].astype(np.float64).sum()))
+        for i in range(x.shape[1]):
+            y[r, i] = x[r, i] - top - shift
 
 
 # Normalisation of x (B, M, C). An item's mean and 1 / sqrt(variance + eps) are vectors (C,), equal within a group.
@@ -185,21 +218,22 @@ def _halves(mean, high, low):
 
 
 @kernel
-def _standardise(x, mean, rstd, weight, bias, y):
-    """y = (x - mean) rstd weight + bias, of an item (M, C)."""
-    M, C = x.shape
+def standardise(x, mean, rstd, weight, bias, y):
+    """y = (x - mean) rstd weight + bias"""
+    B, M, C = x.shape
     high, low, scale = np.empty(C, x.dtype), np.empty(C, x.dtype), np.empty(C, x.dtype)
-    _halves(mean, high, low)
-    for c in range(C):
-        scale[c] = 4 * rstd[c] * weight[c]
-    for m in range(M):
+    for b in range(B):
+        _halves(mean[b], high, low)
         for c in range(C):
-            y[m, c] = (x[m, c] * QUARTER - high[c] - low[c]) * scale[c] + bias[c]
+            scale[c] = 4 * rstd[b, c] * weight[c]
+        for m in range(M):
+            for c in range(C):
+                y[b, m, c] = (x[b, m, c] * QUARTER - high[c] - low[c]) * scale[c] + bias[c]
 
 
 @kernel
-def normalize(x, weight, bias, groups, eps, with_silu, y, mean, rstd):
-    """y = (x - mean) rstd weight + bias, and then its SiLU."""
+def moments(x, groups, eps, mean, rstd):
+    """The mean of each group, and 1 / sqrt(variance + eps)."""
     B, M, C = x.shape
     for b in range(B):
         mean[b] = 0
@@ -217,29 +251,18 @@ def normalize(x, weight, bias, groups, eps, with_silu, y, mean, rstd):
         for c in range(C):
             rstd[b, c] = 1 / math.sqrt(rstd[b, c] + eps)
 
-        _standardise(x[b], mean[b], rstd[b], weight, bias, y[b])
-        if with_silu:
-            silu(y[b].reshape(-1))
-
 
 @kernel
-def normalize_vjp(g, y, x, weight, bias, groups, with_silu, mean, rstd, gx, g_weight, g_bias):
-    """With h = (x - mean) rstd and gh = g weight:  gx = rstd (gh - mean(gh) - h mean(gh h)).
+def standardise_vjp(x, mean, rstd, weight, groups, gx, g_weight, g_bias):
+    """gx, which holds g, becomes rstd (gh - mean(gh) - h mean(gh h)), with h = (x - mean) rstd and gh = g weight.
 
-    The sums of g h and g over all items are added to g_weight and g_bias. SiLU's derivative comes first, at
-    z = h weight + bias, which is computed anew.
+    The sums of g h and of g over all items are added to g_weight and g_bias.
     """
     B, M, C = x.shape
     by_h, by_1 = np.empty(C), np.empty(C)
     high, low = np.empty(C, x.dtype), np.empty(C, x.dtype)
     scale, slope, offset = np.empty(C, x.dtype), np.empty(C, x.dtype), np.empty(C, x.dtype)
     for b in range(B):
-        if with_silu:
-            _standardise(x[b], mean[b], rstd[b], weight, bias, gx[b])
-            silu_vjp(g[b].reshape(-1), y[b].reshape(-1), gx[b].reshape(-1))
-        else:
-            gx[b] = g[b]
-
         by_h[:] = 0
         by_1[:] = 0
         for m in range(M):
@@ -298,6 +321,24 @@ def place(y, bias, phase, stride, x):
             for j in range(w):
                 for c in range(C):
                     x[n, phase[0] + stride[0] * i, phase[1] + stride[1] * j, c] = y[n, i, j, c] + bias[c]
+
+
+@kernel
+def argmax_in_windows(x, stride, padding, kernel, best):
+    """best[p, i, j] = the index in H W of the first largest pixel in the window; NaN is largest. x is (P, H, W)."""
+    P, H, W = x.shape
+    _, h, w = best.shape
+    for p in range(P):
+        for i in range(h):
+            for j in range(w):
+                top, left = stride[0] * i - padding[0], stride[1] * j - padding[1]
+                u0, v0 = max(0, top), max(0, left)
+                largest, at = x[p, u0, v0], u0 * W + v0
+                for u in range(u0, min(H, top + kernel[0])):
+                    for v in range(v0, min(W, left + kernel[1])):
+                        if x[p, u, v] > largest or (np.isnan(x[p, u, v]) and not np.isnan(largest)):
+                            largest, at = x[p, u, v], u * W + v
+                best[p, i, j] = at
 
 
 # The same by Winograd's algorithm: see tensor/winograd.py for the matrices

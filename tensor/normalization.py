@@ -17,7 +17,7 @@ import numpy as np
 
 from tensor import elementwise
 from tensor.arrays import Array, array_module, integers
-from tensor.autodiff import composite, fused
+from tensor.autodiff import composite, fused, op
 from tensor.elementwise import sqrt, square
 from tensor.kernels import loops, operand
 from tensor.modes import no_grad
@@ -45,7 +45,10 @@ def _normalize_forward(x: Array, weight: Array, bias: Array, groups: int, eps: f
     y, moments = np.empty(rows.shape, x.dtype), np.empty((2, len(rows), x.shape[1]))
 
     def block(items: slice) -> None:
-        loops().normalize(rows[items], weight, bias, groups, eps, silu, y[items], *moments[:, items])
+        loops().moments(rows[items], groups, eps, *moments[:, items])
+        loops().standardise(rows[items], *moments[:, items], weight, bias, y[items])
+        if silu:
+            loops().silu(y[items].reshape(-1))
 
     map_blocks(block, len(rows), 2 * x.size)
     return _images(y, x.shape), moments
@@ -57,12 +60,23 @@ def _normalize_vjp(g: Array, y: Array, moments: Array, x: Array, weight: Array, 
 
     def block(items: slice) -> Array:
         sums = np.zeros((2, x.shape[1]))
-        mean, rstd = moments[:, items]
-        loops().normalize_vjp(g[items], y[items], rows[items], weight, bias, groups, silu, mean, rstd, gx[items], *sums)
+        if silu:
+            loops().standardise(rows[items], *moments[:, items], weight, bias, gx[items])
+            loops().silu_vjp(g[items].reshape(-1), y[items].reshape(-1), gx[items].reshape(-1))
+        else:
+            gx[items] = g[items]
+        loops().standardise_vjp(rows[items], *moments[:, items], weight, groups, gx[items], *sums)
         return sums
 
     g_weight, g_bias = np.sum(map_blocks(block, len(rows), 4 * x.size), 0).astype(x.dtype)
     return _images(gx, x.shape), g_weight, g_bias
+
+
+@op()
+def _unit(x: Array, dims: tuple[int, ...]) -> Tensor:
+    """The largest size over `dims`, or 1 if that is larger: squares of multiples of it do not overflow."""
+    xp = array_module(x)
+    return xp.maximum(xp.abs(x).max(dims, keepdims=True), 1) if x.size else x.sum(dims, keepdims=True)
 
 
 @fused("x weight bias", _normalize_forward, _normalize_vjp)
@@ -75,7 +89,9 @@ def normalize(x: Array, weight: Array, bias: Array, groups: int, eps: float, bat
     split = reshape(x, (N, groups, C // groups, math.prod(size)))
     over = (0, 2, 3) if batch else (2, 3)
     centred = split - mean(split, over, True)
-    h = centred / sqrt(mean(square(centred), over, True) + eps)
+    unit = _unit(centred, over)
+    centred = centred / unit
+    h = centred / sqrt(mean(square(centred), over, True) + eps / square(unit))
     channels = (C,) + (1,) * len(size)
     y = reshape(h, x.shape) * reshape(weight, channels) + reshape(bias, channels)
     return elementwise.silu(y) if silu else y

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from tensor.arrays import Array, array_module, as_indices, check_indices
 from tensor.autodiff import composite, op
 from tensor.convolution import Geometry, as_pair, conv2d
+from tensor.kernels import loops_for, operand
+from tensor.parallel import map_blocks
 from tensor.shaping import _getitem, expand, permute, reshape
 from tensor.tensor import FLOAT32, Tensor
 
@@ -16,6 +20,10 @@ def _argmax_in_windows(x: Array, kernel: tuple[int, int], geometry: Geometry) ->
     (kh, kw), ((sh, sw), (ph, pw), _) = kernel, geometry
     P, H, W = x.shape
     h, w = geometry.output_size((H, W), kernel)
+    if loops := loops_for(x):
+        best = np.empty((P, h, w), np.int64)
+        map_blocks(lambda part: loops.argmax_in_windows(operand(x[part]), *geometry[:2], kernel, best[part]), P, x.size)
+        return best
     x = xp.pad(x, ((0, 0), (ph, ph), (pw, pw)), mode="edge")  # copies of pixels that each window there sees, too
     a, b, c = x.strides
     windows = xp.lib.stride_tricks.as_strided(x, (P, h, w, kh, kw), (a, b * sh, c * sw, b, c))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from tensor.arrays import Array, array_module, axis, integers
 from tensor.autodiff import composite, floating, op
 from tensor.elementwise import eq, exp, square
-from tensor.kernels import total
+from tensor.kernels import loops_for, operand, total
+from tensor.parallel import map_blocks
 from tensor.shaping import reshape
 from tensor.tensor import FLOAT32, Tensor
 
@@ -103,11 +105,22 @@ def logsumexp(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
     return y if keepdim else y.squeeze(axes)
 
 
+def _by_rows(loop: Callable, x: Array, axis: int) -> Array:
+    """What the loop makes of x (rows, n), for rows along one axis."""
+    moved = operand(x.swapaxes(axis, -1))
+    rows, y = moved.reshape(-1, x.shape[axis]), np.empty(moved.shape, x.dtype)
+    out = y.reshape(rows.shape)
+    map_blocks(lambda part: loop(rows[part], out[part]), len(rows), 2 * x.size)
+    return y.swapaxes(axis, -1)
+
+
 @op(x=lambda g, y, dim: y * (g - sum(g * y, dim, True)))
 @floating
 def softmax(x: Array, dim: Dim = None) -> Tensor:
     """exp(x) / sum(exp(x)) over `dim`."""
     axes = _filled_axes(x, dim, "softmax")
+    if len(axes) == 1 and (loops := loops_for(x)):
+        return _by_rows(loops.softmax, x, axes[0])
     y = x - x.max(axes, keepdims=True)
     y = array_module(x).exp(y, out=y) if x.ndim else y * 0 + 1
     y /= y.sum(axes, keepdims=True)
@@ -119,5 +132,7 @@ def softmax(x: Array, dim: Dim = None) -> Tensor:
 def log_softmax(x: Array, dim: Dim = None) -> Tensor:
     """log(softmax(x)) over `dim`."""
     axes = _filled_axes(x, dim, "log_softmax")
+    if len(axes) == 1 and (loops := loops_for(x)):
+        return _by_rows(loops.log_softmax, x, axes[0])
     y = x - x.max(axes, keepdims=True)
     return y - array_module(x).log(array_module(x).exp(y).sum(axes, keepdims=True))

@@ -5,12 +5,14 @@ examples on every machine; or `thorough`.
 """
 
 import os
+from types import ModuleType
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from matplotlib.figure import Figure
 
+from tensor import kernels
 from tensor.arrays import import_cupy
 
 PROFILE = os.environ.get("MINIGEN_PROFILE", "ci")
@@ -40,6 +42,15 @@ def device(request: pytest.FixtureRequest) -> str:
         except RuntimeError as error:
             pytest.skip(str(error))
     return request.param
+
+
+@pytest.fixture(scope="session")
+def loops() -> ModuleType:
+    """The compiled loops; where there are none, the test is skipped and says why."""
+    module = kernels.loops()
+    if module is None:
+        pytest.skip("there is no Numba, or MINIGEN_KERNELS=0 switches the compiled loops off")
+    return module
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ import numpy as np
 
 from minigen import process
 from minigen.experiments.vae import VAERun
-from tensor.parallel import one_blas_thread
+from tensor.parallel import get_num_threads, one_blas_thread, set_num_threads
 from tests.benchmarks.work import RUNS, Work, new_run
 
 OPS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -84,10 +84,15 @@ def _synchronize(contestant: str) -> None:
         torch.cuda.synchronize()
 
 
-def measure(case: str, contestant: str, device: str, seconds: float) -> dict[str, float]:
+def measure(case: str, contestant: str, device: str, threads: int, seconds: float) -> dict[str, float]:
     """Median milliseconds of a call, and by how many MiB the process grew at most above its size before the first."""
     if contestant == "minigen":
         process.prepare()
+        set_num_threads(threads)
+    else:
+        import torch
+
+        torch.set_num_threads(threads)
     work = _work(case, contestant, device)
     before = _peak_memory(reset=True)
     for _ in range(3):
@@ -116,23 +121,25 @@ def _peak_memory(reset: bool = False) -> float:
 # All measurements, side by side
 
 
-def compare(case: str, contestants: tuple[str, ...], device: str, rounds: int, seconds: float) -> dict[str, dict[str, float]]:
+def compare(case: str, contestants: tuple[str, ...], options: argparse.Namespace, threads: int) -> dict[str, dict[str, float]]:
     """The medians over the rounds, by contestant."""
+    worker = ["--device", options.device, "--threads", str(threads), "--seconds", str(options.seconds)]
     results: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
-    for _ in range(rounds):
+    for _ in range(options.rounds):
         for name in contestants:
-            command = [sys.executable, "-m", "tests.benchmarks", "--worker", case, name, "--device", device]
-            output = subprocess.run([*command, "--seconds", str(seconds)], check=True, capture_output=True, text=True)
+            command = [sys.executable, "-m", "tests.benchmarks", "--worker", case, name, *worker]
+            output = subprocess.run(command, check=True, capture_output=True, text=True)
             results[name].append(json.loads(output.stdout))
     return {name: {key: statistics.median(r[key] for r in rows) for key in rows[0]} for name, rows in results.items()}
 
 
-def table(contestants: tuple[str, ...], device: str, rounds: int, seconds: float) -> None:
+def table(contestants: tuple[str, ...], options: argparse.Namespace, threads: int) -> None:
     """Print one line a case."""
+    print(f"{threads} thread{'s' * (threads > 1)} each")
     titles = [f"{name.removeprefix('torch ') or name:>14}" for name in contestants]
     print(f"{'ms, forward and backward':44}{''.join(titles)}{'ratio':>8}{'best':>8}{'MiB':>16}")
     for case in [*OPS, *STEPS, *RUNS]:
-        results = compare(case, contestants, device, rounds, seconds)
+        results = compare(case, contestants, options, threads)
         ours, *theirs = (result["ms"] for result in results.values())
         line = f"{case:44}" + "".join(f"{ms:14.2f}" for ms in (ours, *theirs))
         if theirs:
@@ -201,13 +208,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="how often the contestants take turns (default: 3)")
     parser.add_argument("--seconds", type=float, default=1.5, help="how long each measurement runs (default: 1.5)")
     parser.add_argument("--worker", nargs=2, metavar=("CASE", "CONTESTANT"), help=argparse.SUPPRESS)
+    parser.add_argument("--threads", type=int, help="of each contestant (default: a table for one, and one for all cores)")
     options = parser.parse_args()
     if options.worker:
         with one_blas_thread():
-            print(json.dumps(measure(*options.worker, options.device, options.seconds)))
+            print(json.dumps(measure(*options.worker, options.device, options.threads, options.seconds)))
         return
     has_torch = importlib.util.find_spec("torch") is not None
-    table(CONTESTANTS if has_torch else CONTESTANTS[:1], options.device, options.rounds, options.seconds)
+    for threads in [options.threads] if options.threads else sorted({1, get_num_threads()}):
+        table(CONTESTANTS if has_torch else CONTESTANTS[:1], options, threads)
     flat_memory()
     if has_torch:
         loss_curves(options.device)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tensor import Tensor, conv2d, conv_transpose2d, grad, parallel
+from tensor import Tensor, conv2d, conv_transpose2d, grad, parallel, winograd
 from tensor.strategies import (
     ConvGeometry,
     conv_geometries,
@@ -165,16 +165,39 @@ def test_a_tensor_may_be_its_own_kernel() -> None:
 # float32
 
 
-@pytest.mark.parametrize("op", [conv2d, conv_transpose2d])
-def test_float32_is_as_accurate_as_it_can_be(op: Callable) -> None:
-    """Sums of some hundred products, with errors of a few units in the last place of the largest."""
+def assert_accurate(op: Callable, shapes: list[tuple[int, ...]], tolerance: float, **options: int) -> None:
+    """The output and both gradients in float32, relative to their largest value in float64."""
 
     def everything(dtype) -> list[np.ndarray]:
         rng = np.random.default_rng(0)
-        x, w = images(rng, (8, 32, 10, 10), dtype), normal(rng, (32, 32, 3, 3), dtype)
-        y = op(x, w, stride=2, padding=1)
+        x, w = images(rng, shapes[0], dtype), normal(rng, shapes[1], dtype)
+        y = op(x, w, **options)
         return [t.numpy() for t in (y, *grad(y, [x, w], images(rng, y.shape, dtype)))]
 
     for single, double in zip(everything(np.float32), everything(np.float64), strict=True):
         assert single.dtype == np.float32
-        assert abs(single - double).max() < 1e-6 * abs(double).max()
+        assert abs(single - double).max() < tolerance * abs(double).max()
+
+
+@pytest.mark.parametrize(("op", "weight_shape"), [(conv2d, (40, 7, 3, 3)), (conv_transpose2d, (7, 40, 3, 3))])
+def test_float32_is_as_accurate_as_it_can_be(
+    op: Callable, weight_shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sums of some hundred products, with errors of a few units in the last place of the largest.
+
+    There are too few channels for Winograd's convolution.
+    """
+    monkeypatch.setattr(winograd, "convolve", None)
+    monkeypatch.setattr(winograd, "weight_gradient", None)
+    assert_accurate(op, [(8, 7, 10, 10), weight_shape], 1e-6, stride=2, padding=1)
+
+
+@pytest.mark.parametrize("op", [conv2d, conv_transpose2d])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "tolerance"), [(2, 1, 2e-6), (3, 1, 2e-6), (4, 1, 2e-6), (4, 2, 4e-6), (6, 2, 4e-6)]
+)
+def test_float32_is_nearly_as_accurate_by_winograds_convolution(
+    op: Callable, kernel: int, stride: int, tolerance: float
+) -> None:
+    """A stride of 2 makes sums of four times as many products."""
+    assert_accurate(op, [(4, 32, 20, 20), (32, 32, kernel, kernel)], tolerance, stride=stride, padding=1)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tensor
-from tensor import Tensor, detect_anomaly, enable_grad, exp, grad, is_grad_enabled, log, no_grad, tanh
+from tensor import Tensor, autodiff, detect_anomaly, enable_grad, exp, grad, is_grad_enabled, kernels, log, no_grad, tanh
 from tensor.autodiff import fused, op
 from tensor.strategies import tensors
 from tensor.testing import gradcheck, gradgradcheck
@@ -593,7 +593,7 @@ def test_detect_anomaly_lets_finite_numbers_pass() -> None:
 
 
 def test_a_vjp_may_name_only_what_the_op_has() -> None:
-    with pytest.raises(TypeError, match=r"twice: a VJP names \['z'\], but the op has only \['x', 'y', 'x_shape'\]"):
+    with pytest.raises(TypeError, match=r"twice: a VJP names \['z'\], but the op has only \['x', 'y', 'kept', 'x_shape'\]"):
 
         @op(x=lambda g, z: 2 * g)
         def twice(x):
@@ -632,28 +632,51 @@ def test_a_joint_vjp_serves_several_arguments_and_knows_which_are_wanted() -> No
     assert gradcheck(product, [x, y]) and gradgradcheck(product, [x, y])
 
 
-def test_a_fused_op_takes_its_twins_where_nothing_is_recorded() -> None:
-    calls: list[str] = []
+def fused_sine(calls: list[str]) -> Callable:
+    """An op that takes note of what computes it. Its kernel keeps the derivative."""
 
     def forward(x):
         calls.append("forward")
-        return np.sin(x)
+        return np.sin(x), np.cos(x)
 
-    def vjp(g, y, x):
+    def vjp(g, y, kept, x):
         calls.append("vjp")
-        return (g * np.cos(x),)
+        assert np.array_equal(y, np.sin(x)) and np.array_equal(kept, np.cos(x))
+        return (g * kept,)
 
     @fused("x", forward, vjp)
     def sine(x):
         calls.append("definition")
         return tensor.sin(x)
 
-    x = leaf(1)
+    return sine
+
+
+def test_a_fused_op_takes_its_kernel_where_nothing_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(autodiff, "loops_for", lambda x: True)
+    calls: list[str] = []
+    sine, x = fused_sine(calls), leaf(1)
     y = sine(x)
     grad(y, x, retain_graph=True)
     assert calls == ["forward", "vjp"]
     grad(y, x, create_graph=True)
     assert calls == ["forward", "vjp", "definition"]
+    assert np.array_equal(sine(np.ones(2)), np.sin(np.ones(2))) and calls[3:] == ["forward"]
+    assert gradcheck(sine, x) and gradgradcheck(sine, x)
+
+
+@pytest.mark.parametrize("x", [1.0, np.float32(1), np.ones(2, int), scalar(1), Tensor([1, 2])], ids=repr)
+def test_without_a_loop_for_its_argument_the_definition_of_a_fused_op_serves(x) -> None:
+    calls: list[str] = []
+    y = fused_sine(calls)(x)
+    assert calls == ["definition"] and np.array_equal(np.asarray(y), np.asarray(tensor.sin(x)))
+
+
+def test_with_kernels_switched_off_the_definition_of_a_fused_op_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "loops", lambda: None)
+    calls: list[str] = []
+    sine, x = fused_sine(calls), leaf(1, 2)
+    assert np.array_equal(grad(sine(x).sum(), x)[0].numpy(), np.cos([1, 2])) and calls == ["definition"]
     assert gradcheck(sine, x) and gradgradcheck(sine, x)
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import tensor
 from tensor import Tensor, grad, parallel
 from tensor.autodiff import FLOAT32, FLOAT64
+from tensor.elementwise import _gelu
 from tensor.normalization import normalize
 from tensor.testing import gradcheck, gradgradcheck
 from tests.tensor.table import SHAPING, TABLE, Call, group_norm
@@ -33,7 +34,7 @@ NO_OPS = [
 
 every_op = pytest.mark.parametrize("name", TABLE)
 worth_a_thread = st.sampled_from([0, parallel.WORTH_A_THREAD])
-"""With 1, kernels run over blocks of the batch even where there is little to do."""
+"""With 0, kernels run over blocks of the batch even where there is little to do."""
 
 
 def as_tuple(y) -> tuple:
@@ -210,7 +211,7 @@ def test_a_batch_of_nothing_has_gradients_of_zeros(f: Callable, sizes: list[tupl
             assert g.shape == x.shape and not g.numpy().any()
 
 
-# Fused ops: quick twins on raw arrays, beside a definition made of ops
+# Fused ops: kernels on raw arrays, beside a definition made of ops
 
 
 def normal(*sizes: tuple[int, ...]) -> tuple[Tensor, ...]:
@@ -220,10 +221,14 @@ def normal(*sizes: tuple[int, ...]) -> tuple[Tensor, ...]:
 
 FUSED: dict[Callable, list[Call]] = {
     tensor.silu: [Call(normal(size), {}) for size in ((), (0, 3), (7, 5, 3))],
+    _gelu: [Call(normal(size), {}) for size in ((), (0, 3), (7, 5, 3))],
     normalize: [
-        Call(normal((5, 6, 4), (4,), (4,)), {"groups": groups, "eps": 0.1, "silu": silu})
+        Call(normal(size, (4,), (4,)), {"groups": groups, "eps": 0.1, "batch": batch, "silu": silu})
+        for size in ((5, 4), (5, 4, 6), (5, 4, 2, 3), (0, 4, 3))
         for groups in (1, 2, 4)
+        for batch in (False, True)
         for silu in (False, True)
+        if size[0] or not batch
     ],
 }
 
