@@ -9,7 +9,7 @@ import numpy as np
 
 from nn.checks import fitting
 from nn.module import Module, Parameter
-from tensor.arrays import Array, array_module, freeze, memory_order, to_device
+from tensor.arrays import Array, array_module, freeze, inverse, memory_order, to_device
 from tensor.tensor import Tensor
 
 
@@ -53,7 +53,7 @@ class FlatView:
         """A vector as views shaped like the parameters."""
         shapes = ([p.shape[k] for k in order] for p, order in zip(self.parameters, self.orders))
         stored = (flat[span].reshape(shape) for span, shape in zip(self.spans, shapes))
-        return [x.transpose(np.argsort(order)) for x, order in zip(stored, self.orders)]
+        return [x.transpose(inverse(order)) for x, order in zip(stored, self.orders)]
 
     def saved(self, flat: Array) -> Tensor:
         """A vector as it is saved: each parameter in C order, in whatever order it lies in memory."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 import sys
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -79,6 +80,11 @@ def freeze(x: Array) -> Array:
 def memory_order(x: Array) -> list[int]:
     """The dimensions of x from the one with the longest stride to the one with the shortest."""
     return list(range(x.ndim)) if x.flags.c_contiguous else sorted(range(x.ndim), key=lambda k: -x.strides[k])
+
+
+def inverse(order: Sequence[int]) -> list[int]:
+    """The order of dimensions that undoes `order`."""
+    return sorted(range(len(order)), key=order.__getitem__)
 
 
 def integers(value) -> tuple[int, ...]:

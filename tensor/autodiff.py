@@ -76,7 +76,8 @@ class Op:
 
     def _edge(self, targets: tuple[str, ...], vjp: Callable, joint: bool) -> Edge:
         n = len(self.arguments)
-        assert "y" not in self.arguments, f"{self.name}: in a VJP, y is the output: no argument can have that name"
+        if taken := {"y", "kept"}.intersection(self.arguments):
+            raise TypeError(f"{self.name}: {taken.pop()!r} has a meaning of its own in a VJP: no argument can have that name")
         places = {name: k for k, name in enumerate([*self.arguments, "y", "kept"])}
         places |= {f"{name}_shape": n + 2 + k for k, name in enumerate(self.arguments)}
         names = list(inspect.signature(vjp).parameters)[2 if joint else 1 :]
@@ -115,7 +116,9 @@ class Op:
             if isinstance(a, Tensor):
                 parent, a = a.node, a._data
                 if parent is not None and not differentiable:
-                    parent = self.refuse_gradient(args) if recording and self.edges else None
+                    if recording and self.edges:
+                        self.refuse_gradient(args)
+                    parent = None
                 if dtype is None:
                     dtype, kind = a.dtype, type(a)
                 elif differentiable and (a.dtype is not dtype or type(a) is not kind):
@@ -291,13 +294,13 @@ def fused(targets: str, forward: Callable, vjp: Callable) -> Callable[[F], F]:
 
         @functools.wraps(definition)
         def call(*args, **kwargs):
-            args = spec.bind(args, kwargs)
-            x = args[0].data if isinstance(args[0], Tensor) else args[0]
+            values = spec.bind(args, kwargs)
+            x = values[0].data if isinstance(values[0], Tensor) else values[0]
             if loops_for(x):
-                return spec(args)
+                return spec(values)
             if mode.get().recording:
-                spec.refuse_gradient(args)
-            return by_definition(*args)
+                spec.refuse_gradient(values)
+            return by_definition(*values)
 
         call.definition = definition  # type: ignore[attr-defined]
         return call  # type: ignore[return-value]

@@ -9,8 +9,8 @@ So each op's derivatives are the other two, to any order, and `conv_transpose2d`
 
 Images read (N, C, H, W) but lie channels-last in memory: the ops compute on (N, H, W, C) and return transposed views. A
 convolution is then one matrix product, columns (N h w, kh kw C) @ weight (kh kw C, O), made for a few images at a time so that
-the columns never leave the cache; and where the kernel is 3x3 and its stride 1, `tensor/winograd.py` takes a quarter of the
-multiplications.
+the columns never leave the cache. Kernels of 2 to 4 pixels a side that step one by one take fewer multiplications in
+`tensor/winograd.py`; a kernel that steps over blocks of pixels does so with the blocks as channels.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def conv_input(z: Array, weight: Array, bias: Array | None, size: Pair, geometry
     Each pixel of x gathers from the pixels of z that saw it. With stride 1 that is a convolution with the turned kernel;
     with stride s there are s^2 phases of pixels, for each of which another part of the turned kernel is used.
     """
-    kh, kw, sh, sw = *weight.shape[2:], *geometry.stride
+    (kh, kw), (sh, sw) = weight.shape[2:], geometry.stride
     rows = _phases(size[0], kh, sh, geometry.padding[0], geometry.dilation[0])
     columns = _phases(size[1], kw, sw, geometry.padding[1], geometry.dilation[1])
     turned, source = weight.transpose(1, 0, 2, 3), _channels_last(z)

@@ -13,16 +13,16 @@ import itertools
 import math
 import os
 from collections.abc import Callable
-from types import ModuleType
+from typing import Any
 
 import numpy as np
 
-from tensor.arrays import Array, memory_order
+from tensor.arrays import Array, inverse, memory_order
 from tensor.parallel import map_blocks
 
 
 @functools.cache
-def loops() -> ModuleType | None:
+def loops() -> Any:
     """The module of the loops, imported with Numba when the first op needs it; None if they are not to be had."""
     if os.environ.get("MINIGEN_KERNELS", "1") == "0":
         return None
@@ -33,7 +33,7 @@ def loops() -> ModuleType | None:
     return loops
 
 
-def loops_for(x: Array) -> ModuleType | None:
+def loops_for(x: Array) -> Any:
     """`loops()` for arrays of floats on the CPU, and None for numbers and all else."""
     return loops() if type(x) is np.ndarray and x.dtype.kind == "f" and x.shape else None
 
@@ -74,7 +74,7 @@ def total(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
             sums = operand(_sums_between(sums.reshape(-1, length, after)))
         else:
             after *= length
-    sums = sums.reshape([1 if k in axes else x.shape[k] for k in order]).transpose(np.argsort(order)).astype(x.dtype)
+    sums = sums.reshape([1 if k in axes else x.shape[k] for k in order]).transpose(inverse(order)).astype(x.dtype)
     return sums if keepdims else sums.squeeze(axes)
 
 

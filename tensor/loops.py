@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numba
 import numpy as np
@@ -20,7 +21,7 @@ def kernel(loop: Callable, flags: frozenset[str] = frozenset({"contract", "nsz"}
     The machine code is kept beside the source or in the user's cache folder, if one of them can be written to. A change of
     this file, of Numba or of the processor makes it anew; so a loop calls none in another file, whose changes went unseen.
     """
-    options = {"nogil": True, "error_model": "numpy", "fastmath": set(flags)}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": set(flags)}
     try:
         return numba.njit(cache=True, **options)(loop)
     except RuntimeError:  # there is no such folder

@@ -132,7 +132,8 @@ def group_norm(x, num_groups: int, weight=None, bias=None, eps: float = 1e-5, si
     if num_groups < 1 or C % num_groups:
         raise ValueError(f"group_norm: {C} channels cannot be split into {num_groups} groups")
     _check_shapes((C,), weight=weight, bias=bias)
-    return normalize(x, *_affine(x, weight, bias, C), num_groups, eps, silu=silu)
+    weight, bias = _affine(x, weight, bias, C)
+    return normalize(x, weight, bias, num_groups, eps, silu=silu)
 
 
 @composite

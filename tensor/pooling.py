@@ -21,7 +21,7 @@ def _argmax_in_windows(x: Array, kernel: tuple[int, int], geometry: Geometry) ->
     P, H, W = x.shape
     h, w = geometry.output_size((H, W), kernel)
     if loops := loops_for(x):
-        best = np.empty((P, h, w), np.int64)
+        best: Array = np.empty((P, h, w), np.int64)
         map_blocks(lambda part: loops.argmax_in_windows(operand(x[part]), *geometry[:2], kernel, best[part]), P, x.size)
         return best
     x = xp.pad(x, ((0, 0), (ph, ph), (pw, pw)), mode="edge")  # copies of pixels that each window there sees, too

@@ -8,7 +8,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from tensor.arrays import Array, array_module, as_indices, axis, check_indices, integers, to_device
+from tensor.arrays import Array, array_module, as_indices, axis, check_indices, integers, inverse, to_device
 from tensor.autodiff import broadcast_to, composite, op
 from tensor.tensor import Tensor
 
@@ -21,7 +21,7 @@ def reshape(x: Array, shape: Shape) -> Tensor:
     return x.reshape(shape)
 
 
-@op(x=lambda g, dims: permute(g, tuple(np.argsort([d % len(dims) for d in dims]).tolist())))
+@op(x=lambda g, dims: permute(g, inverse([d % len(dims) for d in dims])))
 def permute(x: Array, dims: Shape) -> Tensor:
     """The dimensions in another order: output dimension k is dimension dims[k] of x."""
     if sorted(axis(d, x.ndim, "permute") for d in dims) != list(range(x.ndim)):

@@ -45,7 +45,7 @@ class Tensor:
     def _wrap(array: Array, node: Node | None = None) -> Tensor:
         """A tensor around an array that nobody else will write to: no copy, no check."""
         if type(array) is np.ndarray:
-            array.setflags(False)
+            array.setflags(False)  # type: ignore[call-arg]
         elif isinstance(array, np.generic):
             array = freeze(np.asarray(array))
         tensor = _new(Tensor)

@@ -293,22 +293,23 @@ def test_blas_multiplies_on_one_thread_inside_and_as_before_afterwards() -> None
 
 
 def test_blas_has_its_threads_back_when_several_threads_have_computed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However they take turns to enter and to leave, which is slowed down here."""
-    limit = ThreadpoolController.limit
+    """They begin at the same time, which is stretched here, and end one after the other."""
+    limit, meeting = ThreadpoolController.limit, threading.Barrier(2, timeout=10)
 
     def slow_limit(self: ThreadpoolController, **options: Any) -> Any:
         limited = limit(self, **options)
         time.sleep(0.002)
         return limited
 
-    def work(seed: int) -> None:
-        for seconds in np.random.default_rng(seed).uniform(0, 0.004, 10):
-            map_blocks(lambda rows: time.sleep(seconds), 2, 10**6)
+    def work(who: int) -> None:
+        for turn in range(12):
+            meeting.wait()
+            map_blocks(lambda rows, turn=turn: time.sleep(0.005 * ((who + turn) % 2)), 2, 10**6)  # type: ignore[misc]
 
     monkeypatch.setattr(ThreadpoolController, "limit", slow_limit)
     before = blas_threads()
-    with threads(2), ThreadPoolExecutor(4) as pool:
-        list(pool.map(work, range(4)))
+    with threads(2), ThreadPoolExecutor(2) as pool:
+        list(pool.map(work, range(2)))
     after = blas_threads()
     threadpool_limits(limits=before[0] if before else None, user_api="blas")
     assert after == before
