@@ -106,33 +106,15 @@ def _place(y: Array, bias: Array | None, x: Array, phase: Pair = (0, 0), stride:
         x[:, phase[0] :: stride[0], phase[1] :: stride[1]] = y if bias is None else y + bias
 
 
-def _in_blocks(x: Array, kernel: tuple[int, ...], size: Pair, geometry: Geometry) -> tuple[Array, tuple[int, ...]] | None:
-    """The blocks of pixels over which a kernel (O, C, kh, kw) with a stride steps, as the channels of fewer pixels, and the
-    shape of the kernel that steps over those one by one; None if the stride does not divide the kernel, or it does not pay."""
-    (O, C, kh, kw), (sh, sw) = kernel, geometry.stride
-    blocks = (O, sh * sw * C, kh // sh, kw // sw)
-    if geometry.stride == (1, 1) or kh % sh or kw % sw or not winograd.serves(blocks, (1, 1), geometry.dilation, size):
-        return None
-    h, w = size[0] + blocks[2] - 1, size[1] + blocks[3] - 1
-    y = np.empty((len(x), h, w, blocks[1]), x.dtype)
-
-    def block(images: slice) -> None:
-        y[images] = _columns(x[images], (sh, sw), (h, w), geometry).reshape(-1, h, w, blocks[1])
-
-    map_blocks(block, len(x), 2 * y.size)
-    return y, blocks
-
-
 def _correlate(x: Array, weight: Array, bias: Array | None, size: Pair, geometry: Geometry) -> Array:
     """The convolution of x (N, H, W, C): (N, *size, O)."""
-    O, C, *kernel = weight.shape
+    O, _, *kernel = weight.shape
+    stride, padding, dilation = geometry
     if loops := loops_for(x):
-        if winograd.serves(weight.shape, geometry.stride, geometry.dilation, size):
-            return winograd.convolve(loops, x, weight, bias, size, geometry.padding)
-        if found := _in_blocks(x, weight.shape, size, geometry):
-            (sh, sw), (blocks, (_, _, kh, kw)) = geometry.stride, found
-            part = weight.reshape(O, C, kh, sh, kw, sw).transpose(0, 3, 5, 1, 2, 4).reshape(O, -1, kh, kw)
-            return winograd.convolve(loops, blocks, part, bias, size, (0, 0))
+        if winograd.serves(weight.shape, stride, dilation, size):
+            return winograd.convolve(loops, x, weight, bias, size, padding)
+        if shape := _shape_over_blocks(weight.shape, geometry, size):
+            return winograd.convolve(loops, _blocks(x, shape, size, geometry), _over_blocks(weight, shape), bias, size, (0, 0))
     matrix = _matrix(weight)
     y = array_module(x).empty((len(x), *size, O), x.dtype)
 
@@ -142,6 +124,55 @@ def _correlate(x: Array, weight: Array, bias: Array | None, size: Pair, geometry
 
     map_blocks(block, len(x), len(x) * math.prod(size) * len(matrix))
     return y
+
+
+# A kernel that steps over whole blocks of pixels, with their pixels as channels: it then steps one by one
+
+
+def _shape_over_blocks(kernel: tuple[int, ...], geometry: Geometry, size: Pair) -> tuple[int, ...] | None:
+    """What becomes of a kernel (O, C, kh, kw), if its stride divides it and Winograd's way then serves."""
+    (O, C, kh, kw), (sh, sw) = kernel, geometry.stride
+    shape = (O, sh * sw * C, kh // sh, kw // sw)
+    divides = geometry.stride != (1, 1) and not kh % sh and not kw % sw
+    return shape if divides and winograd.serves(shape, (1, 1), geometry.dilation, size) else None
+
+
+def _over_blocks(weight: Array, shape: tuple[int, ...]) -> Array:
+    O, C, kh, kw = weight.shape
+    th, tw = shape[2:]
+    return weight.reshape(O, C, th, kh // th, tw, kw // tw).transpose(0, 3, 5, 1, 2, 4).reshape(shape)
+
+
+def _over_pixels(weight: Array, shape: tuple[int, ...]) -> Array:
+    """The inverse of `_over_blocks`: to a kernel (O, C, kh, kw)."""
+    (O, C, kh, kw), (th, tw) = shape, weight.shape[2:]
+    return weight.reshape(O, kh // th, kw // tw, C, th, tw).transpose(0, 3, 4, 1, 5, 2).reshape(shape)
+
+
+def _blocks(x: Array, kernel: tuple[int, ...], size: Pair, geometry: Geometry) -> Array:
+    """x (N, H, W, C) as the blocks that a kernel of this shape sees from `size` places: (N, h, w, sh sw C)."""
+    h, w = size[0] + kernel[2] - 1, size[1] + kernel[3] - 1
+    y = np.empty((len(x), h, w, kernel[1]), x.dtype)
+
+    def block(images: slice) -> None:
+        y[images] = _columns(x[images], geometry.stride, (h, w), geometry).reshape(-1, *y.shape[1:])
+
+    map_blocks(block, len(x), 2 * y.size)
+    return y
+
+
+def _pixels(blocks: Array, bias: Array | None, size: Pair, geometry: Geometry) -> Array:
+    """The inverse of `_blocks`, plus bias: (N, *size, C)."""
+    N, h, w, channels = blocks.shape
+    sh, sw = geometry.stride
+    C = channels // (sh * sw)
+    x, blocks = np.empty((N, *size, C), blocks.dtype), operand(blocks).reshape(N, h, w, sh, sw, C)
+    bias = operand(np.zeros(C, x.dtype) if bias is None else bias)
+    map_blocks(lambda n: loops_for(x).pixels(blocks[n], bias, *geometry[:2], x[n]), N, 2 * x.size)
+    return x
+
+
+# The pixels that saw a pixel
 
 
 def _phases(n: int, kernel: int, stride: int, padding: int, dilation: int) -> list[tuple[slice, int, int]]:
@@ -183,10 +214,16 @@ def conv_input(z: Array, weight: Array, bias: Array | None, size: Pair, geometry
     Each pixel of x gathers from the pixels of z that saw it. With stride 1 that is a convolution with the turned kernel;
     with stride s there are s^2 phases of pixels, for each of which another part of the turned kernel is used.
     """
-    (kh, kw), (sh, sw) = weight.shape[2:], geometry.stride
+    (kh, kw), (sh, sw), source = weight.shape[2:], geometry.stride, _channels_last(z)
+    if loops_for(z) and (shape := _shape_over_blocks(weight.shape, geometry, z.shape[2:])):
+        turned = _over_blocks(weight, shape).transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]
+        behind = shape[2] - 1, shape[3] - 1
+        spread = z.shape[2] + behind[0], z.shape[3] + behind[1]
+        blocks = _correlate(source, turned, None, spread, Geometry((1, 1), behind, (1, 1)))
+        return _channels_first(_pixels(blocks, bias, size, geometry))
     rows = _phases(size[0], kh, sh, geometry.padding[0], geometry.dilation[0])
     columns = _phases(size[1], kw, sw, geometry.padding[1], geometry.dilation[1])
-    turned, source = weight.transpose(1, 0, 2, 3), _channels_last(z)
+    turned = weight.transpose(1, 0, 2, 3)
     if geometry.stride == (1, 1):
         (i, top, dh), (j, left, dw) = rows[0], columns[0]
         return _channels_first(_correlate(source, turned[:, :, i, j], bias, size, Geometry((1, 1), (top, left), (dh, dw))))
@@ -210,10 +247,9 @@ def conv_weight(x: Array, z: Array, kernel: Pair, geometry: Geometry) -> Tensor:
     if loops := loops_for(x):
         if winograd.serves((O, C, *kernel), geometry.stride, geometry.dilation, size):
             return winograd.weight_gradient(loops, source, target, kernel[0], geometry.padding)
-        if found := _in_blocks(source, (O, C, *kernel), size, geometry):
-            (sh, sw), (blocks, (_, _, kh, kw)) = geometry.stride, found
-            part = winograd.weight_gradient(loops, blocks, target, kh, (0, 0))
-            return part.reshape(O, sh, sw, C, kh, kw).transpose(0, 3, 4, 1, 5, 2).reshape(O, C, *kernel)
+        if shape := _shape_over_blocks((O, C, *kernel), geometry, size):
+            blocks = _blocks(source, shape, size, geometry)
+            return _over_pixels(winograd.weight_gradient(loops, blocks, target, shape[2], (0, 0)), (O, C, *kernel))
 
     def block(images: slice) -> Array:
         return _columns(source[images], kernel, size, geometry).T @ target[images].reshape(-1, O)

@@ -325,6 +325,24 @@ def place(y, bias, phase, stride, x):
 
 
 @kernel
+def pixels(y, bias, stride, padding, x):
+    """x[n, u, v, c] = y[n, i, j, k, l, c] + bias[c] where u = stride i + k - padding; y is (N, h, w, sh, sw, C), 0 outside."""
+    N, H, W, C = x.shape
+    h, w = y.shape[1:3]
+    for n in range(N):
+        for u in range(H):
+            i, k = divmod(u + padding[0], stride[0])
+            for v in range(W):
+                j, l = divmod(v + padding[1], stride[1])
+                if i < h and j < w:
+                    for c in range(C):
+                        x[n, u, v, c] = y[n, i, j, k, l, c] + bias[c]
+                else:
+                    for c in range(C):
+                        x[n, u, v, c] = bias[c]
+
+
+@kernel
 def argmax_in_windows(x, stride, padding, kernel, best):
     """best[p, i, j] = the index in H W of the first largest pixel in the window; NaN is largest. x is (P, H, W)."""
     P, H, W = x.shape

@@ -254,15 +254,20 @@ def test_threads_of_the_user_may_compute_at_once() -> None:
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_kernels_may_use_blocks_themselves(count: int) -> None:
     """To any depth, on helpers too, which do not wait for each other."""
+    totals = []
 
-    def total(depth: int, rows: slice) -> int:
+    def total(depth: int, n: int) -> int:
         if not depth:
-            return rows.stop - rows.start
-        return sum(map_blocks(lambda inner: total(depth - 1, inner), rows.stop - rows.start, 10**6))
+            time.sleep(1e-4)
+            return n
+        return sum(map_blocks(lambda rows: total(depth - 1, rows.stop - rows.start), n, 2**14))
 
-    with threads(count):
-        for _ in range(20):
-            assert map_blocks(lambda rows: total(3, rows), 64, 10**6) and total(4, slice(0, 64)) == 64
+    with threads(count, block=2**12):
+        for _ in range(5):
+            thread = threading.Thread(target=lambda: totals.append(total(3, 64)), daemon=True)
+            thread.start()
+            thread.join(timeout=20)
+    assert totals == [64] * 5
 
 
 def test_helpers_compute_in_the_context_of_the_caller() -> None:
