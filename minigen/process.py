@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import sys
 import time
 from contextlib import suppress
@@ -33,6 +34,7 @@ def _keep_freed_memory() -> None:
             libc.mallopt(-3, 32 * 2**20)
 
 
+@functools.cache
 def _announce_compiling(patience: float = 1.0) -> None:
     """Say once what is going on when Numba has compiled for more than `patience` seconds."""
     from numba.core import event

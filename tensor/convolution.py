@@ -26,7 +26,7 @@ from tensor import winograd
 from tensor.arrays import Array, array_module, integers
 from tensor.autodiff import composite, op
 from tensor.kernels import loops_for, operand
-from tensor.parallel import map_blocks
+from tensor.parallel import map_blocks, one_blas_thread
 from tensor.reductions import sum
 from tensor.shaping import cat, chunk
 from tensor.tensor import Tensor
@@ -195,6 +195,7 @@ def _conv_vjp(g, wanted, x, weight, bias, geometry):
 
 
 @op(joint=("x weight bias", _conv_vjp))
+@one_blas_thread()
 def conv(x: Array, weight: Array, bias: Array | None, size: Pair, geometry: Geometry) -> Tensor:
     """y[n, o, p] = bias[o] + sum over c, k of weight[o, c, k] x[n, c, stride p + dilation k - padding], for p in `size`.
 
@@ -208,6 +209,7 @@ def conv(x: Array, weight: Array, bias: Array | None, size: Pair, geometry: Geom
     weight=lambda g, z, weight_shape, geometry: conv_weight(g, z, weight_shape[2:], geometry),
     bias=lambda g: sum(g, (0, 2, 3)),
 )
+@one_blas_thread()
 def conv_input(z: Array, weight: Array, bias: Array | None, size: Pair, geometry: Geometry) -> Tensor:
     """The x of `size` pixels for which <conv(v, weight), z> = <v, x> for all v; then `bias` is added.
 
@@ -240,6 +242,7 @@ def conv_input(z: Array, weight: Array, bias: Array | None, size: Pair, geometry
     x=lambda g, x_shape, z, geometry: conv_input(z, g, None, x_shape[2:], geometry),
     z=lambda g, x, z_shape, geometry: conv(x, g, None, z_shape[2:], geometry),
 )
+@one_blas_thread()
 def conv_weight(x: Array, z: Array, kernel: Pair, geometry: Geometry) -> Tensor:
     """The w of `kernel` size for which <conv(x, v), z> = <v, w> for all v."""
     source, target = _channels_last(x), _channels_last(z)

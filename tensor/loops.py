@@ -31,7 +31,7 @@ def kernel(loop: Callable, flags: frozenset[str] = frozenset({"contract", "nsz"}
 # Numbers
 
 # Exact in float32 and float64: what they meet keeps its dtype.
-ZERO, QUARTER, HALF, ONE = np.float32(0), np.float32(1 / 4), np.float32(1 / 2), np.float32(1)
+ZERO, QUARTER, HALF, ONE, FOUR = np.float32(0), np.float32(1 / 4), np.float32(1 / 2), np.float32(1), np.float32(4)
 TINY = np.float32(2.0**-100)
 
 
@@ -262,7 +262,7 @@ def standardise_vjp(x, mean, rstd, weight, groups, gx, g_weight, g_bias):
     B, M, C = x.shape
     by_h, by_1 = np.empty(C), np.empty(C)
     high, low = np.empty(C, x.dtype), np.empty(C, x.dtype)
-    scale, slope, offset = np.empty(C, x.dtype), np.empty(C, x.dtype), np.empty(C, x.dtype)
+    spread, mean_gh, mean_ghh = np.empty(C, x.dtype), np.empty(C, x.dtype), np.empty(C, x.dtype)
     for b in range(B):
         by_h[:] = 0
         by_1[:] = 0
@@ -281,13 +281,11 @@ def standardise_vjp(x, mean, rstd, weight, groups, gx, g_weight, g_bias):
 
         _halves(mean[b], high, low)
         for c in range(C):
-            scale[c] = rstd[b, c] * weight[c]
-            slope[c] = -4 * rstd[b, c] * rstd[b, c] * by_h[c]
-            offset[c] = -rstd[b, c] * by_1[c]
+            spread[c], mean_gh[c], mean_ghh[c] = rstd[b, c], by_1[c], by_h[c]
         for m in range(M):
             for c in range(C):
-                d = x[b, m, c] * QUARTER - high[c] - low[c]
-                gx[b, m, c] = gx[b, m, c] * scale[c] + d * slope[c] + offset[c]
+                h = (x[b, m, c] * QUARTER - high[c] - low[c]) * (FOUR * spread[c])
+                gx[b, m, c] = (gx[b, m, c] * weight[c] - mean_gh[c] - h * mean_ghh[c]) * spread[c]
 
 
 # Convolution of images (N, H, W, C)
@@ -380,11 +378,11 @@ def _times_A(y, v):
     """v = A y for 3 to 5 rows of equal length: 6 rows."""
     m = y.shape[0]
     a, b = y.dtype.type(math.sqrt(1 / 2)), y.dtype.type(math.sqrt(2))
-    a3, b3, four = y.dtype.type(math.sqrt(1 / 8)), y.dtype.type(math.sqrt(8)), y.dtype.type(4)
+    a3, b3 = y.dtype.type(math.sqrt(1 / 8)), y.dtype.type(math.sqrt(8))
     for i in range(y.shape[1]):
         y3, y4 = y[3, i] if m > 3 else ZERO, y[4, i] if m > 4 else ZERO
         even, odd = y[0, i] + HALF * y[2, i] + QUARTER * y4, a * y[1, i] + a3 * y3
-        even2, odd2 = y[0, i] + y[2, i] + y[2, i] + four * y4, b * y[1, i] + b3 * y3
+        even2, odd2 = y[0, i] + y[2, i] + y[2, i] + FOUR * y4, b * y[1, i] + b3 * y3
         v[0, i], v[5, i] = y[0, i], y[m - 1, i]
         v[1, i], v[2, i] = even + odd, even - odd
         v[3, i], v[4, i] = even2 + odd2, even2 - odd2
@@ -395,7 +393,7 @@ def _times_At(v, y):
     """y = A^T v for 6 rows of equal length: 3 to 5 rows."""
     m = y.shape[0]
     a, b = v.dtype.type(math.sqrt(1 / 2)), v.dtype.type(math.sqrt(2))
-    a3, b3, four = v.dtype.type(math.sqrt(1 / 8)), v.dtype.type(math.sqrt(8)), v.dtype.type(4)
+    a3, b3 = v.dtype.type(math.sqrt(1 / 8)), v.dtype.type(math.sqrt(8))
     for i in range(v.shape[1]):
         even, odd, even2, odd2 = v[1, i] + v[2, i], v[1, i] - v[2, i], v[3, i] + v[4, i], v[3, i] - v[4, i]
         y[0, i] = v[0, i] + even + even2
@@ -404,7 +402,7 @@ def _times_At(v, y):
         if m > 3:
             y[3, i] = a3 * odd + b3 * odd2
         if m > 4:
-            y[4, i] = QUARTER * even + four * even2
+            y[4, i] = QUARTER * even + FOUR * even2
     for i in range(v.shape[1]):
         y[m - 1, i] += v[5, i]
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from queue import SimpleQueue
+from typing import Any
 
 BLOCK = 2**18
 """How many numbers a block touches at most: about as many as fit into a core's cache."""
@@ -50,8 +51,7 @@ def map_blocks(kernel: Callable[[slice], object], n: int, numbers: int) -> list:
     blocks = [slice(start, min(start + size, n)) for start in range(0, n, size)] or [slice(0, 0)]
     if len(blocks) == 1 or _threads == 1:
         return [kernel(block) for block in blocks]
-    with one_blas_thread():
-        return _shared(kernel, blocks, min(_threads, len(blocks)) - 1)
+    return _shared(kernel, blocks, min(_threads, len(blocks)) - 1)
 
 
 def _shared(kernel: Callable[[slice], object], blocks: list[slice], helpers: int) -> list:
@@ -120,17 +120,15 @@ def _crew() -> _Crew:
     return _Crew()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_crew.cache_clear)  # a child has none of its parent's threads
-
-
 # The threads of BLAS, which multiplies matrices
 
-_held = False
+_lock = threading.Lock()
+_inside = 0  # how many threads are in `one_blas_thread`
+_limit: Any = None
 
 
 @functools.cache
-def _libraries():
+def _libraries() -> Any:
     """What controls the threads of the libraries in this process; None without threadpoolctl."""
     try:
         from threadpoolctl import ThreadpoolController
@@ -143,15 +141,28 @@ def _libraries():
 def one_blas_thread() -> Iterator[None]:
     """Inside, BLAS multiplies on the thread that calls it: next to threads of ours, its own would only wait for each other.
 
-    Who makes many steps holds it for all of them, and spares each call the asking.
+    Whoever comes first sets it, and whoever goes last sets it back. To hold it for many steps spares each of them the asking.
     """
-    global _held
-    if _held or not _libraries():
+    global _inside, _limit
+    with _lock:
+        if not _inside and _libraries():
+            _limit = _libraries().limit(limits=1, user_api="blas")
+        _inside += 1
+    try:
         yield
-        return
-    with _libraries().limit(limits=1, user_api="blas"):
-        _held = True
-        try:
-            yield
-        finally:
-            _held = False
+    finally:
+        with _lock:
+            _inside -= 1
+            if not _inside and _limit:
+                _limit.restore_original_limits()
+
+
+def _forget_threads() -> None:
+    """A child process has none of its parent's threads, and so none that holds the lock."""
+    global _lock
+    _crew.cache_clear()
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)

@@ -346,7 +346,7 @@ def test_a_gradient_that_is_not_finite_makes_a_weight_that_is_none(optimizer: Ca
 def a_network(weight: np.ndarray | None = None, image: np.ndarray | None = None) -> list[np.ndarray]:
     """The loss of a small network with everything that has kernels, and its gradients."""
     rng = np.random.default_rng(0)
-    shapes = [(4, 4, 12, 12), (8, 8, 3, 3), (8, 8, 4, 4), (8, 8, 1, 1), (8, 5, 2, 2)]
+    shapes = [(4, 8, 12, 12), (8, 8, 3, 3), (8, 8, 4, 4), (8, 8, 1, 1), (8, 5, 2, 2)]
     xs = [Tensor(rng.standard_normal(shape), dtype=np.float32, requires_grad=True) for shape in shapes]
     if weight is not None:
         xs[1] = Tensor(weight, requires_grad=True)
@@ -364,7 +364,7 @@ def a_network(weight: np.ndarray | None = None, image: np.ndarray | None = None)
 @pytest.mark.parametrize("place", [(0, 0, 0, 0), (3, 7, 2, 2)])
 def test_what_is_not_a_number_is_a_loss_that_is_none(place: tuple[int, ...]) -> None:
     """In a weight or in a pixel: training notices it at once."""
-    for name, shape in (("weight", (8, 4, 3, 3)), ("image", (4, 8, 12, 12))):
+    for name, shape in (("weight", (8, 8, 3, 3)), ("image", (4, 8, 12, 12))):
         array = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
         array[place] = np.nan
         with np.errstate(invalid="ignore"):
@@ -437,7 +437,7 @@ print(threads(), at_work())
 import tensor, nn, minigen, minigen.ddpm, minigen.training, minigen.process
 print(threads(), at_work())
 print("numba" in sys.modules)
-x = tensor.ones(8, 4, 64, 64).requires_grad_()
+x = tensor.ones(8, 8, 64, 64).requires_grad_()
 tensor.grad(tensor.silu(tensor.group_norm(x, 2)).sum(), x)
 print(threads(), at_work())
 """

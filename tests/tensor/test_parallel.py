@@ -17,8 +17,19 @@ from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limi
 
 import nn
 import tensor as T
-from tensor import Tensor, conv2d, get_num_threads, grad, group_norm, parallel, set_num_threads
-from tensor.parallel import map_blocks
+from tensor import (
+    Tensor,
+    conv2d,
+    conv_transpose2d,
+    convolution,
+    get_num_threads,
+    grad,
+    group_norm,
+    parallel,
+    set_num_threads,
+    winograd,
+)
+from tensor.parallel import map_blocks, one_blas_thread
 
 thread_counts = st.integers(1, 4)
 
@@ -289,12 +300,29 @@ def blas_threads() -> list[int]:
 
 
 def test_blas_multiplies_on_one_thread_inside_and_as_before_afterwards() -> None:
-    before = blas_threads()
-    with threads(2):
-        assert map_blocks(lambda rows: blas_threads(), 2, 10**6) == [[1] * len(before)] * 2
-        with pytest.raises(ZeroDivisionError):
+    before, one = blas_threads(), [1] * len(blas_threads())
+    with one_blas_thread():
+        assert blas_threads() == one
+        with pytest.raises(ZeroDivisionError), one_blas_thread():
             map_blocks(lambda rows: 1 // 0, 2, 10**6)
+        assert blas_threads() == one
     assert blas_threads() == before
+
+
+def test_convolutions_multiply_on_threads_of_their_own_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So their products are the same, to the bit, whatever BLAS was told before."""
+    seen = []
+    spied = parallel.map_blocks
+
+    def spy(*arguments) -> list:
+        seen.append(blas_threads())
+        return spied(*arguments)
+
+    monkeypatch.setattr(convolution, "map_blocks", spy)
+    monkeypatch.setattr(winograd, "map_blocks", spy)
+    before, x = blas_threads(), Tensor(np.ones((2, 8, 8, 8), np.float32), requires_grad=True)
+    conv2d(conv_transpose2d(x, np.ones((8, 8, 4, 4), np.float32), None, 2), np.ones((8, 8, 3, 3), np.float32)).sum().backward()
+    assert seen and all(threads == [1] * len(before) for threads in seen) and blas_threads() == before
 
 
 def test_blas_has_its_threads_back_when_several_threads_have_computed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,11 +337,12 @@ def test_blas_has_its_threads_back_when_several_threads_have_computed(monkeypatc
     def work(who: int) -> None:
         for turn in range(12):
             meeting.wait()
-            map_blocks(lambda rows, turn=turn: time.sleep(0.005 * ((who + turn) % 2)), 2, 10**6)  # type: ignore[misc]
+            with one_blas_thread():
+                time.sleep(0.005 * ((who + turn) % 2))
 
     monkeypatch.setattr(ThreadpoolController, "limit", slow_limit)
     before = blas_threads()
-    with threads(2), ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(2) as pool:
         list(pool.map(work, range(2)))
     after = blas_threads()
     threadpool_limits(limits=before[0] if before else None, user_api="blas")
