@@ -26,8 +26,9 @@ BATCH_OF_SAMPLES = 500
 class Config(base.Config):
     """`timesteps` and `schedule` define the forward process."""
 
-    lr: float = with_default(base.Config, "lr", 5e-3)
-    timesteps: int = setting(50, "T, the steps of the forward process", within=(1, 10**5))
+    steps: int = with_default(base.Config, "steps", 3000)
+    lr: float = with_default(base.Config, "lr", 3e-3)
+    timesteps: int = setting(20, "T, the steps of the forward process", within=(1, 10**5))
     schedule: str = setting("cosine", "how the noise grows with t", choices=SCHEDULES)
 
 

@@ -349,6 +349,36 @@ def test_blas_has_its_threads_back_when_several_threads_have_computed(monkeypatc
     assert after == before
 
 
+def test_blas_has_its_threads_back_when_the_first_to_begin_is_not_the_last_to_end() -> None:
+    """And is still alive: threadpoolctl lets no other thread undo what it has set."""
+    before, first_is_in, second_is_in, first_is_out, measured = blas_threads(), *(threading.Event() for _ in range(4))
+    inside: list[list[int]] = []
+
+    def first() -> None:
+        with one_blas_thread():
+            first_is_in.set()
+            second_is_in.wait(10)
+        first_is_out.set()
+        measured.wait(10)
+
+    def second() -> None:
+        first_is_in.wait(10)
+        with one_blas_thread():
+            second_is_in.set()
+            first_is_out.wait(10)
+            inside.append(blas_threads())
+
+    with ThreadPoolExecutor(2) as pool:
+        waiting = pool.submit(first)
+        pool.submit(second).result()
+        after = blas_threads()
+        measured.set()
+        waiting.result()
+    with one_blas_thread():
+        inside.append(blas_threads())
+    assert inside == [[1] * len(before)] * 2 and after == before == blas_threads()
+
+
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_process_has_threads_of_its_own() -> None:
