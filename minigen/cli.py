@@ -23,6 +23,7 @@ from minigen.experiments.translation import DIRECTIONS, Translation
 from minigen.run import MAY_CHANGE, Run, RunError, new_folder
 from minigen.settings import flag
 from minigen.training import Diverged, restore, train
+from tensor.kernels import loops
 
 SAMPLES_OF_A_RUN = 64
 """How many samples `minigen train` leaves in samples.npz and samples.png."""
@@ -165,6 +166,8 @@ def _train(options: argparse.Namespace) -> int:
     print(f"{experiment.heading}: {experiment.size:,} parameters, {experiment.config.steps} steps, in {run.path}")
     if experiment.warning:
         print(f"note: {experiment.warning}")
+    if not loops():
+        print("without Numba's compiled loops each step takes several times longer")
     if not train(experiment, run, experiment.config.steps, done):
         print(f"stopped; to go on: minigen train {options.model} --resume {run.path}")
         return 130

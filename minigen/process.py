@@ -13,12 +13,10 @@ from tensor.kernels import loops
 
 
 def prepare() -> None:
-    """Keep freed memory, and tell the user if the loops are missing, or while they are compiled."""
+    """Keep freed memory, and tell the user while loops are compiled."""
     with suppress(OSError):
         _keep_freed_memory()
-    if loops() is None:
-        print("minigen: without Numba's compiled loops each step takes several times longer", file=sys.stderr)
-    else:
+    if loops():
         _announce_compiling()
 
 

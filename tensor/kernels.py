@@ -88,5 +88,5 @@ def _sums_between(x: Array) -> Array:
         loops().add_between(rows, sums)
         return sums
 
-    parts = map_blocks(block, between if before == 1 else before, x.size)
-    return np.sum(parts, 0) if before == 1 else np.concatenate(parts)
+    first, *others = map_blocks(block, between if before == 1 else before, x.size // 4)
+    return sum(others, first) if before == 1 else np.concatenate([first, *others])

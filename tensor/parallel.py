@@ -124,17 +124,23 @@ def _crew() -> _Crew:
 
 _lock = threading.Lock()
 _inside = 0  # how many threads are in `one_blas_thread`
-_limit: Any = None
+_before: list[int] = []  # how many threads each library had
 
 
 @functools.cache
-def _libraries() -> Any:
-    """What controls the threads of the libraries in this process; None without threadpoolctl."""
+def _libraries() -> list[Any]:
+    """The BLAS libraries of this process, by threadpoolctl; none without it."""
     try:
         from threadpoolctl import ThreadpoolController
     except ImportError:
-        return None
-    return ThreadpoolController()
+        return []
+    return [library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"]
+
+
+def _give_threads(counts: list[int]) -> None:
+    """Past the bookkeeping of threadpoolctl, in which the threads are those of whoever asked first, for as long as it lives."""
+    for library, count in zip(_libraries(), counts):
+        getattr(library, "_real_set_num_threads", library.set_num_threads)(count)
 
 
 @contextmanager
@@ -143,18 +149,19 @@ def one_blas_thread() -> Iterator[None]:
 
     Whoever comes first sets it, and whoever goes last sets it back. To hold it for many steps spares each of them the asking.
     """
-    global _inside, _limit
+    global _inside, _before
     with _lock:
-        if not _inside and _libraries():
-            _limit = _libraries().limit(limits=1, user_api="blas")
+        if not _inside:
+            _before = [library.get_num_threads() for library in _libraries()]
+            _give_threads([1] * len(_before))
         _inside += 1
     try:
         yield
     finally:
         with _lock:
             _inside -= 1
-            if not _inside and _limit:
-                _limit.restore_original_limits()
+            if not _inside:
+                _give_threads(_before)
 
 
 def _forget_threads() -> None:

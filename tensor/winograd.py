@@ -69,7 +69,10 @@ def convolve(loops: ModuleType, x: Array, weight: Array, bias: Array | None, siz
     """x (N, H, W, C) and weight (O, C, r, r) to (N, *size, O)."""
     O, C, r, _ = weight.shape
     tiles = _tiles(size, r)
-    U = (_GG(r, x.dtype) @ weight.transpose(3, 2, 1, 0).reshape(r * r, C * O)).reshape(36, C, O)
+    if weight.strides[0] < weight.strides[1]:
+        U = (_GG(r, x.dtype) @ _rows(weight.transpose(3, 2, 1, 0))).reshape(36, C, O)
+    else:  # turned, and in memory the other way round
+        U = (_GG(r, x.dtype) @ _rows(weight.transpose(3, 2, 0, 1))).reshape(36, O, C).transpose(0, 2, 1)
     bias = operand(np.zeros(O, x.dtype) if bias is None else bias)
     y = np.empty((len(x), *size, O), x.dtype)
 
@@ -92,6 +95,11 @@ def weight_gradient(loops: ModuleType, x: Array, g: Array, r: int, padding: Pair
 
     dU = sum(map_blocks(block, len(x), len(x) * 36 * tiles[0] * tiles[1] * max(C, O)))
     return (_GG(r, x.dtype).T @ dU.reshape(36, C * O)).reshape(r, r, C, O).transpose(3, 2, 1, 0)
+
+
+def _rows(w: Array) -> Array:
+    """w (r, r, ...) with a row for each pixel."""
+    return np.ascontiguousarray(w).reshape(len(w) ** 2, -1)
 
 
 def _transformed(loops: ModuleType, x: Array, padding: Pair, tiles: Pair, r: int, seen: int) -> Array:
