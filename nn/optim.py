@@ -16,7 +16,7 @@ from nn.checks import check_names, check_range, fitting
 from nn.flat import FlatView, parameter_list
 from nn.module import Parameter
 from tensor.arrays import Array, array_module
-from tensor.kernels import loops_for
+from tensor.kernels import loops_for, spread
 from tensor.parallel import map_blocks
 
 
@@ -69,7 +69,7 @@ class Optimizer:
                 begin, end, _ = rows.indices(len(p))
                 self.update(p[rows], g[rows], slice(start + begin, start + end))
 
-            map_blocks(kernel, len(p), len(p) * (3 + len(self.slots)))
+            map_blocks(kernel, len(p), spread(p, len(p) * (3 + len(self.slots))))
         self.view.bind(values)
 
     def state_dict(self) -> dict[str, Any]:
@@ -145,7 +145,7 @@ class Adam(Optimizer):
         if loops_for(p):
             from nn.loops import adam
 
-            return adam(g, b1, b2, float(rate), root, float(self.eps), p, m, v)
+            return adam(g, float(b1), float(b2), float(rate), root, float(self.eps), p, m, v)
         m *= b1
         m += (1 - b1) * g
         v *= b2

@@ -79,7 +79,7 @@ def freeze(x: Array) -> Array:
 
 def memory_order(x: Array) -> list[int]:
     """The dimensions of x from the one with the longest stride to the one with the shortest."""
-    return list(range(x.ndim)) if x.flags.c_contiguous else sorted(range(x.ndim), key=lambda k: -x.strides[k])
+    return list(range(x.ndim)) if x.flags.c_contiguous else sorted(range(x.ndim), key=lambda k: -abs(x.strides[k]))
 
 
 def inverse(order: Sequence[int]) -> list[int]:

@@ -25,7 +25,7 @@ import numpy as np
 from tensor import winograd
 from tensor.arrays import Array, array_module, integers
 from tensor.autodiff import composite, op
-from tensor.kernels import loops_for, operand
+from tensor.kernels import loops_for, operand, spread
 from tensor.parallel import map_blocks, one_blas_thread
 from tensor.reductions import sum
 from tensor.shaping import cat, chunk
@@ -116,13 +116,14 @@ def _correlate(x: Array, weight: Array, bias: Array | None, size: Pair, geometry
         if shape := _shape_over_blocks(weight.shape, geometry, size):
             return winograd.convolve(loops, _blocks(x, shape, size, geometry), _over_blocks(weight, shape), bias, size, (0, 0))
     matrix = _matrix(weight)
-    y = array_module(x).empty((len(x), *size, O), x.dtype)
+    xp = array_module(x)
+    y = xp.empty((len(x), *size, O), xp.result_type(x, weight))
 
     def block(images: slice) -> None:
         product = _columns(x[images], tuple(kernel), size, geometry) @ matrix
         _place(product.reshape(-1, *size, O), bias, y[images])
 
-    map_blocks(block, len(x), len(x) * math.prod(size) * len(matrix))
+    map_blocks(block, len(x), spread(x, len(x) * math.prod(size) * len(matrix)))
     return y
 
 
@@ -177,7 +178,10 @@ def _pixels(blocks: Array, bias: Array | None, size: Pair, geometry: Geometry) -
 
 def _phases(n: int, kernel: int, stride: int, padding: int, dilation: int) -> list[tuple[slice, int, int]]:
     """How pixels phase, phase + stride, ... of n are made, for each phase: by which part of the kernel, its last first, and
-    with which padding and dilation that steps over the pixels that saw them."""
+    with which padding and dilation that steps over the pixels that saw them.
+
+    With a kernel of 4, stride 2 and padding 1, even pixels are seen by the taps 3 and 1, and odd ones by 2 and 0.
+    """
     step = stride // math.gcd(stride, dilation)
     phases = []
     for phase in range(min(stride, n)):
@@ -229,7 +233,8 @@ def conv_input(z: Array, weight: Array, bias: Array | None, size: Pair, geometry
     if geometry.stride == (1, 1):
         (i, top, dh), (j, left, dw) = rows[0], columns[0]
         return _channels_first(_correlate(source, turned[:, :, i, j], bias, size, Geometry((1, 1), (top, left), (dh, dw))))
-    x = array_module(z).empty((len(z), *size, weight.shape[1]), z.dtype)
+    xp = array_module(z)
+    x = xp.empty((len(z), *size, weight.shape[1]), xp.result_type(z, weight))
     for phase_h, (i, top, dh) in enumerate(rows):
         for phase_w, (j, left, dw) in enumerate(columns):
             pixels = -(-(size[0] - phase_h) // sh), -(-(size[1] - phase_w) // sw)
@@ -257,7 +262,7 @@ def conv_weight(x: Array, z: Array, kernel: Pair, geometry: Geometry) -> Tensor:
     def block(images: slice) -> Array:
         return _columns(source[images], kernel, size, geometry).T @ target[images].reshape(-1, O)
 
-    parts = map_blocks(block, len(x), len(x) * math.prod(size) * math.prod(kernel) * C)
+    parts = map_blocks(block, len(x), spread(x, len(x) * math.prod(size) * math.prod(kernel) * C))
     return reduce(add, parts).reshape(*kernel, C, O).transpose(3, 2, 0, 1)
 
 

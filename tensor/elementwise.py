@@ -160,7 +160,7 @@ def leaky_relu(x, negative_slope: float = 0.01) -> Tensor:
 def _gate(g: Array, x: Array, negative_slope: float) -> Tensor:
     """g where x > 0, else negative_slope * g. In x it is constant between its jumps."""
     if loops := loops_for(g):
-        return in_one_pass(lambda g, x, y: loops.gate(g, x, negative_slope, y), np.empty_like(g), g, x)
+        return in_one_pass(lambda g, x, y: loops.gate(g, x, float(negative_slope), y), np.empty_like(g), g, x)
     return g * array_module(x).where(x > 0, g.dtype.type(1), g.dtype.type(negative_slope))
 
 

@@ -12,6 +12,7 @@ import functools
 import itertools
 import math
 import os
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -28,14 +29,24 @@ def loops() -> Any:
         return None
     try:
         from tensor import loops
-    except ImportError:  # there is no Numba
+    except ImportError as error:
+        if not isinstance(error, ModuleNotFoundError):
+            warnings.warn(f"Numba cannot be used, and each op takes longer: {error}", stacklevel=2)
         return None
     return loops
 
 
+_FLOATS = frozenset((np.dtype(np.float32), np.dtype(np.float64)))
+
+
 def loops_for(x: Array) -> Any:
     """`loops()` for arrays of floats on the CPU, and None for numbers and all else."""
-    return loops() if type(x) is np.ndarray and x.dtype.kind == "f" and x.shape else None
+    return loops() if type(x) is np.ndarray and x.dtype in _FLOATS and x.shape else None
+
+
+def spread(x: Array, numbers: int) -> int:
+    """How many numbers `map_blocks` should share among threads: on a GPU, which has its own, none."""
+    return numbers if type(x) is np.ndarray else 0
 
 
 def operand(x: Array) -> Array:
@@ -57,7 +68,7 @@ def in_one_pass(loop: Callable, y: Array, *inputs: Array) -> Array:
 
 
 SMALL = 2**13
-"""So many numbers NumPy has added before a loop of ours is under way."""
+"""Below this many numbers NumPy's own sum is faster."""
 
 
 def total(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:

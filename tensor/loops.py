@@ -1,7 +1,7 @@
 """The loops of the fused ops, compiled by Numba: the formula beside each, in float32 and in float64.
 
 A loop writes into the arrays that come last among its arguments. Sums are carried in float64, so that they are right however
-many terms they have. NaN and infinities come through, as they would by the definition.
+many terms they have. NaN and infinities come through; in Winograd's convolution one of them spoils all pixels of a tile.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _exp(x):
     """
     if not isinstance(x, np.float32):
         return math.exp(x)
-    x = min(max(x, np.float32(-88)), np.float32(89))  # from 0 to infinity; NaN stays
+    x = min(max(x, np.float32(-88)), np.float32(89))  # 0 below -87.7, infinity above 88.3; NaN stays
     n = np.rint(x * np.float32(1.44269504))
     r = (x - n * np.float32(0.693359375)) + n * np.float32(2.12194440e-4)  # log 2 in two parts, the first exact
     p = np.float32(1 / 5040) * r + np.float32(1 / 720)
@@ -136,8 +136,9 @@ def gelu_vjp(g, x, gx):
 @kernel
 def gate(g, x, slope, y):
     """y = g where x > 0, and slope g elsewhere: leaky ReLU of g = x, and the derivative of it."""
+    share = y.dtype.type(slope)
     for i in range(x.size):
-        y[i] = g[i] if x[i] > ZERO else g[i] * slope
+        y[i] = g[i] if x[i] > ZERO else g[i] * share
 
 
 @kernel
@@ -409,7 +410,7 @@ def _times_At(v, y):
 
 @kernel
 def winograd_tiles(x, padding, tiles, m, seen, V):
-    """V[:, p] = L d L^T for the pixels d of tile p: x (N, H, W, C), V (36, N tiles, C). Tiles are m pixels apart.
+    """V[:, p] = L d L^T, transposed, for the pixels d of tile p: x (N, H, W, C), V (36, N tiles, C). Tiles are m pixels apart.
 
     If 6x6 pixels are seen, L = B^T; if m x m, L = A.
     """
@@ -450,7 +451,7 @@ def winograd_tiles(x, padding, tiles, m, seen, V):
 
 @kernel
 def winograd_pixels(V, bias, tiles, m, y):
-    """The m x m pixels of tile p are A^T v A + bias, with v (6, 6) in V[:, p]: V (36, N tiles, O), y (N, H, W, O)."""
+    """Tile p of y (N, H, W, O), m x m pixels, is A^T v A + bias, with v (6, 6), transposed, in V[:, p]; V is (36, N tiles, O)."""
     N, H, W, O = y.shape
     rows, columns = tiles
     width = m * columns

@@ -74,7 +74,7 @@ def _normalize_vjp(g: Array, y: Array, moments: Array, x: Array, weight: Array, 
 
 @op()
 def _unit(x: Array, dims: tuple[int, ...]) -> Tensor:
-    """The largest size over `dims`, or 1 if that is larger: squares of multiples of it do not overflow."""
+    """The largest magnitude over `dims`, or 1 if that is larger. In these units squares do not overflow; they cancel in h."""
     xp = array_module(x)
     return xp.maximum(xp.abs(x).max(dims, keepdims=True), 1) if x.size else x.sum(dims, keepdims=True)
 

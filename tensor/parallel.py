@@ -43,8 +43,8 @@ def get_num_threads() -> int:
 def map_blocks(kernel: Callable[[slice], object], n: int, numbers: int) -> list:
     """Call `kernel(slice)` for slices that together cover range(n), and return the results in order.
 
-    `numbers` says how many the kernel touches in all. A block touches BLOCK at most, if it can, and where there are several,
-    their number is a power of 2, so that the threads are done together.
+    `numbers` says how many the kernel touches in all: with 0, as on a GPU, there is one block. Else a block touches about BLOCK
+    at most, and where there are several, an even number where n allows, so that the threads are done together.
     """
     count = 2 ** math.ceil(math.log2(numbers / BLOCK)) if numbers > BLOCK else 1 + (numbers > WORTH_A_THREAD)
     size = max(1, -(-n // count))
@@ -90,7 +90,7 @@ def _shared(kernel: Callable[[slice], object], blocks: list[slice], helpers: int
                 tickets.pop()  # whoever has not begun need not
             except IndexError:
                 errors.append(ended.get())
-    for error in filter(None, errors):
+    if error := next(filter(None, errors), None):
         raise error
     return results
 

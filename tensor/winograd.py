@@ -71,7 +71,7 @@ def convolve(loops: ModuleType, x: Array, weight: Array, bias: Array | None, siz
     tiles = _tiles(size, r)
     if weight.strides[0] < weight.strides[1]:
         U = (_GG(r, x.dtype) @ _rows(weight.transpose(3, 2, 1, 0))).reshape(36, C, O)
-    else:  # turned, and in memory the other way round
+    else:  # C varies faster in memory than O, as in a turned kernel
         U = (_GG(r, x.dtype) @ _rows(weight.transpose(3, 2, 0, 1))).reshape(36, O, C).transpose(0, 2, 1)
     bias = operand(np.zeros(O, x.dtype) if bias is None else bias)
     y = np.empty((len(x), *size, O), x.dtype)
