@@ -451,7 +451,7 @@ def winograd_tiles(x, padding, tiles, m, seen, V):
 
 @kernel
 def winograd_pixels(V, bias, tiles, m, y):
-    """Tile p of y (N, H, W, O), m x m pixels, is A^T v A + bias, with v (6, 6), transposed, in V[:, p]; V is (36, N tiles, O)."""
+    """Tile p of y (N, H, W, O), m x m pixels, is A^T v A + bias with v (6, 6), transposed, in V[:, p] (36, N tiles, O)."""
     N, H, W, O = y.shape
     rows, columns = tiles
     width = m * columns
