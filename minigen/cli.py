@@ -47,7 +47,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # "Fréchet" on a terminal that knows ASCII alone
     options = _parser().parse_args(arguments)
-    process.prepare()
     try:
         return options.command(options)
     except (UsageError, RunError, CheckpointError) as error:
@@ -166,6 +165,7 @@ def _train(options: argparse.Namespace) -> int:
     print(f"{experiment.heading}: {experiment.size:,} parameters, {experiment.config.steps} steps, in {run.path}")
     if experiment.warning:
         print(f"note: {experiment.warning}")
+    process.prepare()
     if not loops():
         print("without Numba's compiled loops each step takes several times longer")
     if not train(experiment, run, experiment.config.steps, done):
@@ -291,6 +291,7 @@ def _trained(options: argparse.Namespace, with_data: bool | None = True) -> tupl
         raise UsageError(str(error)) from error
     if not restore(experiment, run):
         raise UsageError(f"{run.path} has no checkpoint yet: minigen train {run.config['model']} --resume {run.path}")
+    process.prepare()
     return run, experiment, how
 
 

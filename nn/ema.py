@@ -30,15 +30,16 @@ class EMA:
         """Take in the current weights."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for p, span, order in zip(self.view.parameters, self.view.spans, self.view.orders):
-            weights, average = p.data.transpose(order).reshape(-1), self.average[span]
-            if loops_for(weights):
-                from nn import loops
+        parts = list(zip(self.view.lines([p.data for p in self.view.parameters]), self.view.spans))
+        if loops_for(self.average):
+            from nn import loops
 
-                loops.average(weights, float(decay), average)
-            else:
-                average *= decay
-                average += (1 - decay) * weights
+            for weights, span in parts:
+                loops.average(weights, float(decay), self.average[span])
+            return
+        for weights, span in parts:
+            self.average[span] *= decay
+            self.average[span] += (1 - decay) * weights
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -42,8 +42,11 @@ class FlatView:
 
     def gather(self, arrays: Sequence[Array]) -> Array:
         """One new vector of arrays shaped like the parameters."""
-        flat = [x.transpose(order).reshape(-1) for x, order in zip(arrays, self.orders)]
-        return array_module(arrays[0]).concatenate(flat)
+        return array_module(arrays[0]).concatenate(self.lines(arrays))
+
+    def lines(self, arrays: Sequence[Array]) -> list[Array]:
+        """Arrays shaped like the parameters, each as a vector: a view, if it lies in memory as its parameter does."""
+        return [x.transpose(order).reshape(-1) for x, order in zip(arrays, self.orders)]
 
     def values(self) -> Array:
         """One new vector of all parameters."""

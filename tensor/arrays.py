@@ -71,7 +71,9 @@ def to_device(x: Array, device: str) -> Array:
 
 
 def freeze(x: Array) -> Array:
-    """Make a NumPy array read-only. CuPy has no such flag; there the rule rests on nobody writing."""
+    """Make a NumPy array read-only; a number becomes a 0-d one. On CuPy the rule rests on nobody writing."""
+    if isinstance(x, np.generic):
+        x = np.asarray(x)
     if type(x) is np.ndarray:
         x.setflags(False)  # type: ignore[call-arg]
     return x

@@ -25,7 +25,7 @@ import numpy as np
 from tensor import winograd
 from tensor.arrays import Array, array_module, integers
 from tensor.autodiff import composite, op
-from tensor.kernels import loops_for, operand, spread
+from tensor.kernels import bias_operand, loops_for, operand, spread
 from tensor.parallel import map_blocks, one_blas_thread
 from tensor.reductions import sum
 from tensor.shaping import cat, chunk
@@ -101,7 +101,7 @@ def _matrix(weight: Array) -> Array:
 def _place(y: Array, bias: Array | None, x: Array, phase: Pair = (0, 0), stride: Pair = (1, 1)) -> None:
     """Every `stride`-th pixel of x, from `phase` on, becomes that of y, plus bias (C,)."""
     if loops := loops_for(x):
-        loops.place(y, operand(array_module(x).zeros(x.shape[3], x.dtype) if bias is None else bias), phase, stride, x)
+        loops.place(y, bias_operand(bias, x), phase, stride, x)
     else:
         x[:, phase[0] :: stride[0], phase[1] :: stride[1]] = y if bias is None else y + bias
 
@@ -168,8 +168,8 @@ def _pixels(blocks: Array, bias: Array | None, size: Pair, geometry: Geometry) -
     sh, sw = geometry.stride
     C = channels // (sh * sw)
     x, blocks = np.empty((N, *size, C), blocks.dtype), operand(blocks).reshape(N, h, w, sh, sw, C)
-    bias = operand(np.zeros(C, x.dtype) if bias is None else bias)
-    map_blocks(lambda n: loops_for(x).pixels(blocks[n], bias, *geometry[:2], x[n]), N, 2 * x.size)
+    bias = bias_operand(bias, x)
+    map_blocks(lambda images: loops_for(x).pixels(blocks[images], bias, *geometry[:2], x[images]), N, 2 * x.size)
     return x
 
 
@@ -218,14 +218,15 @@ def conv_input(z: Array, weight: Array, bias: Array | None, size: Pair, geometry
     """The x of `size` pixels for which <conv(v, weight), z> = <v, x> for all v; then `bias` is added.
 
     Each pixel of x gathers from the pixels of z that saw it. With stride 1 that is a convolution with the turned kernel;
-    with stride s there are s^2 phases of pixels, for each of which another part of the turned kernel is used.
+    with stride s there are s^2 phases of pixels, for each of which another part of the turned kernel is used; where the stride
+    divides the kernel and Winograd's way serves, all phases are the channels of one convolution.
     """
     (kh, kw), (sh, sw), source = weight.shape[2:], geometry.stride, _channels_last(z)
     if loops_for(z) and (shape := _shape_over_blocks(weight.shape, geometry, z.shape[2:])):
         turned = _over_blocks(weight, shape).transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]
         behind = shape[2] - 1, shape[3] - 1
-        spread = z.shape[2] + behind[0], z.shape[3] + behind[1]
-        blocks = _correlate(source, turned, None, spread, Geometry((1, 1), behind, (1, 1)))
+        places = z.shape[2] + behind[0], z.shape[3] + behind[1]
+        blocks = _correlate(source, turned, None, places, Geometry((1, 1), behind, (1, 1)))
         return _channels_first(_pixels(blocks, bias, size, geometry))
     rows = _phases(size[0], kh, sh, geometry.padding[0], geometry.dilation[0])
     columns = _phases(size[1], kw, sw, geometry.padding[1], geometry.dilation[1])

@@ -58,6 +58,11 @@ def operand(x: Array) -> Array:
     return x
 
 
+def bias_operand(bias: Array | None, like: Array) -> Array:
+    """A bias as loops take it, for images `like` (..., channels): zeros, if there is none."""
+    return operand(np.zeros(like.shape[-1], like.dtype) if bias is None else bias)
+
+
 def in_one_pass(loop: Callable, y: Array, *inputs: Array) -> Array:
     """y after `loop(*inputs, y)` has gone over all elements, in the order in which those of y lie in memory."""
     order = memory_order(y)

@@ -375,11 +375,17 @@ def _times_Bt(d, v):
 
 
 @kernel
+def _points(x):
+    """The points sqrt(1/2) and sqrt(2), and their cubes, in the dtype of x."""
+    of = x.dtype.type
+    return of(math.sqrt(1 / 2)), of(math.sqrt(2)), of(math.sqrt(1 / 8)), of(math.sqrt(8))
+
+
+@kernel
 def _times_A(y, v):
     """v = A y for 3 to 5 rows of equal length: 6 rows."""
     m = y.shape[0]
-    a, b = y.dtype.type(math.sqrt(1 / 2)), y.dtype.type(math.sqrt(2))
-    a3, b3 = y.dtype.type(math.sqrt(1 / 8)), y.dtype.type(math.sqrt(8))
+    a, b, a3, b3 = _points(y)
     for i in range(y.shape[1]):
         y3, y4 = y[3, i] if m > 3 else ZERO, y[4, i] if m > 4 else ZERO
         even, odd = y[0, i] + HALF * y[2, i] + QUARTER * y4, a * y[1, i] + a3 * y3
@@ -393,8 +399,7 @@ def _times_A(y, v):
 def _times_At(v, y):
     """y = A^T v for 6 rows of equal length: 3 to 5 rows."""
     m = y.shape[0]
-    a, b = v.dtype.type(math.sqrt(1 / 2)), v.dtype.type(math.sqrt(2))
-    a3, b3 = v.dtype.type(math.sqrt(1 / 8)), v.dtype.type(math.sqrt(8))
+    a, b, a3, b3 = _points(v)
     for i in range(v.shape[1]):
         even, odd, even2, odd2 = v[1, i] + v[2, i], v[1, i] - v[2, i], v[3, i] + v[4, i], v[3, i] - v[4, i]
         y[0, i] = v[0, i] + even + even2
@@ -406,6 +411,15 @@ def _times_At(v, y):
             y[4, i] = QUARTER * even + FOUR * even2
     for i in range(v.shape[1]):
         y[m - 1, i] += v[5, i]
+
+
+@kernel
+def _transform(d, v):
+    """v = L d, with L = B^T for the 6 rows that are seen, and L = A for those of a tile."""
+    if d.shape[0] == 6:
+        _times_Bt(d, v)
+    else:
+        _times_A(d, v)
 
 
 @kernel
@@ -428,21 +442,13 @@ def winograd_tiles(x, padding, tiles, m, seen, V):
                 for c in range(C):
                     framed[i + top, j + left, c] = x[n, i, j, c]
         for i in range(rows):
-            d = framed[m * i : m * i + seen].reshape(seen, width * C)
-            if seen == 6:
-                _times_Bt(d, strip.reshape(6, width * C))
-            else:
-                _times_A(d, strip.reshape(6, width * C))
+            _transform(framed[m * i : m * i + seen].reshape(seen, width * C), strip.reshape(6, width * C))
             for j in range(width):
                 for a in range(6):
                     for c in range(C):
                         turned[j, a, c] = strip[a, j, c]
             for j in range(columns):
-                d = turned[m * j : m * j + seen].reshape(seen, 6 * C)
-                if seen == 6:
-                    _times_Bt(d, tile.reshape(6, 6 * C))
-                else:
-                    _times_A(d, tile.reshape(6, 6 * C))
+                _transform(turned[m * j : m * j + seen].reshape(seen, 6 * C), tile.reshape(6, 6 * C))
                 for a in range(36):
                     for c in range(C):
                         V[a, p, c] = tile[a, c]

@@ -44,12 +44,8 @@ class Tensor:
     @staticmethod
     def _wrap(array: Array, node: Node | None = None) -> Tensor:
         """A tensor around an array that nobody else will write to: no copy, no check."""
-        if type(array) is np.ndarray:
-            array.setflags(False)  # type: ignore[call-arg]
-        elif isinstance(array, np.generic):
-            array = freeze(np.asarray(array))
         tensor = _new(Tensor)
-        tensor._data = array
+        tensor._data = freeze(array)
         tensor.node = node
         return tensor
 

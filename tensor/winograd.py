@@ -21,7 +21,7 @@ from types import ModuleType
 import numpy as np
 
 from tensor.arrays import Array
-from tensor.kernels import operand
+from tensor.kernels import bias_operand, operand
 from tensor.parallel import map_blocks
 
 Pair = tuple[int, int]
@@ -73,14 +73,14 @@ def convolve(loops: ModuleType, x: Array, weight: Array, bias: Array | None, siz
         U = (_GG(r, x.dtype) @ _rows(weight.transpose(3, 2, 1, 0))).reshape(36, C, O)
     else:  # C varies faster in memory than O, as in a turned kernel
         U = (_GG(r, x.dtype) @ _rows(weight.transpose(3, 2, 0, 1))).reshape(36, O, C).transpose(0, 2, 1)
-    bias = operand(np.zeros(O, x.dtype) if bias is None else bias)
     y = np.empty((len(x), *size, O), x.dtype)
+    bias = bias_operand(bias, y)
 
     def block(images: slice) -> None:
         V = _transformed(loops, x[images], padding, tiles, r, 6)
         loops.winograd_pixels(V @ U, bias, tiles, 7 - r, y[images])
 
-    map_blocks(block, len(x), len(x) * 36 * tiles[0] * tiles[1] * max(C, O))
+    map_blocks(block, len(x), _numbers(x, tiles, O))
     return y
 
 
@@ -93,8 +93,13 @@ def weight_gradient(loops: ModuleType, x: Array, g: Array, r: int, padding: Pair
         V = _transformed(loops, x[images], padding, tiles, r, 6)
         return V.transpose(0, 2, 1) @ _transformed(loops, g[images], (0, 0), tiles, r, 7 - r)
 
-    dU = sum(map_blocks(block, len(x), len(x) * 36 * tiles[0] * tiles[1] * max(C, O)))
+    dU = sum(map_blocks(block, len(x), _numbers(x, tiles, O)))
     return (_GG(r, x.dtype).T @ dU.reshape(36, C * O)).reshape(r, r, C, O).transpose(3, 2, 1, 0)
+
+
+def _numbers(x: Array, tiles: Pair, O: int) -> int:
+    """How many there are in the larger of a transformed input and a transformed output."""
+    return len(x) * 36 * tiles[0] * tiles[1] * max(x.shape[3], O)
 
 
 def _rows(w: Array) -> Array:
