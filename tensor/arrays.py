@@ -71,12 +71,14 @@ def to_device(x: Array, device: str) -> Array:
 
 
 def freeze(x: Array) -> Array:
-    """Make a NumPy array read-only; a number becomes a 0-d one. On CuPy the rule rests on nobody writing."""
-    if isinstance(x, np.generic):
-        x = np.asarray(x)
-    if type(x) is np.ndarray:
-        x.setflags(False)  # type: ignore[call-arg]
-    return x
+    """x as a tensor holds it: NumPy's arrays read-only, and those without dimensions as numbers, which are ten times faster.
+
+    On CuPy the rule rests on nobody writing.
+    """
+    if type(x) is not np.ndarray:
+        return x
+    x.setflags(False)  # type: ignore[call-arg]
+    return x if x.shape else x[()]
 
 
 def memory_order(x: Array) -> list[int]:

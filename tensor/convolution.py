@@ -24,7 +24,8 @@ import numpy as np
 
 from tensor import winograd
 from tensor.arrays import Array, array_module, integers
-from tensor.autodiff import composite, op
+from tensor.autodiff import op
+from tensor.errors import composite
 from tensor.kernels import bias_operand, loops_for, operand, spread
 from tensor.parallel import map_blocks, one_blas_thread
 from tensor.reductions import sum
@@ -192,13 +193,11 @@ def _phases(n: int, kernel: int, stride: int, padding: int, dilation: int) -> li
     return phases
 
 
-def _conv_vjp(g, wanted, x, weight, bias, geometry):
-    g_x = conv_input(g, weight, None, x.shape[2:], geometry) if wanted[0] else None
-    g_weight = conv_weight(x, g, weight.shape[2:], geometry) if wanted[1] else None
-    return g_x, g_weight, sum(g, (0, 2, 3)) if wanted[2] else None
-
-
-@op(joint=("x weight bias", _conv_vjp))
+@op(
+    x=lambda g, x_shape, weight, geometry: conv_input(g, weight, None, x_shape[2:], geometry),
+    weight=lambda g, x, weight_shape, geometry: conv_weight(x, g, weight_shape[2:], geometry),
+    bias=lambda g: sum(g, (0, 2, 3)),
+)
 @one_blas_thread()
 def conv(x: Array, weight: Array, bias: Array | None, size: Pair, geometry: Geometry) -> Tensor:
     """y[n, o, p] = bias[o] + sum over c, k of weight[o, c, k] x[n, c, stride p + dilation k - padding], for p in `size`.

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 
 from tensor.arrays import Array, array_module
-from tensor.autodiff import composite, floating, fused, op
+from tensor.autodiff import op
+from tensor.errors import composite
+from tensor.fused import fused
+from tensor.promotion import floating
 from tensor.kernels import in_one_pass, loops, loops_for
 from tensor.tensor import Tensor
 
@@ -155,7 +158,7 @@ def leaky_relu(x, negative_slope: float = 0.01) -> Tensor:
     return _gate(x, x, negative_slope)
 
 
-@op(joint=("g x", lambda g, wanted, x, negative_slope: (_gate(g, x, negative_slope), None)))
+@op(g=lambda g_, x, negative_slope: _gate(g_, x, negative_slope), x=lambda g_: None)
 @floating
 def _gate(g: Array, x: Array, negative_slope: float) -> Tensor:
     """g where x > 0, else negative_slope * g. In x it is constant between its jumps."""

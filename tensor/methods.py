@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tensor import elementwise, products, reductions, shaping
 from tensor.arrays import Array, axis, to_device
-from tensor.autodiff import backward, cast, composite, op
+from tensor.autodiff import backward, cast, op
+from tensor.errors import composite
 from tensor.tensor import FLOAT32, FLOAT64, Tensor, device_or_dtype
 
 

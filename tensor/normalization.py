@@ -17,7 +17,9 @@ import numpy as np
 
 from tensor import elementwise
 from tensor.arrays import Array, array_module, integers
-from tensor.autodiff import composite, fused, op
+from tensor.autodiff import op
+from tensor.errors import composite
+from tensor.fused import fused
 from tensor.elementwise import sqrt, square
 from tensor.kernels import loops, operand
 from tensor.modes import no_grad

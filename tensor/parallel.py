@@ -21,8 +21,8 @@ from typing import Any
 BLOCK = 2**18
 """How many numbers a block touches at most: about as many as fit into a core's cache."""
 
-WORTH_A_THREAD = 2**16
-"""With more numbers than this there are two blocks: it takes some 15 microseconds to wake a second thread."""
+WORTH_A_THREAD = 2**17
+"""With more numbers than this there are two blocks: it takes some 50 microseconds to wake a second thread."""
 
 _threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

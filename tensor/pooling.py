@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tensor.arrays import Array, array_module, as_indices, check_indices
-from tensor.autodiff import composite, op
+from tensor.autodiff import op
+from tensor.errors import composite
 from tensor.convolution import Geometry, as_pair, conv2d
 from tensor.kernels import loops_for, operand
 from tensor.parallel import map_blocks

@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 from tensor.arrays import Array, array_module
-from tensor.autodiff import composite, op
+from tensor.autodiff import op
+from tensor.errors import composite
 from tensor.reductions import sum
 from tensor.shaping import reshape, transpose
 from tensor.tensor import Tensor

@@ -8,7 +8,9 @@ from collections.abc import Callable
 import numpy as np
 
 from tensor.arrays import Array, array_module, axis, integers
-from tensor.autodiff import composite, floating, op
+from tensor.autodiff import op
+from tensor.errors import composite
+from tensor.promotion import floating
 from tensor.elementwise import eq, exp, square
 from tensor.kernels import loops_for, operand, total
 from tensor.parallel import map_blocks

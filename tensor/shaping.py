@@ -9,7 +9,8 @@ from itertools import accumulate
 import numpy as np
 
 from tensor.arrays import Array, array_module, as_indices, axis, check_indices, integers, inverse, to_device
-from tensor.autodiff import broadcast_to, composite, op
+from tensor.autodiff import broadcast_to, op
+from tensor.errors import composite
 from tensor.tensor import Tensor
 
 Shape = tuple[int, ...]

@@ -26,7 +26,7 @@ class Tensor:
 
     __slots__ = ("__weakref__", "_data", "_frozen", "node")
     __array_ufunc__ = None  # array * tensor is the tensor's business
-    _data: Array
+    _data: Array  # or a number of NumPy, see `freeze`
     _frozen: Node | None  # set by requires_grad_(False): the leaf that pending graphs still lead to
     node: Node | None
 
@@ -51,14 +51,18 @@ class Tensor:
 
     @property
     def data(self) -> Array:
-        return self._data
+        if not isinstance(self._data, np.generic):
+            return self._data
+        array = np.asarray(self._data)
+        array.setflags(write=False)
+        return array
 
     @data.setter
     def data(self, array: Array) -> None:
         if not self.is_leaf:
             raise RuntimeError("data: only leaves can be given new values")
         if isinstance(array, Tensor) or not hasattr(array, "dtype") or array.shape != self.shape:
-            given = f"one of shape {array.shape}" if type(array) is type(self._data) else type(array).__name__
+            given = f"one of shape {array.shape}" if type(array) is type(self.data) else type(array).__name__
             raise ValueError(f"data: expected an array of shape {self.shape}, got {given}")
         supported(array.dtype)
         if (array.dtype, device_of(array)) != (self.dtype, self.device):
@@ -134,7 +138,7 @@ class Tensor:
 
     def numpy(self) -> np.ndarray:
         """The values as a NumPy array, outside the graph: a read-only view on the CPU, a copy from a GPU."""
-        return to_device(self._data, "cpu").view()
+        return to_device(self.data, "cpu").view()
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return np.array(self.numpy(), dtype=dtype, copy=copy)
@@ -265,11 +269,16 @@ class Node:
 
     __slots__ = ("dtype", "grad", "op", "order", "parents", "saved", "shape")
 
-    def __init__(self, op: Any, parents: Sequence[Node | None], saved: Sequence | None, array: Array):
-        self.op = op
-        self.parents = parents
-        self.saved = saved
-        self.shape = array.shape
-        self.dtype = array.dtype
+    def __init__(self, op: Any, parents: Sequence[Node | None], values: Sequence, y: Array, kept: Any = None):
+        self.op, self.parents = op, parents
+        self.shape, self.dtype = y.shape, y.dtype
         self.order = _now()
         self.grad: Tensor | None = None
+        self.saved: list | None = []
+        if op is not None:
+            pool = [*values, y, kept]
+            if op.uses_shapes:
+                pool += [getattr(v, "shape", ()) for v in values]
+            for edge in op.edges:
+                if edge.joint or parents[edge.first] is not None:
+                    self.saved.append((edge, edge.pick(pool)))

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import tensor
 from tensor import Tensor, testing
-from tensor.autodiff import fused, op
+from tensor.autodiff import op
+from tensor.fused import fused
 from tensor.strategies import (
     ConvGeometry,
     ConvTransposeGeometry,

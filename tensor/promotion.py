@@ -1,0 +1,90 @@
+"""Which dtype and device an op computes on, where its arguments are not simply tensors of one dtype."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from tensor.arrays import Array, array_module, device_of
+from tensor.tensor import FLOAT32, FLOAT64, Tensor
+
+F = TypeVar("F", bound=Callable)
+NUMBERS = frozenset((float, int, bool))
+"""What may stand beside a tensor as it is: it takes the tensor's dtype."""
+
+PLAIN = NUMBERS | {tuple, str, type(None)}
+"""What may stand where no gradient flows: nobody can write into it later."""
+
+
+def floating(forward: F) -> F:
+    """Let a forward whose first argument is to be of floats take integers and bool as float32, as PyTorch promotes them."""
+
+    @functools.wraps(forward)
+    def call(x, *others):
+        return forward(x if getattr(x, "dtype", FLOAT32).kind == "f" else x.astype(FLOAT32), *others)
+
+    return call  # type: ignore[return-value]
+
+
+def promote(op: Any, args: Sequence, values: list, recording: bool) -> np.dtype | None:
+    """Bring the differentiable arguments to one device and dtype, in place in `values`; returns the dtype.
+
+    Tensors decide, others follow. Among tensors those with dimensions decide before 0-d ones, and
+    floats before integers, as in PyTorch. Integers beside an array of floats become float32.
+    Arrays are copied where a graph is recorded: their owner may write into them before the gradients flow.
+    """
+    if recording and op.edges:
+        refuse_gradient(op, args)
+    for k, a in enumerate(args):
+        if type(a) is list:
+            values[k] = tuple(a)
+        elif recording and not isinstance(a, Tensor) and isinstance(getattr(a, "dtype", None), np.dtype):
+            values[k] = a.copy()
+    places = [k for k, v in enumerate(values) if op.differentiable[k] and not _plain(v, op)]
+    tensors = [values[k] for k in places if isinstance(args[k], Tensor)]
+    if len(tensors) == len(places) and len({(type(x), x.dtype) for x in tensors}) < 2:
+        return tensors[0].dtype if tensors else None
+    devices = sorted({device_of(x) for x in tensors})
+    if len(devices) > 1:
+        raise RuntimeError(
+            f"{op.name}: tensors on different devices, {' and '.join(devices)}: move them with .to(device)"
+        )
+    xp = array_module(tensors[0]) if tensors else np
+    for k in places:
+        if not hasattr(values[k], "dtype") and type(values[k]) is not tuple:
+            raise TypeError(f"{op.name}: expected a tensor, an array or a number, got {type(values[k]).__name__}")
+        values[k] = xp.asarray(values[k])[()]
+        if values[k].dtype.kind not in "biuf":
+            raise TypeError(f"{op.name}: expected real numbers, got an array of {values[k].dtype}")
+    floats = [x for x in tensors if x.dtype.kind == "f"]
+    deciding = [x.dtype for x in floats if x.ndim] or [x.dtype for x in floats]
+    if tensors and not deciding and any(values[k].dtype.kind == "f" for k in places):
+        deciding = [FLOAT32]
+    dtype = np.result_type(*(deciding or [x.dtype for x in tensors] or [FLOAT32]))
+    if deciding:
+        for k in places:
+            values[k] = xp.asarray(values[k], dtype)[()]
+    return dtype
+
+
+def _plain(value: Any, op: Any) -> bool:
+    return type(value) in NUMBERS or (value is None and op.takes_none)
+
+
+def demoted(y: Array, values: Sequence) -> Array:
+    """float64 that NumPy made of integers and Python's numbers as float32, as in PyTorch."""
+    if y.dtype == FLOAT64 and not any(hasattr(v, "dtype") and v.dtype.kind == "f" for v in values):
+        return y.astype(FLOAT32)
+    return y
+
+
+def refuse_gradient(op: Any, args: Sequence) -> None:
+    """Where some arguments have a VJP, a gradient of the others would be lost. An op without any is constant by nature."""
+    for name, a, differentiable in zip(op.arguments, args, op.differentiable):
+        if not differentiable and isinstance(a, Tensor) and a.requires_grad:
+            raise RuntimeError(
+                f"{op.name}: not differentiable with respect to {name!r}, which requires a gradient: detach() it"
+            )
