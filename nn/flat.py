@@ -10,6 +10,7 @@ import numpy as np
 from nn.checks import fitting
 from nn.module import Module, Parameter
 from tensor.arrays import Array, array_module, freeze, inverse, memory_order, to_device
+from tensor.base import wrap
 from tensor.tensor import Tensor
 
 
@@ -60,7 +61,7 @@ class FlatView:
 
     def saved(self, flat: Array) -> Tensor:
         """A vector as it is saved: each parameter in C order, in whatever order it lies in memory."""
-        return Tensor._wrap(array_module(flat).concatenate([x.reshape(-1) for x in self.split(flat)]))
+        return wrap(array_module(flat).concatenate([x.reshape(-1) for x in self.split(flat)]))
 
     def restored(self, name: str, saved: Any, flat: Array) -> Array:
         """A new vector of the dtype of `flat` from a saved one. ValueError with `name` if it does not fit."""

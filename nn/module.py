@@ -9,7 +9,8 @@ import numpy as np
 
 from nn.checks import fitting
 from tensor.arrays import to_device
-from tensor.tensor import Tensor, device_or_dtype
+from tensor.base import device_or_dtype
+from tensor.tensor import Tensor
 
 
 class Parameter(Tensor):

@@ -5,7 +5,6 @@ Read autodiff.py first, then elementwise.py (a table of derivatives), then convo
 
 import inspect as _inspect
 
-from tensor import methods as _methods  # noqa: F401  gives Tensor its operators and methods
 from tensor.autodiff import broadcast_to, cast, grad
 from tensor.convolution import conv2d, conv_transpose2d
 from tensor.creation import default_generator, manual_seed, ones, rand, randn, zeros

@@ -27,16 +27,19 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter, itemgetter
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from tensor.arrays import Array, array_module, freeze
+from tensor.base import Node, TensorBase, as_tensor, supported, wrap
 from tensor.errors import ERRORS, in_the_name_of
 from tensor.kernels import total
 from tensor.modes import check_finite, mode, mode_with
-from tensor.promotion import NUMBERS, PLAIN, demoted, promote, refuse_gradient
-from tensor.tensor import Node, Tensor, as_tensor, supported
+from tensor.promotion import NUMBERS, PLAIN, demoted, promote
+
+if TYPE_CHECKING:
+    from tensor.tensor import Tensor
 
 F = TypeVar("F", bound=Callable)
 _new = object.__new__
@@ -64,14 +67,12 @@ class Op:
         self.differentiable = [k in targets for k in range(len(parameters))]
         self.uses_shapes = any(k > len(parameters) + 1 for edge in self.edges for k in edge.slots)
 
-    def bind(self, args: tuple, kwargs: dict) -> list:
+    def bind(self, args: Sequence, kwargs: dict) -> Any:
         """All arguments by position, defaults filled in."""
         values = [*args, *self.defaults[len(args) :]]
         for name, value in kwargs.items():
             if name not in self.arguments[len(args) :]:
-                raise TypeError(
-                    f"{self.name}() does not take {name!r} here; its arguments are {self.arguments}"
-                )
+                raise TypeError(f"{self.name}() does not take {name!r} here; its arguments are {self.arguments}")
             values[self.arguments.index(name)] = value
         missing = [n for n, v in zip(self.arguments, values) if v is inspect.Parameter.empty]
         if missing or len(values) > len(self.arguments):
@@ -100,10 +101,7 @@ class Edge:
         n = len(op.arguments)
         places = {name: k for k, name in enumerate([*op.arguments, "y", "kept"])}
         if taken := {"y", "kept"}.intersection(op.arguments):
-            raise TypeError(
-                f"{op.name}: {taken.pop()!r} has a meaning of its own in a VJP: "
-                "no argument can have that name"
-            )
+            raise TypeError(f"{op.name}: {taken.pop()!r} has a meaning of its own in a VJP: no argument can have that name")
         places |= {f"{name}_shape": n + 2 + k for k, name in enumerate(op.arguments)}
         names = list(inspect.signature(vjp).parameters)[1:]
         if unknown := [name for name in [*targets, *names] if name not in places]:
@@ -137,7 +135,7 @@ def recorded(op: Op) -> Any:
     arity, differentiables, forward = len(op.arguments), op.differentiable, op.forward
 
     @functools.wraps(op.declared)
-    def call(*args, **kwargs):
+    def call(*args: Any, **kwargs):
         if kwargs or len(args) != arity:
             args = op.bind(args, kwargs)
         values, parents = [], []
@@ -145,7 +143,7 @@ def recorded(op: Op) -> Any:
         plain = True
         for a, differentiable in zip(args, differentiables):
             parent = None
-            if not isinstance(a, Tensor):
+            if not isinstance(a, TensorBase):
                 if type(a) not in (NUMBERS if differentiable else PLAIN):
                     plain = False
             elif differentiable:
@@ -159,7 +157,7 @@ def recorded(op: Op) -> Any:
                 a = a._data
             values.append(a)
             parents.append(parent)
-        if dtype is None and not any(isinstance(a, Tensor) for a in args):
+        if dtype is None and not any(isinstance(a, TensorBase) for a in args):
             return op.of_arrays(args)
         recording, checking = mode.get()
         try:
@@ -173,7 +171,7 @@ def recorded(op: Op) -> Any:
             y = demoted(y, values)
         if checking:
             check_finite(y, f"the output of {op.name!r}")
-        tensor = _new(Tensor)
+        tensor = _new(TensorBase.kind)
         tensor._data = freeze(y) if type(y) is np.ndarray else y
         tensor.node = Node(op, parents, values, y, kept) if recording and any(parents) else None
         return tensor
@@ -227,10 +225,7 @@ def _flow_back(
 def _shares(node: Node, g, needed: set[Node], create_graph: bool) -> Iterator[tuple[Node, Any]]:
     """Each needed parent, with what its VJP makes of the gradient `g` of this node."""
     if node.saved is None:
-        raise RuntimeError(
-            f"the graph behind {node.op.name!r} was freed by an earlier backward: "
-            "retain_graph=True keeps it"
-        )
+        raise RuntimeError(f"the graph behind {node.op.name!r} was freed by an earlier backward: retain_graph=True keeps it")
     for edge, values in node.saved:
         if create_graph:
             values = [_with_history(node, v, slot) for v, slot in zip(values, edge.slots)]
@@ -246,9 +241,9 @@ def _with_history(node: Node, value, slot: int):
     """A saved array as the tensor it was: this node's output, or one of its inputs."""
     n = len(node.parents)
     if slot == n:
-        return Tensor._wrap(value, node)
+        return wrap(value, node)
     if slot < n and node.op.differentiable[slot] and hasattr(value, "dtype"):
-        return Tensor._wrap(value, node.parents[slot])
+        return wrap(value, node.parents[slot])
     return value
 
 
@@ -289,12 +284,11 @@ def _seeds(outputs: Sequence[Tensor], gradients: Sequence) -> list[tuple[Node, T
             raise RuntimeError("this tensor does not depend on any tensor with requires_grad=True")
         if g is None and y.numel() != 1:
             raise RuntimeError(
-                f"a gradient starts from a scalar, but this tensor has shape {y.shape}: "
-                "sum it, or give a gradient"
+                f"a gradient starts from a scalar, but this tensor has shape {y.shape}: sum it, or give a gradient"
             )
         xp = array_module(y.data)
-        g = xp.ones(y.shape, y.dtype)[()] if g is None else g
-        g = g if isinstance(g, Tensor) else Tensor._wrap(xp.array(g, y.dtype))
+        g = xp.ones(y.shape, y.dtype) if g is None else g
+        g = as_tensor(g if isinstance(g, TensorBase) else xp.array(g, y.dtype))
         if g.shape != y.shape:
             raise ValueError(f"the gradient has shape {g.shape}, its tensor {y.shape}")
         seeds.append((y.node, g if g.dtype == y.dtype else cast(g, y.dtype)))
@@ -304,11 +298,9 @@ def _seeds(outputs: Sequence[Tensor], gradients: Sequence) -> list[tuple[Node, T
 def _nodes(caller: str, inputs: Tensor | Iterable[Tensor]) -> list[Node]:
     """The node of each input."""
     nodes = []
-    for k, x in enumerate([inputs] if isinstance(inputs, Tensor) else inputs):
+    for k, x in enumerate([inputs] if isinstance(inputs, TensorBase) else inputs):
         if x.node is None:
-            raise RuntimeError(
-                f"{caller}: input {k} does not require a gradient: make it with requires_grad=True"
-            )
+            raise RuntimeError(f"{caller}: input {k} does not require a gradient: make it with requires_grad=True")
         nodes.append(x.node)
     return nodes
 
@@ -327,7 +319,7 @@ def grad(
     result can be differentiated again. An input on which no output depends raises RuntimeError, or
     gives None with `allow_unused=True`.
     """
-    outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    outputs = [outputs] if isinstance(outputs, TensorBase) else list(outputs)
     several = isinstance(grad_outputs, (list, tuple))
     given = list(grad_outputs) if several else [grad_outputs] * len(outputs)
     if len(given) != len(outputs):
@@ -336,9 +328,7 @@ def grad(
     arrived = _flow_back(_seeds(outputs, given), set(targets), create_graph, retain_graph)
     unused = [k for k, node in enumerate(targets) if node not in arrived]
     if unused and not allow_unused:
-        raise RuntimeError(
-            f"grad: no output depends on input {unused[0]}; allow_unused=True returns None for it"
-        )
+        raise RuntimeError(f"grad: no output depends on input {unused[0]}; allow_unused=True returns None for it")
     return tuple(as_tensor(arrived[node]) if node in arrived else None for node in targets)
 
 
@@ -360,15 +350,10 @@ def backward(
     """
     nodes = None if inputs is None else _nodes("backward", inputs)
     if nodes == []:
-        raise RuntimeError(
-            "backward: inputs is empty; without it all leaves get their gradients"
-        )
+        raise RuntimeError("backward: inputs is empty; without it all leaves get their gradients")
     for k, node in enumerate(nodes or ()):
         if node.op is not None:
-            raise RuntimeError(
-                f"backward: input {k} is no leaf, and only leaves hold a gradient: "
-                "grad(x, inputs) returns it"
-            )
+            raise RuntimeError(f"backward: input {k} is no leaf, and only leaves hold a gradient: grad(x, inputs) returns it")
     targets = set(nodes) if nodes else None
     for leaf, g in _flow_back(_seeds([x], [gradient]), targets, create_graph, retain_graph).items():
         leaf.grad = as_tensor(g if leaf.grad is None else leaf.grad + g)
@@ -396,7 +381,5 @@ def broadcast_to(x: Array, shape: tuple[int, ...]) -> Tensor:
 def sum_to(x: Array, shape: tuple[int, ...]) -> Tensor:
     """Sum `x` over the dimensions that `broadcast_to` would make of `shape`: its adjoint."""
     lead = x.ndim - len(shape)
-    axes = tuple(
-        k for k in range(x.ndim) if k < lead or (shape[k - lead] == 1 and x.shape[k] != 1)
-    )
+    axes = tuple(k for k in range(x.ndim) if k < lead or (shape[k - lead] == 1 and x.shape[k] != 1))
     return total(x, axes).reshape(shape) if axes else x

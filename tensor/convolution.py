@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from functools import reduce
 from operator import add
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -30,7 +30,9 @@ from tensor.kernels import bias_operand, loops_for, operand, spread
 from tensor.parallel import map_blocks, one_blas_thread
 from tensor.reductions import sum
 from tensor.shaping import cat, chunk
-from tensor.tensor import Tensor
+
+if TYPE_CHECKING:
+    from tensor.tensor import Tensor
 
 Pair = tuple[int, int]
 

@@ -6,10 +6,15 @@ numbers on a CPU and on a GPU, and a generator's state is plain integers that a 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from tensor.arrays import to_device
-from tensor.tensor import Tensor, supported
+from tensor.base import supported, wrap
+
+if TYPE_CHECKING:
+    from tensor.tensor import Tensor
 
 _default = np.random.default_rng()
 
@@ -30,7 +35,7 @@ def _shape(size: tuple) -> tuple[int, ...]:
 
 
 def _new(array: np.ndarray, dtype, device: str, requires_grad: bool) -> Tensor:
-    return Tensor._wrap(to_device(array.astype(supported(dtype), copy=False), device)).requires_grad_(requires_grad)
+    return wrap(to_device(array.astype(supported(dtype), copy=False), device)).requires_grad_(requires_grad)
 
 
 def zeros(*size, dtype=np.float32, device: str = "cpu", requires_grad: bool = False) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,9 +11,11 @@ from tensor.arrays import Array, array_module
 from tensor.autodiff import op
 from tensor.errors import composite
 from tensor.fused import fused
-from tensor.promotion import floating
 from tensor.kernels import in_one_pass, loops, loops_for
-from tensor.tensor import Tensor
+from tensor.promotion import floating
+
+if TYPE_CHECKING:
+    from tensor.tensor import Tensor
 
 # Arithmetic
 

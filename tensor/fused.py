@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tensor.autodiff import Op, broadcast_to, grad, recorded
+from tensor.base import TensorBase, raw
 from tensor.errors import composite
 from tensor.kernels import loops_for
 from tensor.modes import mode
 from tensor.promotion import refuse_gradient
-from tensor.tensor import Tensor
 
 F = TypeVar("F", bound=Callable)
 
@@ -31,7 +31,7 @@ def fused(targets: str, forward: Callable, vjp: Callable) -> Callable[[F], F]:
         places = [list(parameters).index(name) for name in targets.split()]
 
         def backward(g, y, kept, *args):
-            if isinstance(g, Tensor):
+            if isinstance(g, TensorBase):
                 return _vjp_of_definition(definition, places, g, args)
             return vjp(g, y, kept, *args)
 
@@ -43,7 +43,7 @@ def fused(targets: str, forward: Callable, vjp: Callable) -> Callable[[F], F]:
         @functools.wraps(definition)
         def call(*args, **kwargs):
             values = op.bind(args, kwargs)
-            x = values[0].data if isinstance(values[0], Tensor) else values[0]
+            x = raw(values[0])
             if loops_for(x):
                 return by_kernel(*values)
             if mode.get().recording:
@@ -56,9 +56,9 @@ def fused(targets: str, forward: Callable, vjp: Callable) -> Callable[[F], F]:
     return declare
 
 
-def _vjp_of_definition(definition: Callable, places: list[int], g: Tensor, args: tuple) -> list:
+def _vjp_of_definition(definition: Callable, places: list[int], g: Any, args: tuple) -> list:
     """Differentiate the definition at its arguments, each a fresh node: one may be the ancestor of another."""
-    fresh = [broadcast_to(a, a.shape) if isinstance(a, Tensor) else a for a in args]
-    inputs = [fresh[k] for k in places if isinstance(fresh[k], Tensor) and fresh[k].requires_grad]
+    fresh = [broadcast_to(a, a.shape) if isinstance(a, TensorBase) else a for a in args]
+    inputs = [fresh[k] for k in places if isinstance(fresh[k], TensorBase) and fresh[k].requires_grad]
     gradients = iter(grad(definition(*fresh), inputs, g, create_graph=True, allow_unused=True))
     return [next(gradients) if any(fresh[k] is x for x in inputs) else None for k in places]

@@ -12,21 +12,25 @@ and its C / G channels, and then scale and shift each channel:
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tensor import elementwise
 from tensor.arrays import Array, array_module, integers
 from tensor.autodiff import op
+from tensor.base import TensorBase, raw
+from tensor.elementwise import sqrt, square
 from tensor.errors import composite
 from tensor.fused import fused
-from tensor.elementwise import sqrt, square
 from tensor.kernels import loops, operand
 from tensor.modes import no_grad
 from tensor.parallel import map_blocks
 from tensor.reductions import mean, var
 from tensor.shaping import reshape
-from tensor.tensor import Tensor
+
+if TYPE_CHECKING:
+    from tensor.tensor import Tensor
 
 
 def _rows(x: Array, batch: bool) -> Array:
@@ -116,7 +120,7 @@ def _check_shapes(shape: tuple[int, ...], **vectors) -> None:
 
 def _affine(x, weight, bias, channels: int):
     """weight and bias, or ones and zeros in their place."""
-    xp = array_module(x.data if isinstance(x, Tensor) else x)
+    xp = array_module(raw(x))
     return (
         xp.ones(channels, x.dtype) if weight is None else weight,
         xp.zeros(channels, x.dtype) if bias is None else bias,
@@ -184,7 +188,7 @@ def batch_norm(
     if rows < 2:
         raise ValueError(f"batch_norm: training needs more than one value per channel, got {tuple(x.shape)}")
     if running_mean is not None:
-        if not (isinstance(running_mean, Tensor) and isinstance(running_var, Tensor)):
+        if not (isinstance(running_mean, TensorBase) and isinstance(running_var, TensorBase)):
             raise TypeError("batch_norm: training updates running_mean and running_var, which must be tensors")
         _update_running(running_mean, running_var, x, momentum)
     return normalize(x, weight, bias, C, eps, batch=True)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from tensor.arrays import Array, array_module, as_indices, check_indices
 from tensor.autodiff import op
-from tensor.errors import composite
+from tensor.base import FLOAT32, TensorBase, raw
 from tensor.convolution import Geometry, as_pair, conv2d
+from tensor.errors import composite
 from tensor.kernels import loops_for, operand
 from tensor.parallel import map_blocks
 from tensor.shaping import _getitem, expand, permute, reshape
-from tensor.tensor import FLOAT32, Tensor
+
+if TYPE_CHECKING:
+    from tensor.tensor import Tensor
 
 
 @op()
@@ -55,7 +60,7 @@ def max_pool2d(x, kernel_size, stride=None, padding=0) -> Tensor:
     N, C, H, W = x.shape
     flat = reshape(x, (N * C, H, W))
     best = _argmax_in_windows(flat, kernel, geometry)
-    best = best.data if isinstance(best, Tensor) else best
+    best = raw(best)
     planes = array_module(best).arange(N * C)[:, None, None]
     y = _getitem(reshape(flat, (N * C, H * W)), (planes, best))
     return reshape(y, (N, C, *best.shape[1:]))
@@ -67,7 +72,7 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0) -> Tensor:
     kernel, geometry = _geometry("avg_pool2d", x, kernel_size, stride, padding)
     N, C, H, W = x.shape
     dtype = x.dtype if x.dtype.kind == "f" else FLOAT32
-    weight = array_module(x.data if isinstance(x, Tensor) else x).full((1, 1, *kernel), 1 / (kernel[0] * kernel[1]), dtype)
+    weight = array_module(raw(x)).full((1, 1, *kernel), 1 / (kernel[0] * kernel[1]), dtype)
     y = conv2d(reshape(x, (N * C, 1, H, W)), weight, None, geometry.stride, geometry.padding)
     return reshape(y, (N, C, *y.shape[2:]))
 
@@ -86,8 +91,8 @@ def upsample_nearest(x, scale_factor) -> Tensor:
 @composite
 def embedding(indices, weight) -> Tensor:
     """Row indices[...] of the table weight (rows, features). An index out of range raises IndexError on every device."""
-    xp = array_module(weight.data if isinstance(weight, Tensor) else weight)
-    indices = indices.data if isinstance(indices, Tensor) else xp.asarray(as_indices(indices))
+    xp = array_module(raw(weight))
+    indices = indices.data if isinstance(indices, TensorBase) else xp.asarray(as_indices(indices))
     if indices.dtype.kind not in "iu":
         raise TypeError(f"embedding: indices must be integers, got {indices.dtype}")
     check_indices(indices, weight.shape[0], "embedding", from_the_end=False)

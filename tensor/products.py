@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +12,9 @@ from tensor.autodiff import op
 from tensor.errors import composite
 from tensor.reductions import sum
 from tensor.shaping import reshape, transpose
-from tensor.tensor import Tensor
+
+if TYPE_CHECKING:
+    from tensor.tensor import Tensor
 
 
 @op(a=lambda g, b: _matmul(g, transpose(b, -1, -2)), b=lambda g, a: _matmul(transpose(a, -1, -2), g))

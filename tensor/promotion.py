@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tensor.arrays import Array, array_module, device_of
-from tensor.tensor import FLOAT32, FLOAT64, Tensor
+from tensor.base import FLOAT32, FLOAT64, TensorBase
 
 F = TypeVar("F", bound=Callable)
 NUMBERS = frozenset((float, int, bool))
@@ -41,17 +41,15 @@ def promote(op: Any, args: Sequence, values: list, recording: bool) -> np.dtype 
     for k, a in enumerate(args):
         if type(a) is list:
             values[k] = tuple(a)
-        elif recording and not isinstance(a, Tensor) and isinstance(getattr(a, "dtype", None), np.dtype):
+        elif recording and not isinstance(a, TensorBase) and isinstance(getattr(a, "dtype", None), np.dtype):
             values[k] = a.copy()
     places = [k for k, v in enumerate(values) if op.differentiable[k] and not _plain(v, op)]
-    tensors = [values[k] for k in places if isinstance(args[k], Tensor)]
+    tensors = [values[k] for k in places if isinstance(args[k], TensorBase)]
     if len(tensors) == len(places) and len({(type(x), x.dtype) for x in tensors}) < 2:
         return tensors[0].dtype if tensors else None
     devices = sorted({device_of(x) for x in tensors})
     if len(devices) > 1:
-        raise RuntimeError(
-            f"{op.name}: tensors on different devices, {' and '.join(devices)}: move them with .to(device)"
-        )
+        raise RuntimeError(f"{op.name}: tensors on different devices, {' and '.join(devices)}: move them with .to(device)")
     xp = array_module(tensors[0]) if tensors else np
     for k in places:
         if not hasattr(values[k], "dtype") and type(values[k]) is not tuple:
@@ -84,7 +82,7 @@ def demoted(y: Array, values: Sequence) -> Array:
 def refuse_gradient(op: Any, args: Sequence) -> None:
     """Where some arguments have a VJP, a gradient of the others would be lost. An op without any is constant by nature."""
     for name, a, differentiable in zip(op.arguments, args, op.differentiable):
-        if not differentiable and isinstance(a, Tensor) and a.requires_grad:
+        if not differentiable and isinstance(a, TensorBase) and a.requires_grad:
             raise RuntimeError(
                 f"{op.name}: not differentiable with respect to {name!r}, which requires a gradient: detach() it"
             )

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tensor.arrays import Array, array_module, axis, integers
 from tensor.autodiff import op
-from tensor.errors import composite
-from tensor.promotion import floating
+from tensor.base import FLOAT32
 from tensor.elementwise import eq, exp, square
+from tensor.errors import composite
 from tensor.kernels import loops_for, operand, total
 from tensor.parallel import map_blocks
+from tensor.promotion import floating
 from tensor.shaping import reshape
-from tensor.tensor import FLOAT32, Tensor
+
+if TYPE_CHECKING:
+    from tensor.tensor import Tensor
 
 Dim = int | tuple[int, ...] | None
 """Dimensions to reduce: one, several, or None for all; the empty tuple reduces nothing, as in NumPy."""

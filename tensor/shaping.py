@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tensor.arrays import Array, array_module, as_indices, axis, check_indices, integers, inverse, to_device
 from tensor.autodiff import broadcast_to, op
+from tensor.base import raw
 from tensor.errors import composite
-from tensor.tensor import Tensor
+
+if TYPE_CHECKING:
+    from tensor.tensor import Tensor
 
 Shape = tuple[int, ...]
 
@@ -116,7 +120,7 @@ def getitem(x, index) -> Tensor:
 
     An index out of range raises IndexError on every device.
     """
-    array = x.data if isinstance(x, Tensor) else x
+    array = raw(x)
     parts = index if isinstance(index, tuple) else (index,)
     parts = tuple(_index_part(part, array) for part in parts)
     _check_parts(parts, array.shape)
@@ -129,7 +133,7 @@ def _index_part(part, array: Array):
         part = np.asarray(part)
     if part is None or part is Ellipsis or isinstance(part, (slice, int, np.integer)):
         return part
-    part = part.data if isinstance(part, Tensor) else as_indices(part) if isinstance(part, (list, range, np.ndarray)) else part
+    part = as_indices(part) if isinstance(part, (list, range, np.ndarray)) else raw(part)
     if not hasattr(part, "dtype") or part.dtype.kind not in "iub":
         raise IndexError(f"getitem: an index is made of integers, slices, masks, None and ..., not {part!r}")
     return array_module(array).asarray(part) if array_module(array) is not np else to_device(part, "cpu")

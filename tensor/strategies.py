@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from tensor.base import FLOAT32, FLOAT64
 from tensor.convolution import Pair, as_pair
-from tensor.tensor import FLOAT32, FLOAT64, Tensor
+from tensor.tensor import Tensor
 
 try:
     from hypothesis import strategies as st

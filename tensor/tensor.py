@@ -1,20 +1,32 @@
-"""Tensor, an array with a memory of how it was made, and Node, that memory."""
+"""Tensor: an array with a memory of how it was made, and the ops as its methods, under PyTorch's names."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
 
-import numpy as np
-
-from tensor.arrays import Array, array_module, as_array, device_of, freeze, parse_device, to_device
-
-FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
-_new, _now = object.__new__, itertools.count().__next__
+from tensor import autodiff, elementwise, products, reductions, shaping
+from tensor.arrays import Array, axis, to_device
+from tensor.autodiff import cast, op
+from tensor.base import FLOAT32, FLOAT64, TensorBase, device_or_dtype
+from tensor.errors import composite
 
 
-class Tensor:
+@op(x=lambda g, device, source: _to(g, source, device))
+def _to(x: Array, device: str, source: str) -> Tensor:
+    return to_device(x, device)
+
+
+@op(x=lambda g: g)
+def _clone(x: Array) -> Tensor:
+    return x
+
+
+def _sizes(sizes: tuple) -> tuple[int, ...]:
+    """What was given as (2, 3) or as 2, 3."""
+    return tuple(sizes[0]) if sizes and isinstance(sizes[0], (tuple, list)) else sizes
+
+
+class Tensor(TensorBase):
     """An array and, where a gradient is wanted, the node that remembers how it was made.
 
     `data` is a number, a nested list or an array; it is copied. Python floats become float32, arrays keep float32, float64,
@@ -24,261 +36,147 @@ class Tensor:
     still need it; to change a parameter, give it new values with `copy_`, or by assigning an array to `.data`, which is copied.
     """
 
-    __slots__ = ("__weakref__", "_data", "_frozen", "node")
-    __array_ufunc__ = None  # array * tensor is the tensor's business
-    _data: Array  # or a number of NumPy, see `freeze`
-    _frozen: Node | None  # set by requires_grad_(False): the leaf that pending graphs still lead to
-    node: Node | None
+    __slots__ = ()
 
-    def __init__(self, data, requires_grad: bool = False, *, dtype=None, device: str | None = None):
-        if isinstance(data, Tensor):
-            data = data.data
-        array = as_array(data)
-        if dtype is None and array.dtype == FLOAT64 and not hasattr(data, "dtype"):
-            dtype = FLOAT32
-        array = array.astype(supported(array.dtype if dtype is None else dtype), copy=True)
-        self._data = freeze(to_device(array, device) if device else array)
-        self.node = None
-        self.requires_grad_(requires_grad)
+    # Operators
 
-    @staticmethod
-    def _wrap(array: Array, node: Node | None = None) -> Tensor:
-        """A tensor around an array that nobody else will write to: no copy, no check."""
-        tensor = _new(Tensor)
-        tensor._data = freeze(array)
-        tensor.node = node
-        return tensor
-
-    @property
-    def data(self) -> Array:
-        if not isinstance(self._data, np.generic):
-            return self._data
-        array = np.asarray(self._data)
-        array.setflags(write=False)
-        return array
-
-    @data.setter
-    def data(self, array: Array) -> None:
-        if not self.is_leaf:
-            raise RuntimeError("data: only leaves can be given new values")
-        if isinstance(array, Tensor) or not hasattr(array, "dtype") or array.shape != self.shape:
-            given = f"one of shape {array.shape}" if type(array) is type(self.data) else type(array).__name__
-            raise ValueError(f"data: expected an array of shape {self.shape}, got {given}")
-        supported(array.dtype)
-        if (array.dtype, device_of(array)) != (self.dtype, self.device):
-            if self.requires_grad:
-                raise TypeError(f"data: expected {self.dtype} on {self.device}, for a gradient is wanted, got {array.dtype}")
-            self._frozen = None
-        self._data = freeze(as_array(array).copy("K"))
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._data.shape
-
-    @property
-    def ndim(self) -> int:
-        return self._data.ndim
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self._data.dtype
-
-    @property
-    def device(self) -> str:
-        return device_of(self._data)
-
-    def numel(self) -> int:
-        """How many elements."""
-        return self._data.size
-
-    @property
-    def requires_grad(self) -> bool:
-        return self.node is not None
-
-    @requires_grad.setter
-    def requires_grad(self, value: bool) -> None:
-        self.requires_grad_(value)
-
-    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
-        """Make this tensor a leaf that wants a gradient, or one that does not: frozen, it keeps its gradient until thawed."""
-        if requires_grad and self.dtype.kind != "f":
-            raise TypeError(f"only floating-point tensors have gradients, this one is {self.dtype}")
-        if requires_grad and not self.node:
-            self.node = getattr(self, "_frozen", None) or Node(None, (), (), self._data)
-        elif self.node and not requires_grad:
-            self._frozen, self.node = self.node if self.is_leaf else None, None
-        return self
-
-    @property
-    def is_leaf(self) -> bool:
-        """True for tensors that no recorded op made."""
-        return self.node is None or self.node.op is None
-
-    @property
-    def grad(self) -> Tensor | None:
-        """The gradient that `backward()` accumulated here, or None. Only leaves have one."""
-        return self.node.grad if self.node else None
-
-    @grad.setter
-    def grad(self, value: Tensor | None) -> None:
-        if not self.is_leaf or (value is not None and self.node is None):
-            raise RuntimeError("only leaves with requires_grad=True hold a gradient")
-        if value is not None and not isinstance(value, Tensor):
-            raise TypeError(f"grad: expected a tensor or None, got {type(value).__name__}")
-        if value is not None and (value.shape, value.dtype, value.device) != (self.shape, self.dtype, self.device):
-            raise ValueError(
-                f"grad: expected {self.dtype} {self.shape} on {self.device}, got {value.dtype} {value.shape} on {value.device}"
-            )
-        if leaf := self.node or getattr(self, "_frozen", None):
-            leaf.grad = value
-
-    def detach(self) -> Tensor:
-        """The same values, cut off from the graph."""
-        return Tensor._wrap(self._data)
-
-    def numpy(self) -> np.ndarray:
-        """The values as a NumPy array, outside the graph: a read-only view on the CPU, a copy from a GPU."""
-        return to_device(self.data, "cpu").view()
-
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        return np.array(self.numpy(), dtype=dtype, copy=copy)
-
-    def item(self) -> float:
-        """The value of a one-element tensor as a Python number."""
-        return self._data.item()
-
-    def copy_(self, values) -> Tensor:
-        """Give a leaf new values of the same shape. Graphs recorded earlier keep the old ones."""
-        array = as_array(values.data if isinstance(values, Tensor) else values)
-        if not self.is_leaf:
-            raise RuntimeError("copy_: only leaves can be given new values")
-        if array.shape != self.shape:
-            raise ValueError(f"copy_: values have shape {array.shape}, the tensor {self.shape}")
-        if not np.can_cast(array.dtype, self.dtype, "same_kind"):
-            raise TypeError(f"copy_: values are {array.dtype}, the tensor {self.dtype}")
-        fresh = array_module(self._data).empty_like(self._data)
-        fresh[...] = to_device(array, self.device)
-        self._data = freeze(fresh)
-        return self
-
-    def __len__(self) -> int:
-        if not self.ndim:
-            raise TypeError("len() of a 0-d tensor")
-        return self.shape[0]
+    __add__ = elementwise.add
+    __sub__ = elementwise.sub
+    __mul__ = elementwise.mul
+    __truediv__ = elementwise.div
+    __pow__ = elementwise.pow
+    __matmul__ = products.matmul
+    __neg__ = elementwise.neg
+    __abs__ = elementwise.abs
+    __lt__ = elementwise.lt
+    __le__ = elementwise.le
+    __gt__ = elementwise.gt
+    __ge__ = elementwise.ge
+    __eq__ = elementwise.eq  # type: ignore[assignment]
+    __ne__ = elementwise.ne  # type: ignore[assignment]
+    __hash__ = object.__hash__
+    __getitem__ = shaping.getitem
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
 
-    def __bool__(self) -> bool:
-        return bool(self._data)
+    def __radd__(self, other) -> Tensor:
+        return elementwise.add(other, self)
 
-    def __float__(self) -> float:
-        return float(self.item())
+    def __rsub__(self, other) -> Tensor:
+        return elementwise.sub(other, self)
 
-    def __int__(self) -> int:
-        return int(self.item())
+    def __rmul__(self, other) -> Tensor:
+        return elementwise.mul(other, self)
 
-    def __setitem__(self, index, value) -> None:
-        raise TypeError("tensors are read-only, for a graph may need them: build a new one with where, cat or pad")
+    def __rtruediv__(self, other) -> Tensor:
+        return elementwise.div(other, self)
 
-    def __reduce__(self) -> tuple[Callable, tuple]:
-        if not self.is_leaf:
-            raise RuntimeError("only leaves can be copied or pickled: detach() first")
-        return _leaf, (type(self), self._data, self.requires_grad)
+    def __rpow__(self, other) -> Tensor:
+        return elementwise.pow(other, self)
 
-    def __deepcopy__(self, memo) -> Tensor:
-        make, arguments = self.__reduce__()
-        return make(*arguments)
+    def __rmatmul__(self, other) -> Tensor:
+        return products.matmul(other, self)
 
-    def __repr__(self) -> str:
-        values = np.array2string(self.numpy(), separator=", ", prefix="Tensor(")
-        notes = [f"dtype={self.dtype}"] * (self.dtype != FLOAT32)
-        notes += [f"device={self.device!r}"] * (self.device != "cpu")
-        notes += [f"op={self.node.op.name!r}" if self.node.op else "requires_grad=True"] if self.node else []
-        return f"Tensor({', '.join([values, *notes])})"
+    # Ops
 
-    if TYPE_CHECKING:  # what tensor/methods.py adds
+    add = elementwise.add
+    sub = elementwise.sub
+    mul = elementwise.mul
+    div = elementwise.div
+    pow = elementwise.pow
+    neg = elementwise.neg
+    lt = elementwise.lt
+    le = elementwise.le
+    gt = elementwise.gt
+    ge = elementwise.ge
+    eq = elementwise.eq
+    ne = elementwise.ne
+    exp = elementwise.exp
+    log = elementwise.log
+    sqrt = elementwise.sqrt
+    square = elementwise.square
+    sin = elementwise.sin
+    cos = elementwise.cos
+    tanh = elementwise.tanh
+    erf = elementwise.erf
+    sigmoid = elementwise.sigmoid
+    relu = elementwise.relu
+    abs = elementwise.abs
+    sign = elementwise.sign
+    clamp = elementwise.clamp
+    maximum = elementwise.maximum
+    minimum = elementwise.minimum
+    isfinite = elementwise.isfinite
+    sum = reductions.sum
+    mean = reductions.mean
+    var = reductions.var
+    max = reductions.max
+    min = reductions.min
+    argmax = reductions.argmax
+    logsumexp = reductions.logsumexp
+    softmax = reductions.softmax
+    log_softmax = reductions.log_softmax
+    transpose = shaping.transpose
+    flatten = shaping.flatten
+    squeeze = shaping.squeeze
+    unsqueeze = shaping.unsqueeze
+    narrow = shaping.narrow
+    chunk = shaping.chunk
+    flip = shaping.flip
+    matmul = products.matmul
+    backward = autodiff.backward
 
-        def __getattr__(self, name: str) -> Callable[..., Tensor]: ...
-        def size(self, dim: int | None = None) -> Any: ...
-        def tolist(self) -> Any: ...
-        def backward(
-            self,
-            gradient=None,
-            retain_graph: bool | None = None,
-            create_graph: bool = False,
-            inputs: Tensor | Iterable[Tensor] | None = None,
-        ) -> None: ...
-        def __getitem__(self, index) -> Tensor: ...
-        def __add__(self, other) -> Tensor: ...
-        def __radd__(self, other) -> Tensor: ...
-        def __sub__(self, other) -> Tensor: ...
-        def __rsub__(self, other) -> Tensor: ...
-        def __mul__(self, other) -> Tensor: ...
-        def __rmul__(self, other) -> Tensor: ...
-        def __truediv__(self, other) -> Tensor: ...
-        def __rtruediv__(self, other) -> Tensor: ...
-        def __pow__(self, other) -> Tensor: ...
-        def __rpow__(self, other) -> Tensor: ...
-        def __matmul__(self, other) -> Tensor: ...
-        def __rmatmul__(self, other) -> Tensor: ...
-        def __neg__(self) -> Tensor: ...
-        def __abs__(self) -> Tensor: ...
-        def __lt__(self, other) -> Tensor: ...
-        def __le__(self, other) -> Tensor: ...
-        def __gt__(self, other) -> Tensor: ...
-        def __ge__(self, other) -> Tensor: ...
+    def where(self, condition, other) -> Tensor:
+        return elementwise.where(condition, self, other)
+
+    def reshape(self, *shape) -> Tensor:
+        return shaping.reshape(self, _sizes(shape))
+
+    def permute(self, *dims) -> Tensor:
+        return shaping.permute(self, _sizes(dims))
+
+    def expand(self, *shape) -> Tensor:
+        return shaping.expand(self, _sizes(shape))
+
+    view = reshape
+
+    def clone(self) -> Tensor:
+        """The same values with a history of their own. Nothing is copied, for nobody can write to them."""
+        return _clone(self)
+
+    def size(self, dim: int | None = None):
+        """All lengths, or that of one dimension."""
+        return self.shape if dim is None else self.shape[axis(dim, self.ndim, "size")]
+
+    def tolist(self):
+        """The values as a number, or as nested lists."""
+        return self.numpy().tolist()
+
+    # Devices and dtypes
+
+    @composite
+    def to(self, where) -> Tensor:
+        """This tensor on a device ("cpu", "cuda", "cuda:1") or in a dtype; itself if nothing changes. Gradients travel back."""
+        wanted = device_or_dtype(where)
+        if isinstance(wanted, str):
+            moved = to_device(self.data, wanted)
+            return self if moved is self.data else _to(self, wanted, self.device)
+        if self.dtype == wanted:
+            return self
+        return cast(self, wanted) if self.dtype.kind == wanted.kind == "f" else Tensor(self, dtype=wanted)
+
+    def cpu(self) -> Tensor:
+        return self.to("cpu")
+
+    def cuda(self) -> Tensor:
+        return self.to("cuda")
+
+    def float(self) -> Tensor:
+        return self.to(FLOAT32)
+
+    def double(self) -> Tensor:
+        return self.to(FLOAT64)
 
 
-def supported(dtype) -> np.dtype:
-    """`dtype` as one of NumPy's; TypeError if it is none that tensors can have."""
-    if dtype is not None and (np.dtype(dtype).kind in "biu" or np.dtype(dtype) in (FLOAT32, FLOAT64)):
-        return np.dtype(dtype)
-    raise TypeError(f"dtype {dtype} is not supported: use float32, float64, an integer type or bool")
-
-
-def device_or_dtype(value) -> str | np.dtype:
-    """What `to(value)` asks for: a device, by its name, or a dtype. ValueError for what is neither."""
-    if isinstance(value, str) and value.startswith(("cpu", "cuda")):
-        parse_device(value)
-        return value
-    try:
-        np.dtype(value)
-    except TypeError:
-        raise ValueError(f"to: {value!r} is neither a device ('cpu', 'cuda', 'cuda:N') nor a dtype") from None
-    return supported(value)
-
-
-def _leaf(kind: type[Tensor], array: Array, requires_grad: bool) -> Tensor:
-    """A leaf around an array that nobody else will write to."""
-    leaf = kind.__new__(kind)
-    leaf._data, leaf.node = freeze(array), None
-    return leaf.requires_grad_(requires_grad)
-
-
-def as_tensor(x) -> Tensor:
-    """x itself if it is a tensor, or else a tensor around the array x."""
-    return x if isinstance(x, Tensor) else Tensor._wrap(x)
-
-
-class Node:
-    """What a tensor remembers: the op that made it, its parents, and the values that the VJPs need.
-
-    A leaf has no op and holds the accumulated gradient. `order` grows with time: sorting by it sorts topologically.
-    """
-
-    __slots__ = ("dtype", "grad", "op", "order", "parents", "saved", "shape")
-
-    def __init__(self, op: Any, parents: Sequence[Node | None], values: Sequence, y: Array, kept: Any = None):
-        self.op, self.parents = op, parents
-        self.shape, self.dtype = y.shape, y.dtype
-        self.order = _now()
-        self.grad: Tensor | None = None
-        self.saved: list | None = []
-        if op is not None:
-            pool = [*values, y, kept]
-            if op.uses_shapes:
-                pool += [getattr(v, "shape", ()) for v in values]
-            for edge in op.edges:
-                if edge.joint or parents[edge.first] is not None:
-                    self.saved.append((edge, edge.pick(pool)))
+TensorBase.kind = Tensor

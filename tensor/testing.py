@@ -20,8 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from tensor.autodiff import grad
+from tensor.base import FLOAT64
 from tensor.modes import enable_grad
-from tensor.tensor import FLOAT64, Tensor
+from tensor.tensor import Tensor
 
 MAX_PRINTED = 100
 """Inputs with more elements than this are not written out in a failure message."""

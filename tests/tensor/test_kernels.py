@@ -18,6 +18,7 @@ import pytest
 import nn
 import tensor as T
 from tensor import Tensor, grad, kernels
+from tensor.base import wrap
 
 ROOT = Path(__file__).parents[2]
 F = Callable[[np.ndarray], np.ndarray]
@@ -162,7 +163,7 @@ every_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.k
 def laid_out(x: np.ndarray, layout: Callable[[np.ndarray], np.ndarray]) -> tuple[Tensor, np.ndarray]:
     """x as a tensor in some order in memory, and the same in float64."""
     x = layout(x)
-    return Tensor._wrap(x), x.astype(np.float64)
+    return wrap(x), x.astype(np.float64)
 
 
 def all_dims(ndim: int) -> Iterator[tuple[int, ...]]:
@@ -188,18 +189,18 @@ def test_sums_means_and_variances_are_right(layout: Callable, shape: tuple[int, 
 def test_so_many_ones_are_counted_that_float32_cannot(dim: int | None) -> None:
     """2^24 + 1 is no float32: counted one by one they would stop there."""
     n = 2**24 + 1000
-    x = Tensor._wrap(np.broadcast_to(np.float32(1), (n, 2) if dim == 0 else (2, n)))
+    x = wrap(np.broadcast_to(np.float32(1), (n, 2) if dim == 0 else (2, n)))
     assert (T.sum(x, dim) == (2 * n if dim is None else n)).numpy().all()
 
 
 def test_ones_that_lie_in_memory_are_counted_too() -> None:
-    assert T.sum(Tensor._wrap(np.ones((2**24 + 1000, 2), np.float32)), 0).numpy().tolist() == [2**24 + 1000] * 2
+    assert T.sum(wrap(np.ones((2**24 + 1000, 2), np.float32)), 0).numpy().tolist() == [2**24 + 1000] * 2
 
 
 def test_the_mean_of_large_grey_images_is_their_grey() -> None:
     """Channels-last in memory, so that all pixels of a channel are far from each other."""
     grey = np.array([0.1, 0.5, 0.9], np.float32)
-    images = Tensor._wrap(np.broadcast_to(grey, (4, 1024, 1024, 3)).copy().transpose(0, 3, 1, 2))
+    images = wrap(np.broadcast_to(grey, (4, 1024, 1024, 3)).copy().transpose(0, 3, 1, 2))
     np.testing.assert_allclose(T.mean(images, (0, 2, 3)).numpy(), grey, rtol=1e-6)
     np.testing.assert_allclose(T.var(images, (0, 2, 3)).numpy(), 0, atol=1e-12)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import tensor
 from tensor import Tensor, grad, parallel
-from tensor.tensor import FLOAT32, FLOAT64
+from tensor.base import FLOAT32, FLOAT64
 from tensor.elementwise import _gelu
 from tensor.normalization import normalize
 from tensor.testing import gradcheck, gradgradcheck

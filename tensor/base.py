@@ -1,0 +1,252 @@
+"""What a tensor is, apart from the ops that are its methods: an array, with a memory of how it was made."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import numpy as np
+
+from tensor.arrays import Array, array_module, as_array, device_of, freeze, parse_device, to_device
+
+if TYPE_CHECKING:
+    from tensor.tensor import Tensor
+
+S = TypeVar("S", bound="TensorBase")
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+_new, _now = object.__new__, itertools.count().__next__
+
+
+class TensorBase:
+    """A `Tensor` but for the methods that are ops: its array, its node, and what is asked of both."""
+
+    __slots__ = ("__weakref__", "_data", "_frozen", "node")
+    __array_ufunc__ = None  # array * tensor is the tensor's business
+    _data: Array  # or a number of NumPy, see `freeze`
+    kind: ClassVar[Any]  # Tensor, in tensor/tensor.py: it stands upon the ops, and they make it
+    _frozen: Node | None  # set by requires_grad_(False): the leaf that pending graphs still lead to
+    node: Node | None
+
+    def __init__(self, data, requires_grad: bool = False, *, dtype=None, device: str | None = None):
+        if isinstance(data, TensorBase):
+            data = data.data
+        array = as_array(data)
+        if dtype is None and array.dtype == FLOAT64 and not hasattr(data, "dtype"):
+            dtype = FLOAT32
+        array = array.astype(supported(array.dtype if dtype is None else dtype), copy=True)
+        self._data = freeze(to_device(array, device) if device else array)
+        self.node = None
+        self.requires_grad_(requires_grad)
+
+    @property
+    def data(self) -> Array:
+        if not isinstance(self._data, np.generic):
+            return self._data
+        array = np.asarray(self._data)
+        array.setflags(write=False)
+        return array
+
+    @data.setter
+    def data(self, array: Array) -> None:
+        if not self.is_leaf:
+            raise RuntimeError("data: only leaves can be given new values")
+        if isinstance(array, TensorBase) or not hasattr(array, "dtype") or array.shape != self.shape:
+            given = f"one of shape {array.shape}" if type(array) is type(self.data) else type(array).__name__
+            raise ValueError(f"data: expected an array of shape {self.shape}, got {given}")
+        supported(array.dtype)
+        if (array.dtype, device_of(array)) != (self.dtype, self.device):
+            if self.requires_grad:
+                raise TypeError(f"data: expected {self.dtype} on {self.device}, for a gradient is wanted, got {array.dtype}")
+            self._frozen = None
+        self._data = freeze(as_array(array).copy("K"))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._data.shape
+
+    @property
+    def ndim(self) -> int:
+        return self._data.ndim
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self._data.dtype
+
+    @property
+    def device(self) -> str:
+        return device_of(self._data)
+
+    def numel(self) -> int:
+        """How many elements."""
+        return self._data.size
+
+    @property
+    def requires_grad(self) -> bool:
+        return self.node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
+
+    def requires_grad_(self: S, requires_grad: bool = True) -> S:
+        """Make this tensor a leaf that wants a gradient, or one that does not: frozen, it keeps its gradient until thawed."""
+        if requires_grad and self.dtype.kind != "f":
+            raise TypeError(f"only floating-point tensors have gradients, this one is {self.dtype}")
+        if requires_grad and not self.node:
+            self.node = getattr(self, "_frozen", None) or Node(None, (), (), self._data)
+        elif self.node and not requires_grad:
+            self._frozen, self.node = self.node if self.is_leaf else None, None
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        """True for tensors that no recorded op made."""
+        return self.node is None or self.node.op is None
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that `backward()` accumulated here, or None. Only leaves have one."""
+        return self.node.grad if self.node else None
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if not self.is_leaf or (value is not None and self.node is None):
+            raise RuntimeError("only leaves with requires_grad=True hold a gradient")
+        if value is not None and not isinstance(value, TensorBase):
+            raise TypeError(f"grad: expected a tensor or None, got {type(value).__name__}")
+        if value is not None and (value.shape, value.dtype, value.device) != (self.shape, self.dtype, self.device):
+            raise ValueError(
+                f"grad: expected {self.dtype} {self.shape} on {self.device}, got {value.dtype} {value.shape} on {value.device}"
+            )
+        if leaf := self.node or getattr(self, "_frozen", None):
+            leaf.grad = value
+
+    def detach(self) -> Tensor:
+        """The same values, cut off from the graph."""
+        return wrap(self._data)
+
+    def numpy(self) -> np.ndarray:
+        """The values as a NumPy array, outside the graph: a read-only view on the CPU, a copy from a GPU."""
+        return to_device(self.data, "cpu").view()
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def item(self) -> float:
+        """The value of a one-element tensor as a Python number."""
+        return self._data.item()
+
+    def copy_(self: S, values) -> S:
+        """Give a leaf new values of the same shape. Graphs recorded earlier keep the old ones."""
+        array = as_array(values.data if isinstance(values, TensorBase) else values)
+        if not self.is_leaf:
+            raise RuntimeError("copy_: only leaves can be given new values")
+        if array.shape != self.shape:
+            raise ValueError(f"copy_: values have shape {array.shape}, the tensor {self.shape}")
+        if not np.can_cast(array.dtype, self.dtype, "same_kind"):
+            raise TypeError(f"copy_: values are {array.dtype}, the tensor {self.dtype}")
+        fresh = array_module(self._data).empty_like(self._data)
+        fresh[...] = to_device(array, self.device)
+        self._data = freeze(fresh)
+        return self
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("len() of a 0-d tensor")
+        return self.shape[0]
+
+    def __bool__(self) -> bool:
+        return bool(self._data)
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __setitem__(self, index, value) -> None:
+        raise TypeError("tensors are read-only, for a graph may need them: build a new one with where, cat or pad")
+
+    def __reduce__(self) -> tuple[Callable, tuple]:
+        if not self.is_leaf:
+            raise RuntimeError("only leaves can be copied or pickled: detach() first")
+        return _leaf, (type(self), self._data, self.requires_grad)
+
+    def __deepcopy__(self, memo) -> Tensor:
+        make, arguments = self.__reduce__()
+        return make(*arguments)
+
+    def __repr__(self) -> str:
+        values = np.array2string(self.numpy(), separator=", ", prefix="Tensor(")
+        notes = [f"dtype={self.dtype}"] * (self.dtype != FLOAT32)
+        notes += [f"device={self.device!r}"] * (self.device != "cpu")
+        notes += [f"op={self.node.op.name!r}" if self.node.op else "requires_grad=True"] if self.node else []
+        return f"Tensor({', '.join([values, *notes])})"
+
+
+def supported(dtype) -> np.dtype:
+    """`dtype` as one of NumPy's; TypeError if it is none that tensors can have."""
+    if dtype is not None and (np.dtype(dtype).kind in "biu" or np.dtype(dtype) in (FLOAT32, FLOAT64)):
+        return np.dtype(dtype)
+    raise TypeError(f"dtype {dtype} is not supported: use float32, float64, an integer type or bool")
+
+
+def device_or_dtype(value) -> str | np.dtype:
+    """What `to(value)` asks for: a device, by its name, or a dtype. ValueError for what is neither."""
+    if isinstance(value, str) and value.startswith(("cpu", "cuda")):
+        parse_device(value)
+        return value
+    try:
+        np.dtype(value)
+    except TypeError:
+        raise ValueError(f"to: {value!r} is neither a device ('cpu', 'cuda', 'cuda:N') nor a dtype") from None
+    return supported(value)
+
+
+def _leaf(kind: type[Tensor], array: Array, requires_grad: bool) -> Tensor:
+    """A leaf around an array that nobody else will write to."""
+    leaf = kind.__new__(kind)
+    leaf._data, leaf.node = freeze(array), None
+    return leaf.requires_grad_(requires_grad)
+
+
+def wrap(array: Array, node: Node | None = None) -> Tensor:
+    """A tensor around an array that nobody else will write to: no copy, no check."""
+    tensor = _new(TensorBase.kind)
+    tensor._data = freeze(array)
+    tensor.node = node
+    return tensor
+
+
+def as_tensor(x) -> Tensor:
+    """x itself if it is a tensor, or else a tensor around the array x."""
+    return x if isinstance(x, TensorBase.kind) else wrap(x)
+
+
+def raw(x) -> Any:
+    """The array inside a tensor, or x itself if it is none."""
+    return x.data if isinstance(x, TensorBase) else x
+
+
+class Node:
+    """What a tensor remembers: the op that made it, its parents, and the values that the VJPs need.
+
+    A leaf has no op and holds the accumulated gradient. `order` grows with time: sorting by it sorts topologically.
+    """
+
+    __slots__ = ("dtype", "grad", "op", "order", "parents", "saved", "shape")
+
+    def __init__(self, op: Any, parents: Sequence[Node | None], values: Sequence, y: Array, kept: Any = None):
+        self.op, self.parents = op, parents
+        self.shape, self.dtype = y.shape, y.dtype
+        self.order = _now()
+        self.grad: Tensor | None = None
+        self.saved: list | None = []
+        if op is not None:
+            pool = [*values, y, kept]
+            if op.uses_shapes:
+                pool += [getattr(v, "shape", ()) for v in values]
+            for edge in op.edges:
+                if edge.joint or parents[edge.first] is not None:
+                    self.saved.append((edge, edge.pick(pool)))
