@@ -175,7 +175,10 @@ class Embedding(Module):
 
 
 class Dropout(Module):
-    """In training, each element is 0 with probability p and otherwise divided by 1 - p (Srivastava et al. 2014)."""
+    """In training, each element is 0 with probability p and otherwise divided by 1 - p (Srivastava et al. 2014, sec. 10).
+
+    The paper's p is the probability that an element stays.
+    """
 
     def __init__(self, p: float = 0.5, generator: np.random.Generator | None = None):
         check_range("Dropout", 1, p=p)

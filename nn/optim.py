@@ -97,7 +97,11 @@ def _runs(spans: list[slice], wanted: list[bool]) -> list[slice]:
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent with (Nesterov) momentum and L2 weight decay, as in Sutskever et al. 2013."""
+    """Stochastic gradient descent with L2 weight decay and PyTorch's momentum: v <- momentum v + g, then p <- p - lr v.
+
+    Nesterov's is p <- p - lr (g + momentum v). While lr is constant these are the steps of Sutskever et al. 2013 (with
+    Nesterov p is their theta + mu v). When it changes they are not, for there the velocity holds the rate: v <- mu v - lr g.
+    """
 
     slots = ("velocity",)
     velocity: Array
@@ -154,7 +158,10 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, Algorithm 2)."""
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, Algorithm 2): lr * weight_decay, as in PyTorch.
+
+    In the paper it is eta_t lambda, with the step size alpha apart: lr = eta_t alpha, and weight_decay = lambda / alpha.
+    """
 
     def __init__(self, parameters, lr: float = 1e-3, betas=(0.9, 0.999), eps: float = 1e-8, weight_decay: float = 1e-2):
         super().__init__(parameters, lr, betas, eps, weight_decay)

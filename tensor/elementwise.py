@@ -179,7 +179,7 @@ def _silu_vjp(g: Array, y: Array, kept: None, x: Array) -> tuple[Array]:
 
 @fused("x", _silu_forward, _silu_vjp)
 def silu(x: Array) -> Tensor:
-    """x * sigmoid(x), also called swish (Ramachandran et al. 2017)."""
+    """x * sigmoid(x), which is swish with beta = 1 (Ramachandran et al. 2017)."""
     return x * sigmoid(x)
 
 

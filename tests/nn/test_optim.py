@@ -79,6 +79,64 @@ ALGORITHMS: dict[str, Algorithm] = {
 every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS.values(), ids=ALGORITHMS.keys())
 
 
+# The same as the papers write them, on f(theta) = curvature theta^2 / 2
+
+
+def sutskever(theta: float, curvature: float, rates: Sequence[float], mu: float, nesterov: bool) -> tuple[float, float]:
+    """theta and v after steps with these rates epsilon: Sutskever et al. 2013, eqs. 1-2, and with Nesterov eqs. 3-4."""
+    v = 0.0
+    for epsilon in rates:
+        ahead = theta + mu * v if nesterov else theta
+        v = mu * v - epsilon * curvature * ahead
+        theta = theta + v
+    return theta, v
+
+
+def descended(optimizer: Optimizer, curvature: float, rates: Sequence[float]) -> float:
+    """The one parameter after steps with these rates."""
+    (p,) = optimizer.view.parameters
+    for rate in rates:
+        p.grad = Tensor(curvature * p.data)
+        optimizer.lr = rate
+        optimizer.step()
+    return p.item()
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@given(st.floats(-2, 2), shares, shares, shares, st.integers(1, 6))
+def test_momentum_is_that_of_the_paper_while_the_rate_is_constant(nesterov, start, curvature, lr, mu, steps) -> None:
+    p = Parameter(np.float64(start))
+    found = descended(SGD([p], lr, mu, nesterov=nesterov), curvature, [lr] * steps)
+    theta, v = sutskever(start, curvature, [lr] * steps, mu, nesterov)
+    assert found == pytest.approx(theta + mu * v if nesterov else theta, rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_is_not_that_of_the_paper_once_the_rate_changes(nesterov: bool) -> None:
+    rates = [0.5, 0.5, 0.05]
+    found = descended(SGD([Parameter(np.float64(1.0))], 0.5, 0.9, nesterov=nesterov), 1.0, rates)
+    theta, v = sutskever(1.0, 1.0, rates, 0.9, nesterov)
+    assert abs(found - (theta + 0.9 * v if nesterov else theta)) > 0.1
+
+
+@given(st.lists(st.floats(0.1, 1), min_size=1, max_size=6), shares, shares)
+def test_decoupled_decay_is_that_of_the_paper(etas: list[float], alpha: float, decay: float) -> None:
+    """Loshchilov & Hutter 2019, Algorithm 2, lines 7-12, with a schedule multiplier eta_t and the step size alpha apart."""
+    rng = np.random.default_rng(0)
+    gradients = rng.standard_normal((len(etas), 3))
+    theta, m, v, b1, b2 = rng.standard_normal(3), 0.0, 0.0, 0.9, 0.999
+    p = Parameter(theta)
+    optimizer = AdamW([p], weight_decay=decay / alpha)
+    for t, (eta, g) in enumerate(zip(etas, gradients), 1):
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
+        m_hat, v_hat = m / (1 - b1**t), v / (1 - b2**t)
+        theta = theta - eta * (alpha * m_hat / (np.sqrt(v_hat) + 1e-8) + decay * theta)
+        p.grad = Tensor(g)
+        optimizer.lr = eta * alpha
+        optimizer.step()
+    np.testing.assert_allclose(p.numpy(), theta, rtol=1e-9, atol=1e-12)
+
+
 @st.composite
 def arrays(draw: st.DrawFn) -> np.ndarray:
     """Normal random numbers that lie in memory in any order of the dimensions, as kernels do."""

@@ -34,7 +34,7 @@ NO_OPS = [
 
 every_op = pytest.mark.parametrize("name", TABLE)
 worth_a_thread = st.sampled_from([0, parallel.WORTH_A_THREAD])
-"""With 0, kernels run over blocks of the batch even where there is little to do."""
+"""With 0, kernels run over two blocks even where there is little to do."""
 
 
 def as_tuple(y) -> tuple:
