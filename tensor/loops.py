@@ -209,7 +209,7 @@ def _group_means(sums, rows, groups):
 
 
 @kernel
-def _halves(mean, high, low):
+def _quarter(mean, high, low):
     """A quarter of the mean (C,) in two parts, of which the second is what rounding leaves of it.
 
     x / 4 - high - low keeps what little there may be of a difference between large numbers, and cannot overflow.
@@ -225,7 +225,7 @@ def standardise(x, mean, rstd, weight, bias, y):
     B, M, C = x.shape
     high, low, scale = np.empty(C, x.dtype), np.empty(C, x.dtype), np.empty(C, x.dtype)
     for b in range(B):
-        _halves(mean[b], high, low)
+        _quarter(mean[b], high, low)
         for c in range(C):
             scale[c] = 4 * rstd[b, c] * weight[c]
         for m in range(M):
@@ -261,28 +261,28 @@ def standardise_vjp(x, mean, rstd, weight, groups, gx, g_weight, g_bias):
     The sums of g h and of g over all items are added to g_weight and g_bias.
     """
     B, M, C = x.shape
-    by_h, by_1 = np.empty(C), np.empty(C)
+    sum_gh, sum_g = np.empty(C), np.empty(C)
     high, low = np.empty(C, x.dtype), np.empty(C, x.dtype)
     spread, mean_gh, mean_ghh = np.empty(C, x.dtype), np.empty(C, x.dtype), np.empty(C, x.dtype)
     for b in range(B):
-        by_h[:] = 0
-        by_1[:] = 0
+        sum_gh[:] = 0
+        sum_g[:] = 0
         for m in range(M):
             for c in range(C):
-                by_h[c] += gx[b, m, c] * (x[b, m, c] - mean[b, c])
-                by_1[c] += gx[b, m, c]
+                sum_gh[c] += gx[b, m, c] * (x[b, m, c] - mean[b, c])
+                sum_g[c] += gx[b, m, c]
         for c in range(C):
-            by_h[c] *= rstd[b, c]
-            g_weight[c] += by_h[c]
-            g_bias[c] += by_1[c]
-            by_h[c] *= weight[c]
-            by_1[c] *= weight[c]
-        _group_means(by_h, M, groups)
-        _group_means(by_1, M, groups)
+            sum_gh[c] *= rstd[b, c]
+            g_weight[c] += sum_gh[c]
+            g_bias[c] += sum_g[c]
+            sum_gh[c] *= weight[c]
+            sum_g[c] *= weight[c]
+        _group_means(sum_gh, M, groups)
+        _group_means(sum_g, M, groups)
 
-        _halves(mean[b], high, low)
+        _quarter(mean[b], high, low)
         for c in range(C):
-            spread[c], mean_gh[c], mean_ghh[c] = rstd[b, c], by_1[c], by_h[c]
+            spread[c], mean_gh[c], mean_ghh[c] = rstd[b, c], sum_g[c], sum_gh[c]
         for m in range(M):
             for c in range(C):
                 h = (x[b, m, c] * QUARTER - high[c] - low[c]) * (FOUR * spread[c])

@@ -60,6 +60,9 @@ def _normalize_forward(x: Array, weight: Array, bias: Array, groups: int, eps: f
     return _images(y, x.shape), moments
 
 
+# With h = (x - mean) rstd and gh = g weight:  gx = rstd (gh - mean(gh) - h mean(gh h)), g_weight = sum g h, g_bias = sum g
+
+
 def _normalize_vjp(g: Array, y: Array, moments: Array, x: Array, weight: Array, bias: Array, groups: int, eps, batch, silu):
     g, y, rows, weight, bias = _rows(g, batch), _rows(y, batch), _rows(x, batch), operand(weight), operand(bias)
     gx = np.empty(rows.shape, x.dtype)

@@ -52,10 +52,14 @@ def _GG(r: int, dtype: np.dtype) -> np.ndarray:
     return np.kron(G, G).astype(dtype)
 
 
-def serves(kernel: tuple[int, ...], stride: Pair, dilation: Pair, size: Pair) -> bool:
-    """Whether this is the way to convolve with a kernel (O, C, r, r): steps of 1, enough channels, and well-filled tiles."""
+PRECISIONS = frozenset([np.dtype(np.float32)])
+"""In double precision, which is there for checking, sums are taken directly: they are ten times as accurate."""
+
+
+def serves(kernel: tuple[int, ...], size: Pair, dtype: np.dtype) -> bool:
+    """Whether this is the way to step one by one with a kernel (O, C, r, r): enough channels, and well-filled tiles."""
     O, C, r, other = kernel
-    if r != other or not 2 <= r <= 4 or stride != (1, 1) or dilation != (1, 1) or min(O, C) < 8:
+    if r != other or not 2 <= r <= 4 or min(O, C) < 8 or dtype not in PRECISIONS:
         return False
     rows, columns = _tiles(size, r)
     return r * r * size[0] * size[1] > 1.5 * 36 * rows * columns

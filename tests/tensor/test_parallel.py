@@ -21,7 +21,7 @@ from tensor import (
     Tensor,
     conv2d,
     conv_transpose2d,
-    convolution,
+    correlation,
     get_num_threads,
     grad,
     group_norm,
@@ -318,7 +318,7 @@ def test_convolutions_multiply_on_threads_of_their_own_alone(monkeypatch: pytest
         seen.append(blas_threads())
         return spied(*arguments)
 
-    monkeypatch.setattr(convolution, "map_blocks", spy)
+    monkeypatch.setattr(correlation, "map_blocks", spy)
     monkeypatch.setattr(winograd, "map_blocks", spy)
     before, x = blas_threads(), Tensor(np.ones((2, 8, 8, 8), np.float32), requires_grad=True)
     conv2d(conv_transpose2d(x, np.ones((8, 8, 4, 4), np.float32), None, 2), np.ones((8, 8, 3, 3), np.float32)).sum().backward()

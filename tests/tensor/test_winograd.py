@@ -141,13 +141,14 @@ def test_gradients_of_the_kernel_equal_direct_sums(
 
 @contextmanager
 def spying() -> Iterator[list[str]]:
-    """The names of what is used of `tensor.winograd` inside, in order."""
+    """The names of what is used of `tensor.winograd` inside, in order. It serves in float64, too, where errors show."""
     names: list[str] = []
 
     def spied(name: str, f: Callable) -> Callable:
         return lambda *args: names.append(name) or f(*args)
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(winograd, "PRECISIONS", {np.dtype(np.float32), np.dtype(np.float64)})
         for name in ("convolve", "weight_gradient"):
             patch.setattr(winograd, name, spied(name, getattr(winograd, name)))
         yield names
@@ -198,7 +199,7 @@ def test_the_ops_convolve_by_it_and_equal_direct_sums(
     N = data.draw(st.integers(0, 2))
     x, weight, g = (rng.standard_normal(s) for s in ((N, C, H, W), (O, C, *kernel), (N, O, h, w)))
     blocks = tuple(k // s for k, s in zip(kernel, stride, strict=True))
-    assume(winograd.serves((O, C, *blocks), (1, 1), (1, 1), (h, w)))
+    assume(winograd.serves((O, C, *blocks), (h, w), np.dtype(np.float32)))
     leaves = [Tensor(a, requires_grad=True) for a in (x, weight)]
     with spying() as names:
         y = conv2d(*leaves, stride=stride, padding=padding)
@@ -211,6 +212,16 @@ def test_the_ops_convolve_by_it_and_equal_direct_sums(
         np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-10)
     np.testing.assert_allclose(back, gx.numpy(), rtol=0, atol=1e-10)
     assert np.vdot(y.numpy(), g) == pytest.approx(np.vdot(x, back), abs=1e-8)
+
+
+def test_double_precision_sums_directly(loops: ModuleType) -> None:
+    x, weight = (np.ones(s, np.float64) for s in ((1, 8, 20, 20), (8, 8, 3, 3)))
+    with spying() as names:
+        conv2d(x.astype(np.float32), weight.astype(np.float32))
+        assert names == ["convolve"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(winograd, "convolve", None)
+        conv2d(x, weight)
 
 
 def test_a_gradient_of_the_input_is_a_convolution_by_it_too(used: list[str]) -> None:
