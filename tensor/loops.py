@@ -237,21 +237,22 @@ def standardise(x, mean, rstd, weight, bias, y):
 def moments(x, groups, eps, mean, rstd):
     """The mean of each group, and 1 / sqrt(variance + eps)."""
     B, M, C = x.shape
+    mu, var = np.empty(C), np.empty(C)  # close at hand, which mean and rstd are not
     for b in range(B):
-        mean[b] = 0
+        mu[:] = 0
         for m in range(M):
             for c in range(C):
-                mean[b, c] += x[b, m, c]
-        _group_means(mean[b], M, groups)
+                mu[c] += x[b, m, c]
+        _group_means(mu, M, groups)
 
-        rstd[b] = 0
+        var[:] = 0
         for m in range(M):
             for c in range(C):
-                d = x[b, m, c] - mean[b, c]
-                rstd[b, c] += d * d
-        _group_means(rstd[b], M, groups)
+                d = x[b, m, c] - mu[c]
+                var[c] += d * d
+        _group_means(var, M, groups)
         for c in range(C):
-            rstd[b, c] = 1 / math.sqrt(rstd[b, c] + eps)
+            mean[b, c], rstd[b, c] = mu[c], 1 / math.sqrt(var[c] + eps)
 
 
 @kernel
