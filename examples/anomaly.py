@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 import tensor as T
 from examples.common import OUT, apply, fit, save
 from minigen import data
-from minigen.autoencoder import Autoencoder, squared_error
-from minigen.coders import mlp_decoder, mlp_encoder
+from minigen.models.autoencoder import Autoencoder, squared_error
+from minigen.networks.coders import mlp_decoder, mlp_encoder
 from tensor import Tensor
 
 HELD_OUT = tuple(range(10))

@@ -11,8 +11,8 @@ from tqdm import trange
 
 import nn
 import tensor as T
-from minigen.gan import GAN
-from minigen.pictures import show
+from minigen.evaluation.pictures import show
+from minigen.models.gan import GAN
 from tensor import Tensor
 
 OUT = Path("runs/examples")

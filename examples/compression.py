@@ -25,9 +25,9 @@ import nn
 import tensor as T
 from examples.common import OUT, apply, fit, save
 from minigen import data
-from minigen.autoencoder import Autoencoder, squared_error
-from minigen.coders import mlp_decoder, mlp_encoder
-from minigen.metrics import psnr
+from minigen.evaluation.metrics import psnr
+from minigen.models.autoencoder import Autoencoder, squared_error
+from minigen.networks.coders import mlp_decoder, mlp_encoder
 from tensor import Tensor
 
 CODES = (4, 8, 16, 32)

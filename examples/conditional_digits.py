@@ -19,10 +19,11 @@ from matplotlib.figure import Figure
 import tensor as T
 from examples.common import OUT, play, save
 from minigen.data.digits import load_digits
-from minigen.gan import GAN, dcgan_discriminator, dcgan_generator
-from minigen.labels import with_labels
-from minigen.metrics import knn_classify
-from minigen.pictures import show
+from minigen.evaluation.neighbours import knn_classify
+from minigen.evaluation.pictures import show
+from minigen.models.gan import GAN
+from minigen.networks.dcgan import dcgan_discriminator, dcgan_generator
+from minigen.networks.labels import with_labels
 from tensor import Tensor
 
 CLASSES, LATENT, ROWS = 10, 16, 8

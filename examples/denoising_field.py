@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 
 import tensor as T
 from examples.common import OUT, apply, fit, save
-from minigen.autoencoder import gaussian_noise, squared_error
-from minigen.coders import mlp
+from minigen.models.autoencoder import gaussian_noise, squared_error
+from minigen.networks.coders import mlp
 from tensor import Tensor
 
 SIGMA = 0.3

@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 
 import tensor as T
 from examples.common import OUT, apply, play, save
-from minigen.coders import mlp
-from minigen.gan import GAN
+from minigen.models.gan import GAN
+from minigen.networks.coders import mlp
 
 MEAN, SIGMA = 1.2, 0.6
 X = np.linspace(-4, 4, 401, dtype=np.float32)[:, None]

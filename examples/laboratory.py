@@ -22,8 +22,9 @@ from matplotlib.figure import Figure
 import tensor as T
 from examples.common import OUT, apply, play
 from minigen import data
-from minigen.gan import GAN, mlp_discriminator, mlp_generator
-from minigen.metrics import mode_coverage
+from minigen.evaluation.metrics import mode_coverage
+from minigen.models.gan import GAN
+from minigen.networks.fourier import mlp_discriminator, mlp_generator
 from tensor import Tensor
 
 LIMIT = 1.6

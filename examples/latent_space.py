@@ -20,8 +20,8 @@ from matplotlib.patches import Circle
 import tensor as T
 from examples.common import OUT, fit, save
 from minigen import data
-from minigen.coders import mlp_decoder, mlp_encoder
-from minigen.vae import VAE
+from minigen.models.vae import VAE
+from minigen.networks.coders import mlp_decoder, mlp_encoder
 from tensor import Tensor
 
 LOSSES = {"reconstruction only": (1, 0), "KL only": (0, 1), "both": (1, 1)}

@@ -18,9 +18,9 @@ from matplotlib.figure import Figure
 import tensor as T
 from examples.common import OUT, apply, fit, save
 from minigen import data
-from minigen.coders import mlp_decoder, mlp_encoder
-from minigen.pictures import show
-from minigen.vae import VAE
+from minigen.evaluation.pictures import show
+from minigen.models.vae import VAE
+from minigen.networks.coders import mlp_decoder, mlp_encoder
 from tensor import Tensor
 
 SIDE = 20

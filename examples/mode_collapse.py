@@ -21,8 +21,9 @@ from matplotlib.figure import Figure
 import tensor as T
 from examples.common import OUT, play, save
 from minigen import data
-from minigen.gan import GAN, mlp_discriminator, mlp_generator
-from minigen.metrics import mode_coverage
+from minigen.evaluation.metrics import mode_coverage
+from minigen.models.gan import GAN
+from minigen.networks.fourier import mlp_discriminator, mlp_generator
 
 LOSSES = {"minimax": "C3", "gan-gp": "C2"}
 SHARES = (0.02, 0.1, 0.3, 0.6, 1.0)

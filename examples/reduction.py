@@ -24,9 +24,9 @@ from matplotlib.figure import Figure
 import nn
 import tensor as T
 from examples.common import OUT, apply, fit, save
-from minigen.autoencoder import Autoencoder, squared_error
-from minigen.coders import mlp
-from minigen.metrics import principal_angle
+from minigen.evaluation.metrics import principal_angle
+from minigen.models.autoencoder import Autoencoder, squared_error
+from minigen.networks.coders import mlp
 from tensor import Tensor
 
 SEED = 1

@@ -20,11 +20,11 @@ from matplotlib.figure import Figure
 
 import tensor as T
 from examples.common import OUT, apply, fit, save
-from minigen.autoencoder import Autoencoder, gaussian_noise, squared_error
-from minigen.coders import mlp_decoder, mlp_encoder
 from minigen.data.digits import load_digits
-from minigen.metrics import psnr
-from minigen.pictures import show
+from minigen.evaluation.metrics import psnr
+from minigen.evaluation.pictures import show
+from minigen.models.autoencoder import Autoencoder, gaussian_noise, squared_error
+from minigen.networks.coders import mlp_decoder, mlp_encoder
 from tensor import Tensor
 
 Generator = np.random.Generator

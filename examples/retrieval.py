@@ -19,10 +19,10 @@ from matplotlib.patches import Rectangle
 
 import tensor as T
 from examples.common import OUT, apply, fit, save
-from minigen.autoencoder import Autoencoder, gaussian_noise, squared_error
-from minigen.coders import mlp_decoder, mlp_encoder
 from minigen.data.digits import load_digits
-from minigen.pictures import show
+from minigen.evaluation.pictures import show
+from minigen.models.autoencoder import Autoencoder, gaussian_noise, squared_error
+from minigen.networks.coders import mlp_decoder, mlp_encoder
 from tensor import Tensor
 
 LATENT, SIGMA = 8, 0.5

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from tqdm import trange
 
 from examples.common import OUT, columns, save
-from minigen.experiments.cyclegan import Config, CycleGANRun
+from minigen.recipes.cyclegan import Config, CycleGANRun
 
 
 def l1(a: np.ndarray, b: np.ndarray) -> float:

@@ -22,8 +22,8 @@ import nn
 import tensor as T
 from examples.common import OUT, save
 from minigen import data
-from minigen.coders import mlp
-from minigen.gan import GAN
+from minigen.models.gan import GAN
+from minigen.networks.coders import mlp
 from tensor import Tensor
 
 LOSSES = {"minimax": "C3", "non-saturating": "C0", "wgan-gp": "C2"}

@@ -19,7 +19,7 @@ from tqdm import trange
 
 from examples.common import OUT, columns, save
 from minigen.data.domains import Domains, load_symmetric_domains
-from minigen.experiments.cyclegan import Config, CycleGANRun
+from minigen.recipes.cyclegan import Config, CycleGANRun
 
 SEEDS = (0, 1)
 

@@ -14,15 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from minigen import pictures, process
-from minigen.checkpoint import CheckpointError, write_atomically
-from minigen.data.domains import png_files, read_png, write_png
-from minigen.experiments import MODELS, Experiment
-from minigen.experiments.base import Config
-from minigen.experiments.translation import DIRECTIONS, Translation
-from minigen.run import MAY_CHANGE, Run, RunError, new_folder
-from minigen.settings import flag
-from minigen.training import Diverged, restore, train
+from minigen.data.folders import png_files
+from minigen.data.png import read_png
+from minigen.evaluation import pictures
+from minigen.recipes import MODELS, Experiment
+from minigen.recipes.base import Config
+from minigen.recipes.translation import DIRECTIONS, Translation
+from minigen.training import process
+from minigen.training.checkpoint import CheckpointError
+from minigen.training.files import write_atomically
+from minigen.training.loop import Diverged, restore, train
+from minigen.training.run import MAY_CHANGE, Run, RunError, new_folder
+from minigen.training.settings import flag
 from tensor.kernels import loops
 
 SAMPLES_OF_A_RUN = 64
@@ -219,7 +222,7 @@ def _translate(options: argparse.Namespace) -> int:
     out = Run.unused(f"translated-{options.direction}", run.path) if options.out is None else options.out
     out = new_folder(out, "choose another --out")
     for path, image in zip(paths, y):
-        write_png(out / path.name, image)
+        pictures.write_png(out / path.name, image)
     print(f"{len(y)} translations are in {out}")
     return 0
 

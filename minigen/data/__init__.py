@@ -11,20 +11,20 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from minigen.data import toy
+from minigen.data import planar
 from minigen.data.digits import load_digits
 from minigen.data.idx import load_mnist
 
 __all__ = ["MODES", "NAMES", "SHAPES", "Dataset", "load"]
 
-_TOYS = {"ring": toy.ring, "grid": toy.grid, "moons": toy.moons, "swiss-roll": toy.swiss_roll}
+_PLANAR = {"ring": planar.ring, "grid": planar.grid, "moons": planar.moons, "swiss-roll": planar.swiss_roll}
 
-SHAPES: dict[str, tuple[int, ...]] = {"digits": (1, 8, 8), "mnist": (1, 28, 28)} | dict.fromkeys(_TOYS, (2,))
+SHAPES: dict[str, tuple[int, ...]] = {"digits": (1, 8, 8), "mnist": (1, 28, 28)} | dict.fromkeys(_PLANAR, (2,))
 """The shape of one image or point of each data set."""
 
 NAMES = tuple(SHAPES)
 
-MODES = {"ring": (toy.ring_centres(), toy.RING_SIGMA), "grid": (toy.grid_centres(), toy.GRID_SIGMA)}
+MODES = {"ring": (planar.ring_centres(), planar.RING_SIGMA), "grid": (planar.grid_centres(), planar.GRID_SIGMA)}
 """The centres and the sigma of each mixture of equally likely Gaussians."""
 
 
@@ -54,9 +54,9 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
         return _labelled(name, partial(load_mnist, data_dir=_required(data_dir)))
     if data_dir is not None:
         raise ValueError(f"{name} is not read from a folder, got {str(data_dir)!r}: leave out --data-dir")
-    if name in _TOYS:
+    if name in _PLANAR:
         rng = np.random.default_rng(0)
-        return Dataset(name, train=_TOYS[name](10_000, rng), test=_TOYS[name](2_500, rng))
+        return Dataset(name, train=_PLANAR[name](10_000, rng), test=_PLANAR[name](2_500, rng))
     return _labelled(name, load_digits)
 
 

@@ -18,8 +18,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from minigen.checkpoint import write_atomically
-
 _PREFIXES = {"train": "train", "test": "t10k"}
 
 SOURCES = {
@@ -113,7 +111,9 @@ def download_files(data_dir: str | os.PathLike[str], base_url: str, md5: Mapping
     for name, expected in md5.items():
         path = folder / name
         if not (path.is_file() and _md5(path.read_bytes()) == expected):
-            write_atomically(path, _fetched(base_url + name, expected))
+            partial = path.with_name(f".{name}.part")
+            partial.write_bytes(_fetched(base_url + name, expected))
+            partial.replace(path)
 
 
 def _fetched(url: str, expected_md5: str) -> bytes:

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from minigen import process
-from minigen.experiments.vae import VAERun
+from minigen.recipes.vae import VAERun
+from minigen.training import process
 from tensor.parallel import get_num_threads, one_blas_thread, set_num_threads
 from tests.benchmarks.work import RUNS, Work, new_run
 

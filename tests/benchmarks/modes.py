@@ -12,8 +12,8 @@ import numpy as np
 from tqdm import trange
 
 from minigen import data
-from minigen.experiments.gan import Config, GANRun
-from minigen.metrics import mode_coverage
+from minigen.evaluation.metrics import mode_coverage
+from minigen.recipes.gan import Config, GANRun
 
 
 def coverage(loss: str, seed: int, steps: int) -> np.ndarray:

@@ -8,8 +8,8 @@ import numpy as np
 
 import nn
 import tensor as T
-from minigen.ddpm import Diffusion, beta_schedule
-from minigen.unet import UNet
+from minigen.models.ddpm import Diffusion, beta_schedule
+from minigen.networks.unet import UNet
 from tensor import Tensor
 from tests.benchmarks.work import Work, multiply_and_differentiate
 

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import tensor as T
-from minigen.cyclegan import ImagePool
-from minigen.ddpm import beta_schedule
-from minigen.experiments.cyclegan import CycleGANRun
-from minigen.experiments.gan import GANRun
-from minigen.experiments.vae import VAERun
+from minigen.models.cyclegan import ImagePool
+from minigen.models.ddpm import beta_schedule
+from minigen.recipes.cyclegan import CycleGANRun
+from minigen.recipes.gan import GANRun
+from minigen.recipes.vae import VAERun
 from nn import schedules
 from tests.benchmarks import twin
 from tests.benchmarks.work import Work, multiply_and_differentiate

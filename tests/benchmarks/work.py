@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from minigen.experiments.base import Experiment
-from minigen.experiments.cyclegan import CycleGANRun
-from minigen.experiments.gan import GANRun
-from minigen.experiments.vae import VAERun
+from minigen.recipes.base import Experiment
+from minigen.recipes.cyclegan import CycleGANRun
+from minigen.recipes.gan import GANRun
+from minigen.recipes.vae import VAERun
 
 Work = Callable[[], object]
 

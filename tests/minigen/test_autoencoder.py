@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import nn
 import tensor as T
-from minigen.autoencoder import (
+from minigen.evaluation.metrics import principal_angle
+from minigen.models.autoencoder import (
     CORRUPTIONS,
     Autoencoder,
     contraction,
@@ -21,8 +22,7 @@ from minigen.autoencoder import (
     salt_and_pepper,
     squared_error,
 )
-from minigen.experiments.ae import AERun
-from minigen.metrics import principal_angle
+from minigen.recipes.ae import AERun
 from tensor import Tensor, grad
 from tensor.strategies import tensors
 from tensor.testing import gradcheck, gradgradcheck

@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from minigen.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from minigen.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 
 dtypes = st.one_of(
     hnp.boolean_dtypes(),

@@ -25,13 +25,14 @@ import numpy as np
 import pytest
 
 import nn
-from minigen import cli, pictures
-from minigen.checkpoint import load_checkpoint, save_checkpoint
-from minigen.experiments import ae, base, gan, vae
-from minigen.experiments.ddpm import DDPM, Config
-from minigen.run import Run
-from minigen.settings import with_default
-from minigen.training import restore, train
+from minigen import cli
+from minigen.evaluation import pictures
+from minigen.recipes import ae, base, gan, vae
+from minigen.recipes.ddpm import DDPM, Config
+from minigen.training.checkpoint import load_checkpoint, save_checkpoint
+from minigen.training.loop import restore, train
+from minigen.training.run import Run
+from minigen.training.settings import with_default
 
 FILES = {"config.json", "metrics.jsonl", "checkpoint.npz", "samples.npz"}
 PICTURES = {

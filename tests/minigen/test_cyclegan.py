@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import nn
 import tensor as T
-from minigen.cyclegan import CycleGAN, ImagePool
+from minigen.models.cyclegan import CycleGAN, ImagePool
 from nn import Parameter
 from tensor import Tensor
 from tensor.testing import gradcheck

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from minigen.ddpm import SCHEDULES, Diffusion, Step, beta_schedule
+from minigen.models.ddpm import SCHEDULES, Diffusion, Step, beta_schedule
 from tensor import Tensor
 from tensor.strategies import tensors
 

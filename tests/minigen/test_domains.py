@@ -19,15 +19,15 @@ from minigen.data.domains import (
     PAPER,
     from_paper,
     load_domains,
-    load_folders,
     load_symmetric_domains,
     on_black,
-    read_digits,
-    read_png,
     to_orange_and_blue,
     to_paper,
-    write_png,
 )
+from minigen.data.folders import load_folders
+from minigen.data.png import read_png
+from minigen.evaluation.neighbours import read_digits
+from minigen.evaluation.pictures import write_png
 
 grey_images = hnp.arrays(np.float32, (2, 1, 5, 5), elements=st.floats(-1, 1, width=32)).map(lambda x: np.repeat(x, 3, axis=1))
 any_images = hnp.arrays(np.float32, (2, 3, 5, 5), elements=st.floats(-9, 9, width=32))

@@ -14,18 +14,9 @@ from hypothesis.extra import numpy as hnp
 
 import nn
 import tensor as T
-from minigen.gan import (
-    GAN,
-    LOSSES,
-    PENALISED,
-    FourierFeatures,
-    clip_weights,
-    dcgan_discriminator,
-    dcgan_generator,
-    gradient_penalty,
-    mlp_discriminator,
-    mlp_generator,
-)
+from minigen.models.gan import GAN, LOSSES, PENALISED, clip_weights, gradient_penalty
+from minigen.networks.dcgan import dcgan_discriminator, dcgan_generator
+from minigen.networks.fourier import FourierFeatures, mlp_discriminator, mlp_generator
 from tensor import Tensor
 
 LOG4 = math.log(4)

@@ -9,15 +9,15 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from minigen.data import toy
-from minigen.metrics import (
+from minigen.data import planar
+from minigen.evaluation.metrics import (
     frechet_distance,
     frechet_distance_gaussians,
-    knn_classify,
     mode_coverage,
     precision_recall,
     principal_angle,
 )
+from minigen.evaluation.neighbours import knn_classify
 
 seeds = st.integers(0, 2**32 - 1)
 dims = st.integers(1, 6)
@@ -215,12 +215,12 @@ def test_distances_are_held_in_blocks(measure) -> None:
 def test_blocks_join_seamlessly(measure, seed: int, n: int, m: int, block: int) -> None:
     rng = np.random.default_rng(seed)
     real, fake = rng.standard_normal((n, 2)), rng.standard_normal((m, 2))
-    with patch("minigen.metrics.BLOCK", block):
+    with patch("minigen.evaluation.neighbours.BLOCK", block):
         in_blocks = measure(real, fake)
     assert in_blocks == measure(real, fake)
 
 
-@pytest.mark.parametrize(("centres", "sigma"), [(toy.ring_centres(), 0.01), (toy.grid_centres(), 0.05)])
+@pytest.mark.parametrize(("centres", "sigma"), [(planar.ring_centres(), 0.01), (planar.grid_centres(), 0.05)])
 def test_mode_coverage_of_the_centres_is_perfect_and_of_one_of_them_collapsed(centres: np.ndarray, sigma: float) -> None:
     assert mode_coverage(np.tile(centres, (3, 1)), centres, sigma) == pytest.approx((len(centres), 1, 0))
     assert mode_coverage(np.tile(centres[3], (9, 1)), centres, sigma) == pytest.approx((1, 1, np.log(len(centres))))
@@ -259,8 +259,8 @@ def test_mode_coverage_is_invariant_under_order_repetition_and_similarity(seed: 
 
 
 def test_mode_coverage_of_the_mixture_itself_is_nearly_perfect() -> None:
-    x = toy.grid(2_500, np.random.default_rng(0))
-    modes, good, reverse_kl = mode_coverage(x, toy.grid_centres(), toy.GRID_SIGMA)
+    x = planar.grid(2_500, np.random.default_rng(0))
+    modes, good, reverse_kl = mode_coverage(x, planar.grid_centres(), planar.GRID_SIGMA)
     within, n = 1 - np.exp(-4.5), 2_500
     assert modes == 25 and abs(good - within) < 5 * np.sqrt(within * (1 - within) / n)
     assert 0 < 2 * n * reverse_kl < 24 + 5 * np.sqrt(48)  # Wilks: about chi-squared with 24 degrees of freedom

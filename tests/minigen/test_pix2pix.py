@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import nn
 import tensor as T
-from minigen.pix2pix import Pix2Pix
+from minigen.models.pix2pix import Pix2Pix
 from nn import Parameter
 from tensor import Tensor
 from tensor.testing import gradcheck

@@ -8,13 +8,14 @@ from types import ModuleType
 
 import pytest
 
-from minigen import cli, process
+from minigen import cli
+from minigen.training import process
 
 ROOT = Path(__file__).parents[2]
 COMPILING = """
 import time
 from numba.core import event
-from minigen import process
+from minigen.training import process
 now = 0.0
 time.perf_counter = lambda: now
 for _ in range({commands}):

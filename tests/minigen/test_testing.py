@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import tensor as T
 from minigen import testing
-from minigen.ddpm import Diffusion
+from minigen.models.ddpm import Diffusion
 from minigen.testing import (
     check_gaussian_entropy,
     check_gaussian_kl,

@@ -17,16 +17,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import tensor as T
-from minigen import pictures
-from minigen.autoencoder import CORRUPTIONS
-from minigen.checkpoint import CheckpointError
-from minigen.coders import CODERS
-from minigen.experiments import MODELS, Experiment, ae, base, cyclegan, ddpm, gan, pix2pix, vae
-from minigen.experiments.ddpm import DDPM, Config
-from minigen.experiments.gan import GANRun
-from minigen.gan import LOSSES, PENALISED
-from minigen.run import Run, RunError, State
-from minigen.training import Diverged, restore, train
+from minigen.evaluation import pictures
+from minigen.models.autoencoder import CORRUPTIONS
+from minigen.models.gan import LOSSES, PENALISED
+from minigen.networks.coders import CODERS
+from minigen.recipes import MODELS, Experiment, ae, base, cyclegan, ddpm, gan, pix2pix, vae
+from minigen.recipes.ddpm import DDPM, Config
+from minigen.recipes.gan import GANRun
+from minigen.training.checkpoint import CheckpointError
+from minigen.training.loop import Diverged, restore, train
+from minigen.training.run import Run, RunError, State
 from tensor import Tensor
 
 RING = Config(data="ring", steps=6, batch_size=8, timesteps=4)

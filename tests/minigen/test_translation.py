@@ -11,12 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minigen import cli, pictures
-from minigen.data.domains import from_paper, load_domains, read_digits, read_png, to_paper, write_png
-from minigen.experiments import base, cyclegan, pix2pix
-from minigen.experiments.cyclegan import CycleGANRun
-from minigen.experiments.pix2pix import Pix2PixRun
-from minigen.run import Run
+from minigen import cli
+from minigen.data.domains import from_paper, load_domains, to_paper
+from minigen.data.png import read_png
+from minigen.evaluation import pictures
+from minigen.evaluation.neighbours import read_digits
+from minigen.evaluation.pictures import write_png
+from minigen.recipes import base, cyclegan, pix2pix
+from minigen.recipes.cyclegan import CycleGANRun
+from minigen.recipes.pix2pix import Pix2PixRun
+from minigen.training.run import Run
 from tensor import Tensor
 
 SMALL: Any = {"steps": 2, "batch_size": 3, "width": 2}

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import nn
 import tensor as T
-from minigen.translators import patch_discriminator, resnet_generator
+from minigen.networks.translators import patch_discriminator, resnet_generator
 from tensor import Tensor, grad
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import nn
 import tensor as T
-from minigen.unet import MLPDenoiser, ResBlock, TimeMLP, UNet, timestep_embedding
+from minigen.networks.unet import MLPDenoiser, ResBlock, TimeMLP, UNet, timestep_embedding
 from tensor import Tensor, grad
 
 seeds = st.integers(0, 2**32 - 1)

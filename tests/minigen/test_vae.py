@@ -11,8 +11,8 @@ from hypothesis.extra import numpy as hnp
 
 import nn
 import tensor as T
-from minigen.coders import mlp_decoder, mlp_encoder
-from minigen.vae import VAE, lerp, slerp, traversal
+from minigen.models.vae import VAE, lerp, slerp, traversal
+from minigen.networks.coders import mlp_decoder, mlp_encoder
 from tensor import Tensor
 
 PIXELS = (1, 2, 3)

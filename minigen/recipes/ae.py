@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 import nn
-from minigen import pictures, settings
-from minigen.autoencoder import (
+from minigen.evaluation import pictures
+from minigen.evaluation.metrics import psnr
+from minigen.models.autoencoder import (
     CORRUPTIONS,
     Autoencoder,
     contraction,
@@ -17,11 +18,11 @@ from minigen.autoencoder import (
     l1_sparsity,
     squared_error,
 )
-from minigen.coders import CODERS
-from minigen.experiments import base
-from minigen.metrics import psnr
-from minigen.run import Run
-from minigen.settings import setting
+from minigen.networks.coders import CODERS
+from minigen.recipes import base
+from minigen.training import settings
+from minigen.training.run import Run
+from minigen.training.settings import setting
 from tensor import Tensor
 
 PENALTIES = {"l1": l1_sparsity, "kl": kl_sparsity}

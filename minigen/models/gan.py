@@ -15,10 +15,8 @@ import numpy as np
 
 import nn
 import tensor as T
-from minigen.coders import Shape, quarterable
-from minigen.labels import with_labels
+from minigen.networks.labels import with_labels
 from tensor import Tensor
-from tensor.creation import default_generator
 
 Rng = np.random.Generator | None
 Critic = Callable[[Tensor], Tensor]
@@ -128,83 +126,3 @@ class GAN(nn.Module):
     def generator_loss(self, n: int, labels: np.ndarray | None = None, rng: Rng = None) -> Tensor:
         """For n samples."""
         return LOSSES[self.loss].generator(self.judge(self.generate(n, labels, rng), labels))
-
-
-# Networks for images (DCGAN: Radford et al. 2016) and for points
-
-
-def dcgan_generator(latent: int, shape: Shape, width: int = 64) -> nn.Sequential:
-    """Noise (N, latent) to images (N, *shape) in [-1, 1]: two transposed convolutions, each doubling the image."""
-    C, H, W = quarterable(shape)
-    return dcgan_weights(
-        nn.Sequential(
-            nn.Linear(latent, 2 * width * (H // 4) * (W // 4), bias=False),
-            nn.Unflatten(1, (2 * width, H // 4, W // 4)),
-            nn.BatchNorm2d(2 * width),
-            nn.ReLU(),
-            nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(),
-            nn.ConvTranspose2d(width, C, 4, stride=2, padding=1),
-            nn.Tanh(),
-        )
-    )
-
-
-def dcgan_discriminator(shape: Shape, width: int = 64, norm: bool = True) -> nn.Sequential:
-    """Images (N, *shape) to (N, 1): two strided convolutions, each halving the image. A critic with a gradient penalty has
-    no `norm`, which would mix the images of a batch."""
-    C, H, W = quarterable(shape)
-    return dcgan_weights(
-        nn.Sequential(
-            nn.Conv2d(C, width, 4, stride=2, padding=1),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, bias=not norm),
-            *([nn.BatchNorm2d(2 * width)] if norm else []),
-            nn.LeakyReLU(0.2),
-            nn.Flatten(),
-            nn.Linear(2 * width * (H // 4) * (W // 4), 1),
-        )
-    )
-
-
-def dcgan_weights(network: nn.Sequential) -> nn.Sequential:
-    """N(0, 0.02) for every kernel, N(1, 0.02) for every scale of batch norm (Radford et al. 2016 sec. 4)."""
-    for name, p in network.named_parameters():
-        if p.ndim > 1:
-            nn.init.normal_(p, std=0.02)
-        elif name.endswith("weight"):
-            nn.init.normal_(p, mean=1.0, std=0.02)
-    return network
-
-
-class FourierFeatures(nn.Module):
-    """x (N, dim) as sines and cosines (N, 2 features) of random projections x B, B ~ N(0, std^2) (Tancik et al. 2020 eq. 5).
-
-    Dense layers learn slowly what varies fast; behind these features they learn it as readily as all else.
-    """
-
-    def __init__(self, dim: int, features: int, std: float):
-        self.B = nn.Buffer((std * default_generator().standard_normal((dim, features))).astype(np.float32))
-
-    def forward(self, x: Tensor) -> Tensor:
-        angles = x @ self.B
-        return T.cat([T.sin(angles), T.cos(angles)], 1)
-
-
-def mlp_generator(latent: int, dim: int, hidden: int = 128) -> nn.Sequential:
-    """Noise (N, latent) to points (N, dim): Fourier features, and two hidden layers."""
-    return _dense(FourierFeatures(latent, hidden // 2, 0.5), hidden, dim, nn.ReLU)
-
-
-def mlp_discriminator(dim: int, hidden: int = 128) -> nn.Sequential:
-    """Points (N, dim) to (N, 1): Fourier features, and two hidden layers."""
-    return _dense(FourierFeatures(dim, hidden // 2, 1.5), hidden, 1, lambda: nn.LeakyReLU(0.2))
-
-
-def _dense(features: nn.Module, hidden: int, out_features: int, activation: Callable[[], nn.Module]) -> nn.Sequential:
-    """Two hidden layers behind features (N, hidden), with weights as He et al. 2015 draw them for rectifiers."""
-    sizes = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, out_features)
-    for layer in sizes:
-        nn.init.kaiming_normal_(layer.weight)
-    return nn.Sequential(features, sizes[0], activation(), sizes[1], activation(), sizes[2])

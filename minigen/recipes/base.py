@@ -11,12 +11,14 @@ import numpy as np
 
 import nn
 import tensor as T
-from minigen import data, pictures, settings
-from minigen.coders import CODERS
-from minigen.metrics import frechet_distance, mode_coverage, precision_recall
-from minigen.run import Run, State
-from minigen.settings import flag, setting, with_default
-from minigen.training import Diverged
+from minigen import data
+from minigen.evaluation import pictures
+from minigen.evaluation.metrics import frechet_distance, mode_coverage, precision_recall
+from minigen.networks.coders import CODERS
+from minigen.training import settings
+from minigen.training.loop import Diverged
+from minigen.training.run import Run, State
+from minigen.training.settings import flag, setting, with_default
 from tensor import Tensor
 from tensor.arrays import parse_device
 from tensor.parallel import one_blas_thread

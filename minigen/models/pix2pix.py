@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import nn
 import tensor as T
-from minigen.gan import LOSSES
+from minigen.models.gan import LOSSES
 from tensor import Tensor
 
 GAN_LOSS = LOSSES["non-saturating"]

@@ -17,7 +17,7 @@ import numpy as np
 
 import nn
 import tensor as T
-from minigen.labels import with_labels
+from minigen.networks.labels import with_labels
 from nn.checks import check_sizes
 from nn.distributions import Bernoulli, Distribution, Independent, Normal, kl_divergence
 from tensor import Tensor

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import nn
-from minigen.gan import LOSSES
+from minigen.models.gan import LOSSES
 from nn.checks import check_names, fitting
 from tensor import Tensor
 

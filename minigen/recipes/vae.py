@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 import tensor as T
-from minigen import pictures
-from minigen.coders import CODERS
-from minigen.experiments import base
-from minigen.run import Run
-from minigen.settings import setting, with_default
-from minigen.vae import LIKELIHOODS, VAE, slerp, traversal
+from minigen.evaluation import pictures
+from minigen.models.vae import LIKELIHOODS, VAE, slerp, traversal
+from minigen.networks.coders import CODERS
+from minigen.recipes import base
+from minigen.training.run import Run
+from minigen.training.settings import setting, with_default
 from nn.distributions import kl_divergence
 from tensor import Tensor
 

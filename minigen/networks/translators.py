@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import nn
 import tensor as T
-from minigen.gan import dcgan_weights
+from minigen.networks.dcgan import dcgan_weights
 from tensor import Tensor
 
 

@@ -11,12 +11,12 @@ from tqdm import tqdm
 
 import nn
 import tensor as T
-from minigen import pictures
-from minigen.ddpm import SCHEDULES, Diffusion, Step, beta_schedule
-from minigen.experiments import base
-from minigen.run import Run
-from minigen.settings import setting, with_default
-from minigen.unet import MLPDenoiser, UNet
+from minigen.evaluation import pictures
+from minigen.models.ddpm import SCHEDULES, Diffusion, Step, beta_schedule
+from minigen.networks.unet import MLPDenoiser, UNet
+from minigen.recipes import base
+from minigen.training.run import Run
+from minigen.training.settings import setting, with_default
 from tensor import Tensor
 
 BATCH_OF_SAMPLES = 500

@@ -7,21 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 
 import nn
-from minigen import data, pictures, settings
-from minigen.experiments import base
-from minigen.gan import (
-    GAN,
-    LOSSES,
-    PENALISED,
-    clip_weights,
-    dcgan_discriminator,
-    dcgan_generator,
-    mlp_discriminator,
-    mlp_generator,
-)
-from minigen.metrics import knn_classify
-from minigen.run import Run
-from minigen.settings import setting, with_default
+from minigen import data
+from minigen.evaluation import pictures
+from minigen.evaluation.neighbours import knn_classify
+from minigen.models.gan import GAN, LOSSES, PENALISED, clip_weights
+from minigen.networks.dcgan import dcgan_discriminator, dcgan_generator
+from minigen.networks.fourier import mlp_discriminator, mlp_generator
+from minigen.recipes import base
+from minigen.training import settings
+from minigen.training.run import Run
+from minigen.training.settings import setting, with_default
 from tensor import Tensor
 
 

@@ -8,12 +8,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 import nn
-from minigen import pictures
-from minigen.data.domains import SIZE, Domains, from_paper, load_domains, load_folders, read_digits
-from minigen.experiments import base
-from minigen.metrics import psnr
-from minigen.run import Run
-from minigen.settings import setting, with_default
+from minigen.data.domains import SIZE, Domains, from_paper, load_domains
+from minigen.data.folders import load_folders
+from minigen.evaluation import pictures
+from minigen.evaluation.metrics import psnr
+from minigen.evaluation.neighbours import read_digits
+from minigen.recipes import base
+from minigen.training.run import Run
+from minigen.training.settings import setting, with_default
 from tensor import Tensor
 
 DIRECTIONS = ("x2y", "y2x")

@@ -4,16 +4,14 @@ Points come one per row: raw pixels, or better the features of a trained network
 everything is computed in float64.
 """
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Array = NDArray[np.float64]
+from minigen.evaluation.neighbours import checked_points, squared_distances
 
-BLOCK = 2**15
-"""How many distances `precision_recall` holds at once: 256 KiB, which stay in the cache."""
+Array = NDArray[np.float64]
 
 
 def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:
@@ -24,7 +22,7 @@ def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:
 
     Raises ValueError for fewer than two points, different numbers of features, or values that are not finite.
     """
-    x, y = _points("frechet_distance", at_least=2, x=x, y=y)
+    x, y = checked_points("frechet_distance", at_least=2, x=x, y=y)
     return frechet_distance_gaussians(*_gaussian_fit(x), *_gaussian_fit(y))
 
 
@@ -59,7 +57,7 @@ def precision_recall(real: ArrayLike, fake: ArrayLike, k: int = 3) -> tuple[floa
     """
     if k < 1:
         raise ValueError(f"precision_recall: k is {k}, but a ball reaches to a neighbour: k must be 1 or more")
-    real, fake = _points("precision_recall", at_least=k + 1, real=real, fake=fake)
+    real, fake = checked_points("precision_recall", at_least=k + 1, real=real, fake=fake)
     return _share_on_manifold(fake, real, k), _share_on_manifold(real, fake, k)
 
 
@@ -79,33 +77,13 @@ def mode_coverage(x: ArrayLike, centres: ArrayLike, sigma: float) -> ModeCoverag
 
     Raises ValueError for no points, different numbers of features, or values that are not finite.
     """
-    x, centres = _points("mode_coverage", at_least=1, x=x, centres=centres)
-    squared = np.concatenate(list(_squared_distances(x, centres)))
+    x, centres = checked_points("mode_coverage", at_least=1, x=x, centres=centres)
+    squared = np.concatenate(list(squared_distances(x, centres)))
     nearest = squared.argmin(1)
     good = squared.min(1) <= (3 * sigma) ** 2
     shares = np.bincount(nearest) / len(x)
     shares = shares[shares > 0]
     return ModeCoverage(len(np.unique(nearest[good])), float(good.mean()), float(shares @ np.log(len(centres) * shares)))
-
-
-def knn_classify(train: ArrayLike, labels: ArrayLike, x: ArrayLike, k: int = 3) -> NDArray[Any]:
-    """The labels (M,) of x (M, ...), each the most frequent among the k nearest points of `train` (N, ...), labelled (N,).
-
-    Among equally frequent labels that of the nearest point is taken; of points equally near the first in `train` counts as
-    the nearest (Cover & Hart 1967).
-
-    Raises ValueError for k not in 1..N, labels that do not fit, different numbers of features, or values not finite.
-    """
-    train, x = _points("knn_classify", at_least=1, train=train, x=x)
-    labels = np.asarray(labels)
-    if labels.shape != (len(train),):
-        raise ValueError(f"knn_classify: labels have shape {labels.shape}, expected ({len(train)},): one for each of train")
-    if not 1 <= k <= len(train):
-        raise ValueError(f"knn_classify: k is {k}, must be in 1..{len(train)}, the number of points in train")
-    nearest = [d.argsort(axis=1, kind="stable")[:, :k].copy() for d in _squared_distances(x, train)]
-    votes = labels[np.concatenate(nearest)]
-    count = (votes[:, :, None] == votes[:, None, :]).sum(2)
-    return votes[np.arange(len(x)), count.argmax(1)]
 
 
 def psnr(x: ArrayLike, y: ArrayLike, peak: float = 2.0) -> float:
@@ -146,47 +124,9 @@ def _factor(name: str, C: Array) -> Array:
 def _share_on_manifold(points: Array, support: Array, k: int) -> float:
     """The mean over `points` of f(point, support), eq. 1; distances stay squared, which changes no comparison."""
     # The 0th smallest distance is a point's own, 0; copy() lets go of the block, which a view would keep.
-    radii = np.concatenate([np.partition(d, k, axis=1)[:, k].copy() for d in _squared_distances(support, support)])
-    covered = np.concatenate([(d <= radii).any(axis=1) for d in _squared_distances(points, support)])
+    radii = np.concatenate([np.partition(d, k, axis=1)[:, k].copy() for d in squared_distances(support, support)])
+    covered = np.concatenate([(d <= radii).any(axis=1) for d in squared_distances(points, support)])
     return float(covered.mean())
-
-
-def _squared_distances(a: Array, b: Array) -> Iterator[Array]:
-    """|a_i - b_j|^2 for (N, D) and (M, D), as blocks (rows, M) of the (N, M) table.
-
-    The differences are formed, not |a|^2 + |b|^2 - 2ab, which would lose small distances between large vectors.
-    """
-    rows = max(1, BLOCK // len(b))
-    features = np.ascontiguousarray(b.T)
-    for start in range(0, len(a), rows):
-        block = a[start : start + rows]
-        total = np.zeros((len(block), len(b)))
-        for u, v in zip(block.T, features, strict=True):
-            difference = u[:, None] - v
-            difference *= difference
-            total += difference
-        yield total
-
-
-def _points(caller: str, at_least: int, **sets: ArrayLike) -> list[Array]:
-    """The named sets as finite float64 (N, D) with N >= at_least and one D."""
-    flat = {name: _flattened(caller, name, points) for name, points in sets.items()}
-    for name, points in flat.items():
-        if len(points) < at_least:
-            raise ValueError(f"{caller}: {name} has {len(points)} points, needs {at_least} or more")
-    if len({points.shape[1] for points in flat.values()}) > 1:
-        counts = ", ".join(f"{name} has {points.shape[1]}" for name, points in flat.items())
-        raise ValueError(f"{caller}: points must agree in their number of features, but {counts}")
-    return list(flat.values())
-
-
-def _flattened(caller: str, name: str, points: ArrayLike) -> Array:
-    points = np.asarray(points, dtype=np.float64)
-    if points.ndim == 0 or 0 in points.shape[1:]:
-        raise ValueError(f"{caller}: {name} has shape {points.shape}, expected (N, ...) with at least one feature")
-    if not np.isfinite(points).all():
-        raise ValueError(f"{caller}: {name} has {np.sum(~np.isfinite(points))} values that are not finite")
-    return points.reshape(len(points), int(np.prod(points.shape[1:])))
 
 
 def _checked_gaussian(m_name: str, m: ArrayLike, C_name: str, C: ArrayLike) -> tuple[Array, Array]:

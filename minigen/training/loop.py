@@ -11,8 +11,8 @@ from typing import Protocol
 import numpy as np
 from tqdm import tqdm
 
-from minigen.checkpoint import CheckpointError
-from minigen.run import Run, State
+from minigen.training.checkpoint import CheckpointError
+from minigen.training.run import Run, State
 from tensor import Tensor
 from tensor.parallel import one_blas_thread
 

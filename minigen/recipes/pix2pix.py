@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import nn
-from minigen.experiments import translation
-from minigen.pix2pix import Pix2Pix
-from minigen.settings import setting
-from minigen.translators import patch_discriminator, resnet_generator
+from minigen.models.pix2pix import Pix2Pix
+from minigen.networks.translators import patch_discriminator, resnet_generator
+from minigen.recipes import translation
+from minigen.training.settings import setting
 from tensor import Tensor
 
 

@@ -9,7 +9,6 @@ import hashlib
 import io
 import json
 import os
-import secrets
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,8 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 from numpy.typing import NDArray
+
+from minigen.training.files import write_atomically
 
 SEAL_MARK = b"minigen checkpoint, sha256 "
 SEAL_SIZE = len(SEAL_MARK) + 64
@@ -63,19 +64,6 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any
         return _unpacked(content)
     except Exception as error:  # a forged archive can fail in a dozen ways, inside zipfile, json and numpy
         raise CheckpointError(f"{path}: sealed, but not by save_checkpoint ({error}); do not trust this file") from error
-
-
-def write_atomically(path: str | os.PathLike[str], content: bytes | memoryview) -> None:
-    """Writes `content` to a temporary file beside `path`, then renames it to `path`: nobody ever sees half a file."""
-    temporary = Path(path).with_name(f".{Path(path).name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _unpacked(content: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

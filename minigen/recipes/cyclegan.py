@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import nn
-from minigen.cyclegan import CycleGAN, ImagePool
-from minigen.experiments import translation
-from minigen.run import State
-from minigen.settings import setting
-from minigen.translators import patch_discriminator, resnet_generator
+from minigen.models.cyclegan import CycleGAN, ImagePool
+from minigen.networks.translators import patch_discriminator, resnet_generator
+from minigen.recipes import translation
+from minigen.training.run import State
+from minigen.training.settings import setting
 from tensor import Tensor
 
 
