@@ -14,12 +14,14 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from tqdm import trange
 
 import tensor as T
-from examples.common import OUT, apply, fit, save
+from examples.common import OUT, apply, save
 from minigen import data
 from minigen.models.autoencoder import Autoencoder, squared_error
 from minigen.networks.coders import mlp_decoder, mlp_encoder
+from minigen.training.learner import Learner, cosine
 from tensor import Tensor
 
 HELD_OUT = tuple(range(10))
@@ -37,7 +39,10 @@ def errors_without(digit: int, digits: data.Dataset, steps: int) -> np.ndarray:
     rng = np.random.default_rng(0)
     model = Autoencoder(mlp_encoder((1, 8, 8), LATENT), mlp_decoder(LATENT, (1, 8, 8)))
     known = digits.train[digits.train_labels != digit]
-    fit(model.parameters(), lambda x: squared_error(model(Tensor(x)), Tensor(x)), known, steps, rng)
+    learner = Learner(model, lr=2e-3, schedule=cosine(steps))
+    for k in trange(1, steps + 1, unit="step"):
+        x = Tensor(known[rng.integers(len(known), size=128)])
+        learner.descend(squared_error(model(x), x), k)
     return np.sum((apply(model, digits.test) - digits.test) ** 2, axis=(1, 2, 3))
 
 

@@ -20,14 +20,16 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
+from tqdm import trange
 
 import nn
 import tensor as T
-from examples.common import OUT, apply, fit, save
+from examples.common import OUT, apply, save
 from minigen import data
 from minigen.evaluation.metrics import psnr
 from minigen.models.autoencoder import Autoencoder, squared_error
 from minigen.networks.coders import mlp_decoder, mlp_encoder
+from minigen.training.learner import Learner, cosine
 from tensor import Tensor
 
 CODES = (4, 8, 16, 32)
@@ -58,7 +60,10 @@ def trained_autoencoder(n: int, images: np.ndarray, steps: int) -> Autoencoder:
     rng = np.random.default_rng(0)
     encoder = nn.Sequential(mlp_encoder((1, 8, 8), n), nn.Sigmoid(), Quantised(BITS))
     model = Autoencoder(encoder, mlp_decoder(n, (1, 8, 8)))
-    fit(model.parameters(), lambda x: squared_error(model(Tensor(x)), Tensor(x)), images, steps, rng, lr=4e-3)
+    learner = Learner(model, lr=4e-3, schedule=cosine(steps))
+    for k in trange(1, steps + 1, unit="step"):
+        x = Tensor(images[rng.integers(len(images), size=128)])
+        learner.descend(squared_error(model(x), x), k)
     return model
 
 

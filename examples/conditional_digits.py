@@ -15,15 +15,17 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from tqdm import trange
 
 import tensor as T
-from examples.common import OUT, play, save
+from examples.common import OUT, save
 from minigen.data.digits import load_digits
 from minigen.evaluation.neighbours import knn_classify
 from minigen.evaluation.pictures import show
 from minigen.models.gan import GAN
 from minigen.networks.dcgan import dcgan_discriminator, dcgan_generator
 from minigen.networks.labels import with_labels
+from minigen.training.learner import Learner, cosine
 from tensor import Tensor
 
 CLASSES, LATENT, ROWS = 10, 16, 8
@@ -43,8 +45,13 @@ def main(steps: int = 1500, out: Path = OUT) -> None:
     (train, train_labels), (test, test_labels) = load_digits("train"), load_digits("test")
     players = dcgan_generator(LATENT + CLASSES, (1, 8, 8)), dcgan_discriminator((1 + CLASSES, 8, 8))
     model = GAN(*players, LATENT, "non-saturating", CLASSES)
-    for _ in play(model, train, steps, rng, train_labels, lr=5e-4, batch_size=64):
-        pass
+    D = Learner(model.discriminator, 5e-4, (0.5, 0.99), cosine(steps))
+    G = Learner(model.generator, 5e-4, (0.5, 0.99), cosine(steps))
+    for k in trange(1, steps + 1, unit="step"):
+        rows = rng.integers(len(train), size=64)
+        x, labels = Tensor(train[rows]), train_labels[rows]
+        D.descend(model.discriminator_loss(x, labels, rng), k)
+        G.descend(model.generator_loss(64, labels, rng), k)
 
     model.eval()
     asked = np.arange(1000) % CLASSES

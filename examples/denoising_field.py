@@ -17,11 +17,13 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from tqdm import trange
 
 import tensor as T
-from examples.common import OUT, apply, fit, save
+from examples.common import OUT, apply, save
 from minigen.models.autoencoder import gaussian_noise, squared_error
 from minigen.networks.coders import mlp
+from minigen.training.learner import Learner, cosine
 from tensor import Tensor
 
 SIGMA = 0.3
@@ -52,7 +54,11 @@ def main(steps: int = 5000, out: Path = OUT) -> None:
     data = curve(1000)
 
     r = mlp(2, 128, 128, 2)
-    fit(r.parameters(), lambda x: squared_error(r(Tensor(gaussian_noise(x, SIGMA, rng))), Tensor(x)), data, steps, rng, lr=5e-3)
+    learner = Learner(r, lr=5e-3, schedule=cosine(steps))
+    for k in trange(1, steps + 1, unit="step"):
+        x = data[rng.integers(len(data), size=128)]
+        noisy = gaussian_noise(x, SIGMA, rng)
+        learner.descend(squared_error(r(Tensor(noisy)), Tensor(x)), k)
 
     plane = grid(*FAR, 81)
     distance = np.linalg.norm(plane[:, None] - data, axis=2).min(1)

@@ -17,11 +17,14 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from tqdm import trange
 
 import tensor as T
-from examples.common import OUT, apply, play, save
+from examples.common import OUT, apply, save
 from minigen.models.gan import GAN
 from minigen.networks.coders import mlp
+from minigen.training.learner import Learner, cosine
+from tensor import Tensor
 
 MEAN, SIGMA = 1.2, 0.6
 X = np.linspace(-4, 4, 401, dtype=np.float32)[:, None]
@@ -67,7 +70,12 @@ def main(steps: int = 1000, out: Path = OUT) -> None:
     figure = Figure(figsize=(3.1 * len(moments), 5.6), layout="constrained")
     panels = figure.subplots(2, len(moments), squeeze=False, height_ratios=(3, 1))
     columns = iter(panels.T)
-    for k in play(model, data, steps, rng, batch_size=256, betas=(0.0, 0.99)):
+    D = Learner(model.discriminator, 1e-3, (0.0, 0.99), cosine(steps))
+    G = Learner(model.generator, 1e-3, (0.0, 0.99), cosine(steps))
+    for k in trange(1, steps + 1, unit="step"):
+        x = Tensor(data[rng.integers(len(data), size=256)])
+        D.descend(model.discriminator_loss(x, rng=rng), k)
+        G.descend(model.generator_loss(256, rng=rng), k)
         if k in moments:
             above, below = next(columns)
             apart, unsure = draw(above, below, model, z)

@@ -18,13 +18,15 @@ from matplotlib.animation import PillowWriter
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from tqdm import trange
 
 import tensor as T
-from examples.common import OUT, apply, play
+from examples.common import OUT, apply
 from minigen import data
 from minigen.evaluation.metrics import mode_coverage
 from minigen.models.gan import GAN
 from minigen.networks.fourier import mlp_discriminator, mlp_generator
+from minigen.training.learner import Learner, cosine
 from tensor import Tensor
 
 LIMIT = 1.6
@@ -77,6 +79,8 @@ def main(steps: int = 1000, out: Path = OUT) -> None:
     rng = np.random.default_rng(0)
     ring = data.load("ring")
     model = GAN(mlp_generator(2, 2), mlp_discriminator(2), latent=2, loss="gan-gp")
+    D = Learner(model.discriminator, 1e-3, (0.5, 0.9), cosine(steps))
+    G = Learner(model.generator, 1e-3, (0.5, 0.9), cosine(steps))
 
     moments = {round(k) for k in np.geomspace(1, steps, FRAMES)}
     figure = Figure(figsize=(6.4, 5.8), layout="constrained")
@@ -84,7 +88,10 @@ def main(steps: int = 1000, out: Path = OUT) -> None:
     out.mkdir(parents=True, exist_ok=True)
     film = PillowWriter(fps=8)
     with film.saving(figure, str(out / "laboratory.gif"), dpi=80):
-        for k in play(model, ring.train, steps, rng, batch_size=256, betas=(0.5, 0.9), penalty=0.1):
+        for k in trange(1, steps + 1, unit="step"):
+            x, _ = ring.batch(256, rng)
+            D.descend(model.discriminator_loss(x, rng=rng, penalty=0.1), k)
+            G.descend(model.generator_loss(256, rng=rng), k)
             if k in moments:
                 samples = draw(axes, model, ring.test[:400])
                 modes, good, _ = mode_coverage(samples, *data.MODES["ring"])

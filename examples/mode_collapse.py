@@ -17,13 +17,15 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from tqdm import trange
 
 import tensor as T
-from examples.common import OUT, play, save
+from examples.common import OUT, save
 from minigen import data
 from minigen.evaluation.metrics import mode_coverage
 from minigen.models.gan import GAN
 from minigen.networks.fourier import mlp_discriminator, mlp_generator
+from minigen.training.learner import Learner, cosine
 
 LOSSES = {"minimax": "C3", "gan-gp": "C2"}
 SHARES = (0.02, 0.1, 0.3, 0.6, 1.0)
@@ -39,15 +41,20 @@ def main(steps: int = 2500, out: Path = OUT) -> None:
         T.manual_seed(0)
         rng = np.random.default_rng(0)
         model = GAN(mlp_generator(2, 2), mlp_discriminator(2), latent=2, loss=loss)
+        D = Learner(model.discriminator, 1e-3, (0.5, 0.9), cosine(steps))
+        G = Learner(model.generator, 1e-3, (0.5, 0.9), cosine(steps))
         columns = iter(row)
-        for k in play(model, ring.train, steps, rng, batch_size=256, betas=(0.5, 0.9), penalty=0.1):
+        for k in trange(1, steps + 1, unit="step"):
+            x, _ = ring.batch(256, rng)
+            D.descend(model.discriminator_loss(x, rng=rng, penalty=0.1), k)
+            G.descend(model.generator_loss(256, rng=rng), k)
             if k in moments:
                 with T.no_grad():
-                    x = model.generate(2500, rng=np.random.default_rng(1)).numpy()
-                modes, good, kl = mode_coverage(x, centres, sigma)
+                    samples = model.generate(2500, rng=np.random.default_rng(1)).numpy()
+                modes, good, kl = mode_coverage(samples, centres, sigma)
                 axes = next(columns)
                 axes.scatter(*centres.T, s=150, facecolors="none", edgecolors="black", linewidths=0.8)
-                axes.scatter(*x.T, s=2, color=colour, alpha=0.3)
+                axes.scatter(*samples.T, s=2, color=colour, alpha=0.3)
                 axes.set(title=f"{loss}, step {k}\n{modes} modes, {good:.0%} good", xlabel="$x_1$", ylabel="$x_2$")
                 axes.set(xlim=(-1.6, 1.6), ylim=(-1.6, 1.6), aspect="equal")
         print(f"{loss}: {modes} of 8 modes, {good:.1%} good samples, reverse KL {kl:.3f}")

@@ -20,13 +20,15 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from tqdm import trange
 
 import nn
 import tensor as T
-from examples.common import OUT, apply, fit, save
+from examples.common import OUT, apply, save
 from minigen.evaluation.metrics import principal_angle
 from minigen.models.autoencoder import Autoencoder, squared_error
 from minigen.networks.coders import mlp
+from minigen.training.learner import Learner, cosine
 from tensor import Tensor
 
 SEED = 1
@@ -50,6 +52,14 @@ def neighbours(x: np.ndarray, k: int = K) -> np.ndarray:
     return distance <= np.partition(distance, k - 1, 1)[:, k - 1 : k]
 
 
+def train(model: Autoencoder, x: np.ndarray, steps: int, rng: np.random.Generator) -> None:
+    """Bring random batches of the points back from their codes."""
+    learner = Learner(model, lr=1e-2, schedule=cosine(steps))
+    for k in trange(1, steps + 1, unit="step"):
+        batch = Tensor(x[rng.integers(len(x), size=128)])
+        learner.descend(squared_error(model(batch), batch), k)
+
+
 def main(steps: int = 3000, out: Path = OUT) -> None:
     T.manual_seed(SEED)
     rng = np.random.default_rng(SEED)
@@ -62,14 +72,14 @@ def main(steps: int = 3000, out: Path = OUT) -> None:
 
     # The autoencoder: two numbers a point as well, but curved ways there and back
     model = Autoencoder(encoder=mlp(3, 64, 64, 2), decoder=mlp(2, 64, 64, 3))
-    fit(model.parameters(), lambda batch: squared_error(model(Tensor(batch)), Tensor(batch)), x, steps, rng, lr=1e-2)
+    train(model, x, steps, rng)
     code_ae = apply(model.encoder, x)
     back_ae = apply(model.decoder, code_ae)
 
     # Without the bends
     basis = nn.Linear(2, 3, bias=False)
     linear = Autoencoder(nn.Linear(3, 2, bias=False), basis)
-    fit(linear.parameters(), lambda batch: squared_error(linear(Tensor(batch)), Tensor(batch)), x, steps, rng, lr=1e-2)
+    train(linear, x, steps, rng)
     angle = principal_angle(basis.weight.numpy(), directions[:2].T)
     print(f"linear autoencoder: its plane is {np.degrees(angle):.2f} degrees from that of PCA")
 

@@ -16,13 +16,15 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from tqdm import trange
 
 import tensor as T
-from examples.common import OUT, apply, fit, save
+from examples.common import OUT, apply, save
 from minigen.data.digits import load_digits
 from minigen.evaluation.pictures import show
 from minigen.models.autoencoder import Autoencoder, gaussian_noise, squared_error
 from minigen.networks.coders import mlp_decoder, mlp_encoder
+from minigen.training.learner import Learner, cosine
 from tensor import Tensor
 
 LATENT, SIGMA = 8, 0.5
@@ -42,11 +44,11 @@ def main(steps: int = 2000, out: Path = OUT) -> None:
     (train, train_labels), (test, test_labels) = load_digits("train"), load_digits("test")
 
     model = Autoencoder(mlp_encoder((1, 8, 8), LATENT), mlp_decoder(LATENT, (1, 8, 8)))
-
-    def loss(x: np.ndarray) -> Tensor:
-        return squared_error(model(Tensor(gaussian_noise(x, SIGMA, rng))), Tensor(x))
-
-    fit(model.parameters(), loss, train, steps, rng)
+    learner = Learner(model, lr=2e-3, schedule=cosine(steps))
+    for k in trange(1, steps + 1, unit="step"):
+        x = train[rng.integers(len(train), size=128)]
+        noisy = gaussian_noise(x, SIGMA, rng)
+        learner.descend(squared_error(model(Tensor(noisy)), Tensor(x)), k)
 
     def pixels(x: np.ndarray) -> np.ndarray:
         return x.reshape(len(x), -1)

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from tqdm import trange
 
 from examples.common import OUT, columns, save
-from minigen.recipes.cyclegan import Config, CycleGANRun
+from minigen.recipes.cyclegan import CycleGANRecipe, CycleGANSettings
 
 
 def l1(a: np.ndarray, b: np.ndarray) -> float:
@@ -27,14 +27,14 @@ def l1(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def main(steps: int = 600, out: Path = OUT) -> None:
-    run = CycleGANRun(Config(steps=steps))
+    recipe = CycleGANRecipe(CycleGANSettings(steps=steps))
     for k in trange(1, steps + 1, unit="step"):
-        run.step(k)
+        recipe.step(k)
 
-    x, y = run.data.test_x, run.data.test_y
+    x, y = recipe.data.test_x, recipe.data.test_y
     assert y is not None
-    fake_y, fake_x = run.translate(x), run.translate(y, "y2x")
-    back_x, back_y = run.translate(fake_y, "y2x"), run.translate(fake_x)
+    fake_y, fake_x = recipe.translate(x), recipe.translate(y, "y2x")
+    back_x, back_y = recipe.translate(fake_y, "y2x"), recipe.translate(fake_x)
     print(f"X to Y: L1 {l1(fake_y, y):.3f} to the truth, untranslated {l1(x, y):.3f}; there and back {l1(back_x, x):.3f}")
     print(f"Y to X: L1 {l1(fake_x, x):.3f} to the truth, untranslated {l1(y, x):.3f}; there and back {l1(back_y, y):.3f}")
 

@@ -18,12 +18,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm import trange
 
-import nn
 import tensor as T
 from examples.common import OUT, save
 from minigen import data
 from minigen.models.gan import GAN
 from minigen.networks.coders import mlp
+from minigen.training.learner import Learner
 from tensor import Tensor
 
 LOSSES = {"minimax": "C3", "non-saturating": "C0", "wgan-gp": "C2"}
@@ -41,13 +41,11 @@ def trained(loss: str, points: np.ndarray, steps: int) -> tuple[GAN, list[int], 
     T.manual_seed(0)
     rng = np.random.default_rng(0)
     model = GAN(mlp(2, 64, 64, 2), mlp(2, 64, 64, 1), latent=2, loss=loss)
-    optimizer = nn.Adam(model.discriminator.parameters(), lr=1e-3)
+    D = Learner(model.discriminator, lr=1e-3)
     moments, norms = [0], [push(model)]
     for k in trange(1, steps + 1, desc=loss, unit="step"):
-        value = model.discriminator_loss(Tensor(points[rng.integers(len(points), size=128)]), rng=rng)
-        optimizer.zero_grad()
-        value.backward(inputs=optimizer.view.parameters)
-        optimizer.step()
+        x = Tensor(points[rng.integers(len(points), size=128)])
+        D.descend(model.discriminator_loss(x, rng=rng), k)
         if k % EVERY == 0 or k == steps:
             moments.append(k)
             norms.append(push(model))

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from minigen.data import planar
 from minigen.data.digits import load_digits
 from minigen.data.idx import load_mnist
+from tensor import Tensor
 
-__all__ = ["MODES", "NAMES", "SHAPES", "Dataset", "load"]
+__all__ = ["CLASSES", "MODES", "NAMES", "SHAPES", "Dataset", "classes_in_turn", "load"]
 
 _PLANAR = {"ring": planar.ring, "grid": planar.grid, "moons": planar.moons, "swiss-roll": planar.swiss_roll}
 
@@ -24,8 +25,14 @@ SHAPES: dict[str, tuple[int, ...]] = {"digits": (1, 8, 8), "mnist": (1, 28, 28)}
 
 NAMES = tuple(SHAPES)
 
-MODES = {"ring": (planar.ring_centres(), planar.RING_SIGMA), "grid": (planar.grid_centres(), planar.GRID_SIGMA)}
+MODES = {
+    "ring": (planar.ring_centres(), planar.RING_SIGMA),
+    "grid": (planar.grid_centres(), planar.GRID_SIGMA),
+}
 """The centres and the sigma of each mixture of equally likely Gaussians."""
+
+CLASSES = 10
+"""How many classes there are in each data set that has labels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,15 +45,31 @@ class Dataset:
     train_labels: NDArray[np.int64] | None = None
     test_labels: NDArray[np.int64] | None = None
 
+    def batch(self, n: int, rng: np.random.Generator, device: str = "cpu") -> tuple[Tensor, NDArray[np.int64] | None]:
+        """n random items of the train set, and their labels if there are any."""
+        rows = rng.integers(len(self.train), size=n)
+        labels = None if self.train_labels is None else self.train_labels[rows]
+        return Tensor(self.train[rows], device=device), labels
+
+    @property
+    def most_evaluated(self) -> int:
+        """How many samples can be compared with as many test items and as many train items."""
+        return min(len(self.train), len(self.test))
+
+
+def classes_in_turn(n: int) -> NDArray[np.int64]:
+    """The classes of n samples, one after the other and again from the first: (n,)."""
+    return np.arange(n) % CLASSES
+
 
 def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
     """The data set called `name`, one of NAMES; the same arrays each time.
 
-    "mnist" reads its IDX files, or Fashion-MNIST's, from `data_dir`; the other sets need no folder. The planar sets are
-    drawn once and for all: 10,000 points to train, 2,500 to test.
+    "mnist" reads its IDX files, or Fashion-MNIST's, from `data_dir`; the other sets need no folder.
+    The planar sets are drawn once and for all: 10,000 points to train, 2,500 to test.
 
-    Raises ValueError for another name, or a `data_dir` that is missing or not needed; for errors in the files see
-    `idx.load_mnist`.
+    Raises ValueError for another name, or a `data_dir` that is missing or not needed; for errors in
+    the files see `idx.load_mnist`.
     """
     if name not in NAMES:
         raise ValueError(f"unknown data set {name!r}; choose from {', '.join(NAMES)}")

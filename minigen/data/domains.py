@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from minigen.data.digits import load_digits
 from minigen.data.resampling import resampled
+from tensor import Tensor
 
 Images = NDArray[np.float32]
 
@@ -22,7 +23,8 @@ PAPER, INK, OUTLINE = np.array([[1.0, 0.95, 0.82], [0.0, 0.18, 0.42], [1.0, 0.42
 
 @dataclass(frozen=True, eq=False)
 class Domains:
-    """Training images of X and Y, and held-out images: test_y[i] is the truth for test_x[i], or test_y is None.
+    """Training images of X and Y, and held-out images: test_y[i] is the truth for test_x[i], or
+    test_y is None.
 
     `test_labels` are the digits' classes, int64 (N,), or None.
     """
@@ -34,20 +36,39 @@ class Domains:
     test_y: Images | None = None
     test_labels: NDArray[np.int64] | None = None
 
+    def batch(self, n: int, rng: np.random.Generator, device: str = "cpu") -> tuple[Tensor, Tensor]:
+        """n random training images of X, and as many of Y."""
+        x = self.train_x[rng.integers(len(self.train_x), size=n)]
+        y = self.train_y[rng.integers(len(self.train_y), size=n)]
+        return Tensor(x, device=device), Tensor(y, device=device)
+
+    def pairs(self, n: int, rng: np.random.Generator, device: str = "cpu") -> tuple[Tensor, Tensor]:
+        """n random training images of X, and those of Y that belong to them, if loaded `paired`."""
+        rows = rng.integers(len(self.train_x), size=n)
+        return Tensor(self.train_x[rows], device=device), Tensor(self.train_y[rows], device=device)
+
+    @property
+    def most_evaluated(self) -> int:
+        """How many test images there are to translate."""
+        return len(self.test_x)
+
 
 def load_domains(paired: bool) -> Domains:
     """X: grey digits on black, 16x16. Y: `to_paper` of such digits. The same arrays each time.
 
-    For `paired` training train_y[i] is the truth for train_x[i]; else X has every other training digit and Y the rest.
+    For `paired` training train_y[i] is the truth for train_x[i]; else X has every other training
+    digit and Y the rest.
     """
     return _made("paper", on_black, to_paper, paired)
 
 
 def load_symmetric_domains(paired: bool) -> Domains:
-    """A pair on which CycleGAN's losses cannot tell right from wrong; arrays and `paired` as in `load_domains`.
+    """A pair on which CycleGAN's losses cannot tell right from wrong; arrays and `paired` as in
+    `load_domains`.
 
-    X: grey digits on black, and the negative of each. Y: y = (x, 0, -x), orange on blue or blue on orange. As X is its
-    own negative, the wrong map (-x, 0, x) sends it onto the same Y, and its inverse back: zero cycle loss.
+    X: grey digits on black, and the negative of each. Y: y = (x, 0, -x), orange on blue or blue on
+    orange. As X is its own negative, the wrong map (-x, 0, x) sends it onto the same Y, and its
+    inverse back: zero cycle loss.
     """
 
     def both(digits: Images) -> Images:
@@ -70,11 +91,13 @@ def on_black(digits: Images) -> Images:
 
 
 def to_paper(x: Images) -> Images:
-    """The truth in Y for x (N, 3, H, W) in X. With s in 0..1 the grey of x, and o = (maximum of s over 3x3) - s,
+    """The truth in Y for x (N, 3, H, W) in X. With s in 0..1 the grey of x, and o = (maximum of s
+    over 3x3) - s,
 
         y = (1 - s - o) PAPER + s INK + o OUTLINE,
 
-    mapped from 0..1 to [-1, 1]. Paper and outline are full of red and ink has none, so that red is 1 - s.
+    mapped from 0..1 to [-1, 1]. Paper and outline are full of red and ink has none, so that red is
+    1 - s.
     """
     s = (x.mean(axis=1, keepdims=True) + 1) / 2
     around = np.pad(s, ((0, 0), (0, 0), (1, 1), (1, 1)))
@@ -83,7 +106,8 @@ def to_paper(x: Images) -> Images:
 
 
 def from_paper(y: Images) -> Images:
-    """The x in X of y (N, 3, H, W) in Y: grey is the negative of red, for `to_paper` hides ink in no other channel."""
+    """The x in X of y (N, 3, H, W) in Y: grey is the negative of red, for `to_paper` hides ink in
+    no other channel."""
     return np.repeat(np.clip(-y[:, :1], -1, 1), 3, axis=1)
 
 

@@ -12,10 +12,12 @@ from minigen.data.png import read_png
 def load_folders(dir_x: str | os.PathLike[str], dir_y: str | os.PathLike[str], size: int, paired: bool = False) -> Domains:
     """X and Y from the PNGs in two folders, sorted by name and read by `read_png`.
 
-    The last tenth of X, at least one image, is held out. If `paired`, the files have the same names in both folders, and
-    the last tenth of Y is the truth; else there is no truth, and all of Y is for training.
+    The last tenth of X, at least one image, is held out. If `paired`, the files have the same names
+    in both folders, and the last tenth of Y is the truth; else there is no truth, and all of Y is
+    for training.
 
-    Raises NotADirectoryError, and ValueError for a folder with fewer than two PNGs, a damaged PNG, or names that differ.
+    Raises NotADirectoryError, and ValueError for a folder with fewer than two PNGs, a damaged PNG,
+    or names that differ.
     """
     x_paths, y_paths = _pngs(dir_x), _pngs(dir_y)
     if paired and (single := {path.name for path in x_paths} ^ {path.name for path in y_paths}):

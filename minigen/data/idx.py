@@ -1,7 +1,9 @@
-"""MNIST and Fashion-MNIST from their IDX files (LeCun, Cortes & Burges 1998; Xiao, Rasul & Vollgraf 2017).
+"""MNIST and Fashion-MNIST from their IDX files (LeCun, Cortes & Burges 1998; Xiao, Rasul & Vollgraf
+2017).
 
-An IDX file of bytes holds 0x00 0x00 0x08, the number of dimensions in one byte, each dimension as a big-endian uint32,
-then the bytes in C order. Both data sets use the same four file names, so `load_mnist` reads either.
+An IDX file of bytes holds 0x00 0x00 0x08, the number of dimensions in one byte, each dimension as a
+big-endian uint32, then the bytes in C order. Both data sets use the same four file names, so
+`load_mnist` reads either.
 """
 
 import gzip
@@ -44,12 +46,14 @@ SOURCES = {
 
 
 def load_mnist(split: str, data_dir: str | os.PathLike[str]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Images float32 (N, 1, 28, 28) in [-1, 1] and labels int64 (N,) in 0..9, from IDX files in `data_dir`.
+    """Images float32 (N, 1, 28, 28) in [-1, 1] and labels int64 (N,) in 0..9, from IDX files in
+    `data_dir`.
 
-    `split` is "train" (train-images-idx3-ubyte and train-labels-idx1-ubyte, each with or without .gz) or "test"
-    (t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte).
+    `split` is "train" (train-images-idx3-ubyte and train-labels-idx1-ubyte, each with or without
+    .gz) or "test" (t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte).
 
-    Raises ValueError for another split or files that do not fit together, FileNotFoundError for a missing file.
+    Raises ValueError for another split or files that do not fit together, FileNotFoundError for a
+    missing file.
     """
     if split not in _PREFIXES:
         raise ValueError(f"load_mnist: unknown split {split!r}; choose from {', '.join(_PREFIXES)}")
@@ -66,9 +70,11 @@ def load_mnist(split: str, data_dir: str | os.PathLike[str]) -> tuple[NDArray[np
 
 
 def read_idx(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
-    """The uint8 array in the IDX file `path`, or else in `path`.gz; gzip is recognised by content, not by name.
+    """The uint8 array in the IDX file `path`, or else in `path`.gz; gzip is recognised by content,
+    not by name.
 
-    Raises FileNotFoundError where neither exists, ValueError where the file is damaged or another kind of file.
+    Raises FileNotFoundError where neither exists, ValueError where the file is damaged or another
+    kind of file.
     """
     path = _existing(Path(path))
     data = _gunzipped(path)
@@ -100,9 +106,11 @@ def download_mnist(data_dir: str | os.PathLike[str], dataset: str = "mnist") -> 
 
 
 def download_files(data_dir: str | os.PathLike[str], base_url: str, md5: Mapping[str, str]) -> None:
-    """Fetches each file named in `md5` from `base_url` (ending in a slash) into `data_dir`, which is made if missing.
+    """Fetches each file named in `md5` from `base_url` (ending in a slash) into `data_dir`, which
+    is made if missing.
 
-    A file that is there with the right MD5 is kept; one that fails its check is not written. No half file is ever left.
+    A file that is there with the right MD5 is kept; one that fails its check is not written. No
+    half file is ever left.
 
     Raises ConnectionError where an address cannot be read, ValueError where the MD5 differs.
     """

@@ -1,6 +1,7 @@
 """Point clouds in the plane, small enough to watch a model learn them.
 
-Every set is a function `(n, rng) -> float32 (n, 2)` that draws n independent points from a fixed density.
+Every set is a function `(n, rng) -> float32 (n, 2)` that draws n independent points from a fixed
+density.
 """
 
 import numpy as np
@@ -25,19 +26,22 @@ def grid_centres() -> Points:
 
 
 def ring(n: int, rng: np.random.Generator) -> Points:
-    """8 equally likely Gaussians around `ring_centres`, sigma 0.01 (the 2D-ring of PacGAN, Lin et al. 2018)."""
+    """8 equally likely Gaussians around `ring_centres`, sigma 0.01 (the 2D-ring of PacGAN, Lin et
+    al. 2018)."""
     return _mixture(ring_centres(), RING_SIGMA, n, rng)
 
 
 def grid(n: int, rng: np.random.Generator) -> Points:
-    """25 equally likely Gaussians around `grid_centres`, sigma 0.05 (the 2D-grid of PacGAN, Lin et al. 2018)."""
+    """25 equally likely Gaussians around `grid_centres`, sigma 0.05 (the 2D-grid of PacGAN, Lin et
+    al. 2018)."""
     return _mixture(grid_centres(), GRID_SIGMA, n, rng)
 
 
 def moons(n: int, rng: np.random.Generator) -> Points:
     """Two interleaved half circles with Gaussian noise; mean 0 and E|x|^2 = 2, as for N(0, I).
 
-    Before scaling: radius 1, sigma 0.05, the upper one around (-1/2, -1/4), the lower one its reflection in the origin.
+    Before scaling: radius 1, sigma 0.05, the upper one around (-1/2, -1/4), the lower one its
+    reflection in the origin.
     """
     angle = rng.uniform(0, np.pi, n)
     upper = np.stack([np.cos(angle) - 1 / 2, np.sin(angle) - 1 / 4], axis=1)
@@ -48,7 +52,8 @@ def moons(n: int, rng: np.random.Generator) -> Points:
 def swiss_roll(n: int, rng: np.random.Generator) -> Points:
     """A spiral with Gaussian noise; mean 0 and E|x|^2 = 2, as for N(0, I).
 
-    Before scaling: t (cos t, sin t), t uniform in [3 pi/2, 9 pi/2], so that turns are 2 pi apart; sigma 0.5.
+    Before scaling: t (cos t, sin t), t uniform in [3 pi/2, 9 pi/2], so that turns are 2 pi apart;
+    sigma 0.5.
     """
     t = rng.uniform(1.5 * np.pi, 4.5 * np.pi, n)
     mean = np.array([2, 2 / (3 * np.pi)])

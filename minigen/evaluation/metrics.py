@@ -1,7 +1,7 @@
 """How far generated points are from real ones, and whether they are good, varied, or both.
 
-Points come one per row: raw pixels, or better the features of a trained network. Any trailing shape is flattened, and
-everything is computed in float64.
+Points come one per row: raw pixels, or better the features of a trained network. Any trailing shape
+is flattened, and everything is computed in float64.
 """
 
 from typing import NamedTuple
@@ -15,27 +15,33 @@ Array = NDArray[np.float64]
 
 
 def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:
-    """The squared Fréchet distance between Gaussians fitted to two sets of points (FID: Heusel et al. 2017).
+    """The squared Fréchet distance between Gaussians fitted to two sets of points (FID: Heusel et
+    al. 2017).
 
-    `x` is (N, ...), `y` (M, ...). The fit takes the mean and the unbiased covariance. Small samples overestimate the
-    distance, so compare values only between sets of the same sizes.
+    `x` is (N, ...), `y` (M, ...). The fit takes the mean and the unbiased covariance. Small samples
+    overestimate the distance, so compare values only between sets of the same sizes.
 
-    Raises ValueError for fewer than two points, different numbers of features, or values that are not finite.
+    Raises ValueError for fewer than two points, different numbers of features, or values that are
+    not finite.
     """
     x, y = checked_points("frechet_distance", at_least=2, x=x, y=y)
     return frechet_distance_gaussians(*_gaussian_fit(x), *_gaussian_fit(y))
 
 
 def frechet_distance_gaussians(m1: ArrayLike, C1: ArrayLike, m2: ArrayLike, C2: ArrayLike) -> float:
-    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^{1/2}), the squared Fréchet distance of Gaussians (Dowson & Landau 1982).
+    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^{1/2}), the squared Fréchet distance of Gaussians
+    (Dowson & Landau 1982).
 
-    `m1`, `m2` (D,) are means, `C1`, `C2` (D, D) covariances, which may be singular. With C = F F^T the trace equals
+    `m1`, `m2` (D,) are means, `C1`, `C2` (D, D) covariances, which may be singular. With C = F F^T
+    the trace equals
 
         min over orthogonal Q of |F1 - F2 Q|^2      (Frobenius norm; Bhatia, Jain & Lim 2019)
 
-    and is computed so: a sum of squares is never complex or negative, and nothing cancels where C1 is close to C2.
+    and is computed so: a sum of squares is never complex or negative, and nothing cancels where C1
+    is close to C2.
 
-    Raises ValueError for shapes that do not fit, values that are not finite, and matrices that are no covariances.
+    Raises ValueError for shapes that do not fit, values that are not finite, and matrices that are
+    no covariances.
     """
     m1, C1 = _checked_gaussian("m1", m1, "C1", C1)
     m2, C2 = _checked_gaussian("m2", m2, "C2", C2)
@@ -49,11 +55,13 @@ def frechet_distance_gaussians(m1: ArrayLike, C1: ArrayLike, m2: ArrayLike, C2: 
 def precision_recall(real: ArrayLike, fake: ArrayLike, k: int = 3) -> tuple[float, float]:
     """Precision and recall of generated points (Kynkäänniemi et al. 2019, eqs. 1-2), each in 0..1.
 
-    A set's manifold is the union of balls around its points, each reaching to the point's k-th nearest neighbour in the
-    set. Precision is the share of `fake` (M, ...) on the manifold of `real` (N, ...): are samples good? Recall is the
-    share of `real` on the manifold of `fake`: are they varied? Time grows with (N + M)^2 D, memory with (N + M) D.
+    A set's manifold is the union of balls around its points, each reaching to the point's k-th
+    nearest neighbour in the set. Precision is the share of `fake` (M, ...) on the manifold of
+    `real` (N, ...): are samples good? Recall is the share of `real` on the manifold of `fake`: are
+    they varied? Time grows with (N + M)^2 D, memory with (N + M) D.
 
-    Raises ValueError for k < 1, k or fewer points, different numbers of features, or values that are not finite.
+    Raises ValueError for k < 1, k or fewer points, different numbers of features, or values that
+    are not finite.
     """
     if k < 1:
         raise ValueError(f"precision_recall: k is {k}, but a ball reaches to a neighbour: k must be 1 or more")
@@ -62,7 +70,8 @@ def precision_recall(real: ArrayLike, fake: ArrayLike, k: int = 3) -> tuple[floa
 
 
 class ModeCoverage(NamedTuple):
-    """How the modes of a mixture are covered: `modes` covered, share of `good` samples, `reverse_kl` in nats."""
+    """How the modes of a mixture are covered: `modes` covered, share of `good` samples,
+    `reverse_kl` in nats."""
 
     modes: int
     good: float
@@ -70,10 +79,12 @@ class ModeCoverage(NamedTuple):
 
 
 def mode_coverage(x: ArrayLike, centres: ArrayLike, sigma: float) -> ModeCoverage:
-    """The measures of PacGAN (Lin et al. 2018 sec. 4.1) for samples x (N, D) of equally likely N(centre, sigma^2 I).
+    """The measures of PacGAN (Lin et al. 2018 sec. 4.1) for samples x (N, D) of equally likely
+    N(centre, sigma^2 I).
 
-    A sample is good within 3 sigma of its nearest centre, and covers that mode. The reverse KL is that of the samples'
-    histogram over their nearest centres from the uniform one, KL(histogram || uniform).
+    A sample is good within 3 sigma of its nearest centre, and covers that mode. The reverse KL is
+    that of the samples' histogram over their nearest centres from the uniform one, KL(histogram ||
+    uniform).
 
     Raises ValueError for no points, different numbers of features, or values that are not finite.
     """
@@ -87,16 +98,18 @@ def mode_coverage(x: ArrayLike, centres: ArrayLike, sigma: float) -> ModeCoverag
 
 
 def psnr(x: ArrayLike, y: ArrayLike, peak: float = 2.0) -> float:
-    """Peak signal-to-noise ratio in dB, 10 log10(peak^2 / mean squared error): images in [-1, 1] have peak 2."""
+    """Peak signal-to-noise ratio in dB, 10 log10(peak^2 / mean squared error): images in [-1, 1]
+    have peak 2."""
     mse = np.mean((np.asarray(x, np.float64) - np.asarray(y, np.float64)) ** 2)
     return float("inf") if mse == 0 else float(10 * np.log10(peak**2 / mse))
 
 
 def principal_angle(A: ArrayLike, B: ArrayLike) -> float:
-    """The largest principal angle in radians between the spans of the columns of A (D, k) and B (D, k), in 0..pi/2.
+    """The largest principal angle in radians between the spans of the columns of A (D, k) and B (D,
+    k), in 0..pi/2.
 
-    It is 0 if and only if the spans are the same. The sine is computed, |(I - P_A) Q_B| (Björck & Golub 1973), for the
-    cosine of a small angle is 1 but for rounding.
+    It is 0 if and only if the spans are the same. The sine is computed, |(I - P_A) Q_B| (Björck &
+    Golub 1973), for the cosine of a small angle is 1 but for rounding.
 
     Raises ValueError for other shapes, and for columns that span fewer than k dimensions.
     """
@@ -112,7 +125,8 @@ def _gaussian_fit(x: Array) -> tuple[Array, Array]:
 
 
 def _factor(name: str, C: Array) -> Array:
-    """F with F F^T = C. Eigenvalues that are zero but for rounding are set to zero, before the root magnifies them."""
+    """F with F F^T = C. Eigenvalues that are zero but for rounding are set to zero, before the root
+    magnifies them."""
     values, vectors = np.linalg.eigh(C)
     scale = np.abs(values).max()
     if values[0] < -1e-6 * scale:
@@ -122,7 +136,8 @@ def _factor(name: str, C: Array) -> Array:
 
 
 def _share_on_manifold(points: Array, support: Array, k: int) -> float:
-    """The mean over `points` of f(point, support), eq. 1; distances stay squared, which changes no comparison."""
+    """The mean over `points` of f(point, support), eq. 1; distances stay squared, which changes no
+    comparison."""
     # The 0th smallest distance is a point's own, 0; copy() lets go of the block, which a view would keep.
     radii = np.concatenate([np.partition(d, k, axis=1)[:, k].copy() for d in squared_distances(support, support)])
     covered = np.concatenate([(d <= radii).any(axis=1) for d in squared_distances(points, support)])

@@ -1,4 +1,5 @@
-"""Distances between points, and what the nearest of them say: a reader of digits by their neighbours.
+"""Distances between points, and what the nearest of them say: a reader of digits by their
+neighbours.
 
 Points come one per row; any trailing shape is flattened, and everything is computed in float64.
 """
@@ -20,12 +21,14 @@ BLOCK = 2**15
 
 
 def knn_classify(train: ArrayLike, labels: ArrayLike, x: ArrayLike, k: int = 3) -> NDArray[Any]:
-    """The labels (M,) of x (M, ...), each the most frequent among the k nearest points of `train` (N, ...), labelled (N,).
+    """The labels (M,) of x (M, ...), each the most frequent among the k nearest points of `train`
+    (N, ...), labelled (N,).
 
-    Among equally frequent labels that of the nearest point is taken; of points equally near the first in `train` counts as
-    the nearest (Cover & Hart 1967).
+    Among equally frequent labels that of the nearest point is taken; of points equally near the
+    first in `train` counts as the nearest (Cover & Hart 1967).
 
-    Raises ValueError for k not in 1..N, labels that do not fit, different numbers of features, or values not finite.
+    Raises ValueError for k not in 1..N, labels that do not fit, different numbers of features, or
+    values not finite.
     """
     train, x = checked_points("knn_classify", at_least=1, train=train, x=x)
     labels = np.asarray(labels)
@@ -40,7 +43,8 @@ def knn_classify(train: ArrayLike, labels: ArrayLike, x: ArrayLike, k: int = 3) 
 
 
 def read_digits(x: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The class (N,) of each image x (N, 3, 16, 16) of X, read by its 3 nearest neighbours among all training digits."""
+    """The class (N,) of each image x (N, 3, 16, 16) of X, read by its 3 nearest neighbours among
+    all training digits."""
     digits, labels = load_digits("train")
     return knn_classify(resampled(digits, SIZE), labels, x.mean(axis=1, keepdims=True))
 
@@ -48,7 +52,8 @@ def read_digits(x: NDArray[np.float32]) -> NDArray[np.int64]:
 def squared_distances(a: Array, b: Array) -> Iterator[Array]:
     """|a_i - b_j|^2 for (N, D) and (M, D), as blocks (rows, M) of the (N, M) table.
 
-    The differences are formed, not |a|^2 + |b|^2 - 2ab, which would lose small distances between large vectors.
+    The differences are formed, not |a|^2 + |b|^2 - 2ab, which would lose small distances between
+    large vectors.
     """
     rows = max(1, BLOCK // len(b))
     features = np.ascontiguousarray(b.T)

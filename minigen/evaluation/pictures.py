@@ -14,6 +14,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from minigen.training.files import write_atomically
+from minigen.training.run import Run
+
+ROWS = 8
+"""How many images a picture of a run shows from top to bottom."""
 
 
 def _save(figure: Figure, path: Path) -> None:
@@ -23,7 +27,8 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def tiles(x: np.ndarray, columns: int) -> np.ndarray:
-    """Images (N, C, H, W) in [-1, 1] side by side on a grey ground: (rows (H + 1) + 1, columns (W + 1) + 1, C) in [0, 1]."""
+    """Images (N, C, H, W) in [-1, 1] side by side on a grey ground: (rows (H + 1) + 1, columns (W +
+    1) + 1, C) in [0, 1]."""
     N, C, H, W = x.shape
     rows = -(-N // columns)
     canvas = np.full((rows, columns, C, H + 1, W + 1), 0.5, np.float32)
@@ -76,7 +81,8 @@ def overlay(path: Path, sets: dict[str, np.ndarray], title: str) -> None:
 
 
 def curves(path: Path, metrics: Sequence[dict[str, float]], names: Sequence[str], title: str) -> None:
-    """Metrics over the steps, on a logarithmic scale if all are positive: pale as logged, dark as a running mean."""
+    """Metrics over the steps, on a logarithmic scale if all are positive: pale as logged, dark as a
+    running mean."""
     figure = Figure(figsize=(7, 4))
     axes = figure.subplots()
     steps = np.array([line["step"] for line in metrics])
@@ -93,6 +99,12 @@ def curves(path: Path, metrics: Sequence[dict[str, float]], names: Sequence[str]
     axes.legend()
     axes.set_title(title)
     _save(figure, path)
+
+
+def losses(run: Run, names: Sequence[str], title: str) -> None:
+    """loss.png, of what was logged under these names. A run that has lost its metrics has none."""
+    if metrics := run.metrics(*names):
+        curves(run.path / "loss.png", metrics, names, title)
 
 
 def write_png(path: str | os.PathLike[str], image: NDArray[np.float32]) -> None:

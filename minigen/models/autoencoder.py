@@ -1,7 +1,8 @@
 """Autoencoders and their regularisers.
 
-An encoder f maps x to a code h = f(x), a decoder g maps it back, and both learn to make r(x) = g(f(x)) close to x. With
-a code smaller than the data, that alone forces f to keep what matters (undercomplete). With a larger one, a regulariser does:
+An encoder f maps x to a code h = f(x), a decoder g maps it back, and both learn to make r(x) =
+g(f(x)) close to x. With a code smaller than the data, that alone forces f to keep what matters
+(undercomplete). With a larger one, a regulariser does:
 
     sparse         L1 on the code, or KL(rho || rho_hat_j) on how often each unit is active         (Ng 2011, CS294A notes)
     denoising      reconstruct x from a corrupted copy of it                                         (Vincent et al. 2008)
@@ -18,7 +19,7 @@ import nn
 import tensor as T
 from tensor import Tensor
 
-Generator = np.random.Generator
+Rng = np.random.Generator
 
 
 class Autoencoder(nn.Module):
@@ -45,15 +46,17 @@ def l1_sparsity(h: Tensor) -> Tensor:
 
 
 def kl_sparsity(h: Tensor, rho: float = 0.05) -> Tensor:
-    """sum_j KL(rho || rho_hat_j) in nats, where rho_hat_j is the mean of unit j of codes h (N, features) in (0, 1)."""
+    """sum_j KL(rho || rho_hat_j) in nats, where rho_hat_j is the mean of unit j of codes h (N,
+    features) in (0, 1)."""
     rho_hat = T.mean(h, 0)
-    if not ((rho_hat > 0) * (rho_hat < 1)).numpy().all():
-        raise ValueError("kl_sparsity: the mean of each unit must lie in (0, 1), as that of a sigmoid does")
+    if ((rho_hat.data < 0) | (rho_hat.data > 1)).any():
+        raise ValueError("kl_sparsity: the mean of each unit must lie in [0, 1], as of a sigmoid")
     return T.sum(rho * T.log(rho / rho_hat) + (1 - rho) * T.log((1 - rho) / (1 - rho_hat)))
 
 
 def contraction(h: Tensor, x: Tensor) -> Tensor:
-    """|dh/dx|^2 (Frobenius), averaged over images: codes h (N, features) computed from x, which must require gradients.
+    """|dh/dx|^2 (Frobenius), averaged over images: codes h (N, features) computed from x, which
+    must require gradients.
 
     One backward per feature gives the exact Jacobian; create_graph makes it differentiable itself.
     """
@@ -67,20 +70,24 @@ def contraction(h: Tensor, x: Tensor) -> Tensor:
 # Corruptions of images in [-1, 1]
 
 
-def gaussian_noise(x: np.ndarray, sigma: float, rng: Generator) -> np.ndarray:
+def gaussian_noise(x: np.ndarray, sigma: float, rng: Rng) -> np.ndarray:
     """x + sigma N(0, I)"""
     return x + float(sigma) * rng.standard_normal(x.shape, np.float32)
 
 
-def masking_noise(x: np.ndarray, share: float, rng: Generator) -> np.ndarray:
+def masking_noise(x: np.ndarray, share: float, rng: Rng) -> np.ndarray:
     """A share of the pixels is set to -1, black."""
     return np.where(rng.random(x.shape) < share, np.float32(-1), x)
 
 
-def salt_and_pepper(x: np.ndarray, share: float, rng: Generator) -> np.ndarray:
+def salt_and_pepper(x: np.ndarray, share: float, rng: Rng) -> np.ndarray:
     """A share of the pixels is set to -1 or 1, with equal chances."""
     coin = np.where(rng.random(x.shape) < 0.5, np.float32(-1), np.float32(1))
     return np.where(rng.random(x.shape) < share, coin, x)
 
 
-CORRUPTIONS = {"gaussian": gaussian_noise, "masking": masking_noise, "salt-and-pepper": salt_and_pepper}
+CORRUPTIONS = {
+    "gaussian": gaussian_noise,
+    "masking": masking_noise,
+    "salt-and-pepper": salt_and_pepper,
+}

@@ -1,9 +1,10 @@
 """Generative adversarial networks (Goodfellow et al. 2014): a game of two networks.
 
-The generator G turns noise z ~ N(0, I) into samples G(z); the discriminator d is trained to tell them from data, the
-generator to be taken for data. In Algorithm 1 each has its turn: k steps of the discriminator, one of the generator.
-A discriminator gives a number, high for what it takes for data; D(x) = sigmoid(d(x)) is the probability of the papers, and
-a critic is a discriminator whose number is no logit.
+The generator G turns noise z ~ N(0, I) into samples G(z); the discriminator d is trained to tell
+them from data, the generator to be taken for data. In Algorithm 1 each has its turn: k steps of the
+discriminator, one of the generator. A discriminator gives a number, high for what it takes for
+data; D(x) = sigmoid(d(x)) is the probability of the papers, and a critic is a discriminator whose
+number is no logit.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import tensor as T
 from minigen.networks.labels import with_labels
 from tensor import Tensor
 
-Rng = np.random.Generator | None
+Rng = np.random.Generator
 Critic = Callable[[Tensor], Tensor]
 
 
@@ -70,13 +71,15 @@ PENALISED = ("gan-gp", "wgan-gp")
 
 
 def clip_weights(parameters: Iterable[Tensor], limit: float) -> None:
-    """Hold every weight in [-limit, limit], which bounds the slope of the critic (Arjovsky et al. 2017, Algorithm 1)."""
+    """Hold every weight in [-limit, limit], which bounds the slope of the critic (Arjovsky et al.
+    2017, Algorithm 1)."""
     for p in parameters:
         p.copy_(p.detach().clamp(-limit, limit))
 
 
-def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, rng: Rng = None) -> Tensor:
-    """E (|grad d(x)| - 1)^2 at random points x on the lines from real to fake, both (N, ...): Gulrajani et al. 2017 eq. 3.
+def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, rng: Rng | None = None) -> Tensor:
+    """E (|grad d(x)| - 1)^2 at random points x on the lines from real to fake, both (N, ...):
+    Gulrajani et al. 2017 eq. 3.
 
     The gradient is itself differentiated. The critic must judge each item by itself: no batch norm.
     """
@@ -98,13 +101,20 @@ class GAN(nn.Module):
     With `classes`, both are told the label (Mirza & Osindero 2014).
     """
 
-    def __init__(self, generator: nn.Module, discriminator: nn.Module, latent: int, loss: str, classes: int = 0):
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        latent: int,
+        loss: str,
+        classes: int = 0,
+    ):
         if loss not in LOSSES:
             raise ValueError(f"GAN: loss must be one of {', '.join(LOSSES)}, got {loss!r}")
         self.generator, self.discriminator = generator, discriminator
         self.latent, self.loss, self.classes = latent, loss, classes
 
-    def generate(self, n: int, labels: np.ndarray | None = None, rng: Rng = None) -> Tensor:
+    def generate(self, n: int, labels: np.ndarray | None = None, rng: Rng | None = None) -> Tensor:
         """n samples G(z), z ~ N(0, I)."""
         weight = next(self.generator.parameters())
         z = T.randn((n, self.latent), generator=rng, dtype=weight.dtype, device=weight.device)
@@ -114,8 +124,15 @@ class GAN(nn.Module):
         """d(x), (N,)"""
         return self.discriminator(with_labels(x, labels, self.classes)).reshape(len(x))
 
-    def discriminator_loss(self, x: Tensor, labels: np.ndarray | None = None, rng: Rng = None, penalty: float = 10.0) -> Tensor:
-        """For data x and as many samples, constants here. PENALISED losses add `penalty` times that of the gradient."""
+    def discriminator_loss(
+        self,
+        x: Tensor,
+        labels: np.ndarray | None = None,
+        rng: Rng | None = None,
+        penalty: float = 10.0,
+    ) -> Tensor:
+        """For data x and as many samples, constants here. PENALISED losses add `penalty` times that
+        of the gradient."""
         with T.no_grad():
             fake = self.generate(len(x), labels, rng)
         loss = LOSSES[self.loss].discriminator(self.judge(x, labels), self.judge(fake, labels))
@@ -123,6 +140,6 @@ class GAN(nn.Module):
             loss = loss + penalty * gradient_penalty(lambda x: self.judge(x, labels), x, fake, rng)
         return loss
 
-    def generator_loss(self, n: int, labels: np.ndarray | None = None, rng: Rng = None) -> Tensor:
+    def generator_loss(self, n: int, labels: np.ndarray | None = None, rng: Rng | None = None) -> Tensor:
         """For n samples."""
         return LOSSES[self.loss].generator(self.judge(self.generate(n, labels, rng), labels))

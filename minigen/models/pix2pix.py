@@ -1,7 +1,8 @@
 """pix2pix (Isola et al. 2017): from images of X to images of Y, learnt from pairs.
 
-The pair says where each pixel should be; the game keeps the average of all that it could be, which is blurred, from winning.
-The paper's noise, of which it says that the generator ignores it, is left out: a translation is a function.
+The pair says where each pixel should be; the game keeps the average of all that it could be, which
+is blurred, from winning. The paper's noise, of which it says that the generator ignores it, is left
+out: a translation is a function.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from tensor import Tensor
 GAN_LOSS = LOSSES["non-saturating"]
 
 
-class Terms(NamedTuple):
+class Pix2PixLosses(NamedTuple):
     """What the generator minimises, numbers averaged over patches and pixels."""
 
     adversarial: Tensor
@@ -28,7 +29,8 @@ class Terms(NamedTuple):
 
 
 class Pix2Pix(nn.Module):
-    """A generator G: X -> Y, and a discriminator of pairs, which sees x and y as the channels of one image."""
+    """A generator G: X -> Y, and a discriminator of pairs, which sees x and y as the channels of
+    one image."""
 
     def __init__(self, G: nn.Module, D: nn.Module):
         self.G, self.D = G, D
@@ -37,9 +39,9 @@ class Pix2Pix(nn.Module):
         """The discriminator's numbers, high where it takes y for the image that belongs to x."""
         return self.D(T.cat([x, y], 1))
 
-    def generator_terms(self, x: Tensor, y: Tensor, fake: Tensor) -> Terms:
+    def generator_losses(self, x: Tensor, y: Tensor, fake: Tensor) -> Pix2PixLosses:
         """For pairs x, y and the translation fake = G(x): eqs. 1 and 3."""
-        return Terms(GAN_LOSS.generator(self.judge(x, fake)), nn.l1_loss(fake, y))
+        return Pix2PixLosses(GAN_LOSS.generator(self.judge(x, fake)), nn.l1_loss(fake, y))
 
     def discriminator_loss(self, x: Tensor, y: Tensor, fake: Tensor) -> Tensor:
         """For pairs x, y and a translation of x, which is a constant here."""

@@ -1,7 +1,8 @@
 """The variational autoencoder (Kingma & Welling 2014; Rezende, Mohamed & Wierstra 2014).
 
-Images are thought to arise from latent vectors, z ~ p(z) = N(0, I) and x ~ p(x | z). An encoder network gives a Gaussian
-q(z | x) that stands in for the posterior, a decoder network gives p(x | z), and both maximise the same lower bound:
+Images are thought to arise from latent vectors, z ~ p(z) = N(0, I) and x ~ p(x | z). An encoder
+network gives a Gaussian q(z | x) that stands in for the posterior, a decoder network gives p(x |
+z), and both maximise the same lower bound:
 
     log p(x)  >=  E over q(z|x) of log p(x | z)  -  KL(q(z | x) || p(z))                                   VAE eq. 3
 
@@ -19,15 +20,16 @@ import nn
 import tensor as T
 from minigen.networks.labels import with_labels
 from nn.checks import check_sizes
-from nn.distributions import Bernoulli, Distribution, Independent, Normal, kl_divergence
+from nn.distributions import Bernoulli, Independent, Normal, kl_divergence
 from tensor import Tensor
 
-Generator = np.random.Generator
+Rng = np.random.Generator
 LIKELIHOODS = ("bernoulli", "gaussian")
 
 
-class Terms(NamedTuple):
-    """The two terms of the bound for each image, in nats (N,): the ELBO is -(reconstruction + kl)."""
+class BoundTerms(NamedTuple):
+    """The two terms of the bound for each image, in nats (N,): the ELBO is -(reconstruction +
+    kl)."""
 
     reconstruction: Tensor
     kl: Tensor
@@ -41,15 +43,23 @@ class Terms(NamedTuple):
 class VAE(nn.Module):
     """A Gaussian encoder and a decoder around a latent space of `latent` dimensions.
 
-    `encoder` maps images (N, C, H, W) to 2 `latent` numbers, the mean and log-variance of q(z | x); `decoder` maps latents
-    back to (N, C, H, W), the logits of Bernoulli pixels or the means of Gaussian ones, all of one variance, which is learnt.
-    Grey values are the chances of white for Bernoulli pixels: the bounds are then of the mean of log p over black-and-white
-    images drawn with these chances.
-    With `classes`, both are also told the label: p(x | z, y) and q(z | x, y) (Sohn, Lee & Yan 2015). Labels are then needed
-    everywhere, and without `classes` they are a ValueError.
+    `encoder` maps images (N, C, H, W) to 2 `latent` numbers, the mean and log-variance of q(z | x);
+    `decoder` maps latents back to (N, C, H, W), the logits of Bernoulli pixels or the means of
+    Gaussian ones, all of one variance, which is learnt. Grey values are the chances of white for
+    Bernoulli pixels: the bounds are then of the mean of log p over black-and-white images drawn
+    with these chances. With `classes`, both are also told the label: p(x | z, y) and q(z | x, y)
+    (Sohn, Lee & Yan 2015). Labels are then needed everywhere, and without `classes` they are a
+    ValueError.
     """
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module, latent: int, likelihood: str = "bernoulli", classes: int = 0):
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        latent: int,
+        likelihood: str = "bernoulli",
+        classes: int = 0,
+    ):
         if likelihood not in LIKELIHOODS:
             raise ValueError(f"VAE: likelihood must be one of {LIKELIHOODS}, got {likelihood!r}")
         self.encoder, self.decoder = encoder, decoder
@@ -59,7 +69,7 @@ class VAE(nn.Module):
     def posterior(self, x: Tensor, labels: np.ndarray | None = None) -> Independent:
         """q(z | x): a diagonal Gaussian for each image."""
         mu, log_var = T.chunk(self.encoder(with_labels(x, labels, self.classes)), 2, 1)
-        return Independent(Normal(mu, T.exp(0.5 * log_var)), 1)
+        return Independent(Normal(mu, _standard_deviation(log_var)), 1)
 
     def prior(self, n: int) -> Independent:
         """p(z) = N(0, I), n times."""
@@ -70,26 +80,27 @@ class VAE(nn.Module):
     def observation(self, z: Tensor, labels: np.ndarray | None = None) -> Independent:
         """p(x | z) for latents (N, latent): a distribution over images."""
         y = self.decoder(with_labels(z, labels, self.classes))
-        base: Distribution = Bernoulli(y) if self.log_var is None else Normal(y, T.exp(0.5 * self.log_var))
-        return Independent(base, 3)
+        if self.log_var is None:
+            return Independent(Bernoulli(y), 3)
+        return Independent(Normal(y, _standard_deviation(self.log_var)), 3)
 
-    def terms(self, x: Tensor, labels: np.ndarray | None = None, generator: Generator | None = None) -> Terms:
-        """The bound for images x in [-1, 1], with one draw of z each (VAE eq. 10, L = 1) and the KL in closed form."""
+    def terms(self, x: Tensor, labels: np.ndarray | None = None, rng: Rng | None = None) -> BoundTerms:
+        """The bound for images x in [-1, 1], with one draw of z each (VAE eq. 10, L = 1) and the KL
+        in closed form."""
         q = self.posterior(x, labels)
-        z = q.rsample(generator=generator)
-        return Terms(-self.observation(z, labels).log_prob(self.pixels(x)), kl_divergence(q, self.prior(len(x))))
+        z = q.rsample(generator=rng)
+        log_likelihood = self.observation(z, labels).log_prob(self.pixels(x))
+        return BoundTerms(-log_likelihood, kl_divergence(q, self.prior(len(x))))
 
-    def loss(
-        self, x: Tensor, labels: np.ndarray | None = None, beta: float = 1.0, generator: Generator | None = None
-    ) -> Tensor:
-        """reconstruction + beta KL, averaged over images. beta = 1 is the negative ELBO (beta-VAE: Higgins et al. 2017)."""
-        terms = self.terms(x, labels, generator)
+    def loss(self, x: Tensor, labels: np.ndarray | None = None, beta: float = 1.0, rng: Rng | None = None) -> Tensor:
+        """reconstruction + beta KL, averaged over images. beta = 1 is the negative ELBO (beta-VAE:
+        Higgins et al. 2017)."""
+        terms = self.terms(x, labels, rng)
         return T.mean(terms.reconstruction + beta * terms.kl)
 
-    def iwae_bound(
-        self, x: Tensor, samples: int, labels: np.ndarray | None = None, generator: Generator | None = None
-    ) -> Tensor:
-        """log of the mean of p(x, z) / q(z | x) over `samples` draws of z: (N,) nats (Burda et al. 2016 eq. 8).
+    def iwae_bound(self, x: Tensor, samples: int, labels: np.ndarray | None = None, rng: Rng | None = None) -> Tensor:
+        """log of the mean of p(x, z) / q(z | x) over `samples` draws of z: (N,) nats (Burda et al.
+        2016 eq. 8).
 
         It is the ELBO for one draw, and comes closer to log p(x) with every more.
         """
@@ -98,18 +109,28 @@ class VAE(nn.Module):
         prior, pixels = self.prior(len(x)), self.pixels(x)
         weights = []
         for _ in range(samples):
-            z = q.rsample(generator=generator)
-            weights.append(self.observation(z, labels).log_prob(pixels) + prior.log_prob(z) - q.log_prob(z))
+            z = q.rsample(generator=rng)
+            joint = self.observation(z, labels).log_prob(pixels) + prior.log_prob(z)
+            weights.append(joint - q.log_prob(z))
         return T.logsumexp(T.stack(weights), 0) - math.log(samples)
 
     def pixels(self, x: Tensor) -> Tensor:
-        """Images in [-1, 1] as the decoder sees them: Bernoulli pixels in [0, 1], Gaussian ones as they are."""
+        """Images in [-1, 1] as the decoder sees them: Bernoulli pixels in [0, 1], Gaussian ones as
+        they are."""
         return x if self.log_var is not None else 0.5 * (x + 1)
 
     def decode(self, z: Tensor, labels: np.ndarray | None = None) -> Tensor:
         """The mean image of each latent, in [-1, 1] again."""
         mean = self.observation(z, labels).mean
         return mean if self.log_var is not None else 2 * mean - 1
+
+
+def _standard_deviation(log_var: Tensor) -> Tensor:
+    """exp(log_var / 2). FloatingPointError if it is 0, infinite or NaN: then there is no density."""
+    std = T.exp(0.5 * log_var)
+    if not ((std.data > 0) & (std.data < math.inf)).all():
+        raise FloatingPointError("VAE: a variance is 0 or not finite")
+    return std
 
 
 # Ways through the latent space
@@ -122,7 +143,8 @@ def lerp(a: np.ndarray, b: np.ndarray, n: int) -> np.ndarray:
 
 
 def slerp(a: np.ndarray, b: np.ndarray, n: int) -> np.ndarray:
-    """n points on the arc from a to b (Shoemake 1985 sec. 3.3; White 2016): between Gaussian draws it keeps to typical lengths.
+    """n points on the arc from a to b (Shoemake 1985 sec. 3.3; White 2016): between Gaussian draws
+    it keeps to typical lengths.
 
     Parallel vectors, and zeros, have no arc between them: there it is the straight line.
     """
@@ -136,7 +158,8 @@ def slerp(a: np.ndarray, b: np.ndarray, n: int) -> np.ndarray:
 
 
 def traversal(z: np.ndarray, dim: int, values: np.ndarray) -> np.ndarray:
-    """z (latent,) again and again, with one dimension running through `values` (n,): (n, latent)."""
+    """z (latent,) again and again, with one dimension running through `values` (n,): (n,
+    latent)."""
     moved = np.repeat(z[None], len(values), 0)
     moved[:, dim] = values
     return moved

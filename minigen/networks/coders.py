@@ -29,7 +29,8 @@ def mlp_decoder(features: int, shape: Shape, hidden: int = 256) -> nn.Sequential
 
 
 def conv_encoder(shape: Shape, features: int, width: int = 32) -> nn.Sequential:
-    """Images (N, *shape) to (N, features): two strided convolutions, each halving the image, and a dense layer."""
+    """Images (N, *shape) to (N, features): two strided convolutions, each halving the image, and a
+    dense layer."""
     C, H, W = quarterable(shape)
     return nn.Sequential(
         nn.Conv2d(C, width, 3, padding=1),
@@ -44,7 +45,8 @@ def conv_encoder(shape: Shape, features: int, width: int = 32) -> nn.Sequential:
 
 
 def conv_decoder(features: int, shape: Shape, width: int = 32) -> nn.Sequential:
-    """Vectors (N, features) to (N, *shape): a dense layer, and two transposed convolutions, each doubling the image."""
+    """Vectors (N, features) to (N, *shape): a dense layer, and two transposed convolutions, each
+    doubling the image."""
     C, H, W = quarterable(shape)
     return nn.Sequential(
         nn.Linear(features, 4 * width * (H // 4) * (W // 4)),
@@ -65,7 +67,5 @@ def quarterable(shape: Shape) -> Shape:
     return shape
 
 
-CODERS: dict[str, tuple[Callable[..., nn.Module], Callable[..., nn.Module]]] = {
-    "mlp": (mlp_encoder, mlp_decoder),
-    "conv": (conv_encoder, conv_decoder),
-}
+ENCODERS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp_encoder, "conv": conv_encoder}
+DECODERS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp_decoder, "conv": conv_decoder}

@@ -7,7 +7,8 @@ from minigen.networks.coders import Shape, quarterable
 
 
 def dcgan_generator(latent: int, shape: Shape, width: int = 64) -> nn.Sequential:
-    """Noise (N, latent) to images (N, *shape) in [-1, 1]: two transposed convolutions, each doubling the image."""
+    """Noise (N, latent) to images (N, *shape) in [-1, 1]: two transposed convolutions, each
+    doubling the image."""
     C, H, W = quarterable(shape)
     return dcgan_weights(
         nn.Sequential(
@@ -25,8 +26,8 @@ def dcgan_generator(latent: int, shape: Shape, width: int = 64) -> nn.Sequential
 
 
 def dcgan_discriminator(shape: Shape, width: int = 64, norm: bool = True) -> nn.Sequential:
-    """Images (N, *shape) to (N, 1): two strided convolutions, each halving the image. A critic with a gradient penalty has
-    no `norm`, which would mix the images of a batch."""
+    """Images (N, *shape) to (N, 1): two strided convolutions, each halving the image. A critic with
+    a gradient penalty has no `norm`, which would mix the images of a batch."""
     C, H, W = quarterable(shape)
     return dcgan_weights(
         nn.Sequential(
@@ -42,7 +43,8 @@ def dcgan_discriminator(shape: Shape, width: int = 64, norm: bool = True) -> nn.
 
 
 def dcgan_weights(network: nn.Sequential) -> nn.Sequential:
-    """N(0, 0.02) for every kernel, N(1, 0.02) for every scale of batch norm (Radford et al. 2016 sec. 4)."""
+    """N(0, 0.02) for every kernel, N(1, 0.02) for every scale of batch norm (Radford et al. 2016
+    sec. 4)."""
     for name, p in network.named_parameters():
         if p.ndim > 1:
             nn.init.normal_(p, std=0.02)

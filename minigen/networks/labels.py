@@ -21,7 +21,8 @@ def one_hot(labels: np.ndarray | None, classes: int, like: Tensor) -> Tensor:
 
 
 def with_labels(x: Tensor, labels: np.ndarray | None, classes: int) -> Tensor:
-    """x (N, features, ...) with a feature more for each class, ones or zeros everywhere: (N, features + classes, ...).
+    """x (N, features, ...) with a feature more for each class, ones or zeros everywhere: (N,
+    features + classes, ...).
 
     Without classes it is x itself, and there are no labels.
     """

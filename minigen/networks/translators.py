@@ -1,7 +1,9 @@
-"""The networks of image translation: generators from images to images, and discriminators of patches.
+"""The networks of image translation: generators from images to images, and discriminators of
+patches.
 
-They are those of CycleGAN (Zhu et al. 2017, sec. 7.2), scaled down for images of 16 to 64 pixels. Every norm is instance norm:
-each image is normalised by itself, so that the batch may be small, and its contrast is not carried along but redrawn.
+They are those of CycleGAN (Zhu et al. 2017, sec. 7.2), scaled down for images of 16 to 64 pixels.
+Every norm is instance norm: each image is normalised by itself, so that the batch may be small, and
+its contrast is not carried along but redrawn.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from tensor import Tensor
 
 
 class ResidualBlock(nn.Module):
-    """x + norm(conv(relu(norm(conv(x))))), channels and size kept: no ReLU after the sum (Johnson et al. 2016)."""
+    """x + norm(conv(relu(norm(conv(x))))), channels and size kept: no ReLU after the sum (Johnson
+    et al. 2016)."""
 
     def __init__(self, channels: int):
         self.conv1, self.norm1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.InstanceNorm2d(channels)
@@ -26,10 +29,11 @@ class ResidualBlock(nn.Module):
 def resnet_generator(channels_in: int, channels_out: int, width: int = 32, blocks: int = 3) -> nn.Sequential:
     """Images (N, channels_in, H, W), H and W even, to (N, channels_out, H, W) in [-1, 1].
 
-    The image is halved, passes the residual blocks, and is doubled again by a transposed convolution. Its kernel of 4 is a
-    multiple of its stride of 2, so that each pixel is the sum of equally many products; a kernel of 3 would give some pixels
-    one and others four, and the image a checkerboard (Odena et al. 2016). Borders are padded with zeros: the reflections of
-    the paper save photographs from dark edges, while here the ground of an image reaches its border.
+    The image is halved, passes the residual blocks, and is doubled again by a transposed
+    convolution. Its kernel of 4 is a multiple of its stride of 2, so that each pixel is the sum of
+    equally many products; a kernel of 3 would give some pixels one and others four, and the image a
+    checkerboard (Odena et al. 2016). Borders are padded with zeros: the reflections of the paper
+    save photographs from dark edges, while here the ground of an image reaches its border.
     """
     return dcgan_weights(
         nn.Sequential(
@@ -50,10 +54,11 @@ def resnet_generator(channels_in: int, channels_out: int, width: int = 32, block
 
 
 def patch_discriminator(channels: int, width: int = 32, layers: int = 1) -> nn.Sequential:
-    """Images (N, channels, H, W) to (N, 1, h, w), a number for each overlapping patch: a PatchGAN (Isola et al. 2017).
+    """Images (N, channels, H, W) to (N, 1, h, w), a number for each overlapping patch: a PatchGAN
+    (Isola et al. 2017).
 
-    `layers` convolutions halve the image, two more keep its scale. A patch has 9 * 2^layers - 2 pixels a side: 16 with one
-    layer, and the paper's 70 with three.
+    `layers` convolutions halve the image, two more keep its scale. A patch has 9 * 2^layers - 2
+    pixels a side: 16 with one layer, and the paper's 70 with three.
     """
     parts: list[nn.Module] = [nn.Conv2d(channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
     for k in range(1, layers + 1):

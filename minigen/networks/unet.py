@@ -1,7 +1,8 @@
 """The denoisers: eps(x_t, t) as a compact U-Net for images and as an MLP for points in the plane.
 
-The U-Net (Ronneberger et al. 2015, with the changes of Ho et al. 2020, appendix B) halves the image as it goes down and
-doubles it as it comes up; each level coming up also sees what the level going down had. Every block is told the timestep.
+The U-Net (Ronneberger et al. 2015, with the changes of Ho et al. 2020, appendix B) halves the image
+as it goes down and doubles it as it comes up; each level coming up also sees what the level going
+down had. Every block is told the timestep.
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ from tensor import Tensor
 
 
 def timestep_embedding(t: np.ndarray, dim: int, max_period: float = 10_000.0) -> np.ndarray:
-    """Timesteps (N,) as sines and cosines (N, dim) of geometrically spaced frequencies (Vaswani et al. 2017, sec. 3.5)."""
+    """Timesteps (N,) as sines and cosines (N, dim) of geometrically spaced frequencies (Vaswani et
+    al. 2017, sec. 3.5)."""
     frequencies = max_period ** (-np.arange(dim // 2) / (dim // 2))
     angles = np.asarray(t)[:, None] * frequencies
     return np.concatenate([np.sin(angles), np.cos(angles)], 1).astype(np.float32)
 
 
 class TimeMLP(nn.Module):
-    """Timesteps of N items to features (N, out_features): the sinusoidal embedding through two dense layers."""
+    """Timesteps of N items to features (N, out_features): the sinusoidal embedding through two
+    dense layers."""
 
     def __init__(self, dim: int, out_features: int):
         if dim < 2 or dim % 2:
@@ -42,7 +45,8 @@ class TimeMLP(nn.Module):
 
 
 def norm(channels: int, silu: bool = True) -> nn.GroupNorm:
-    """Group norm with eight groups, or fewer so that they divide the channels and have at least four each; then SiLU.
+    """Group norm with eight groups, or fewer so that they divide the channels and have at least
+    four each; then SiLU.
 
     A group of one channel would lose what the time embedding adds to that channel.
     """
@@ -79,10 +83,12 @@ class AttentionBlock(nn.Module):
 
 
 class UNet(nn.Module):
-    """Noise prediction: images x (N, image_channels, H, W) and timesteps t (N,) to noise of the shape of x.
+    """Noise prediction: images x (N, image_channels, H, W) and timesteps t (N,) to noise of the
+    shape of x.
 
-    `channels` gives the width of each level; H and W must be divisible by 2 ** (levels - 1). A width of 1 is refused:
-    group norm over a single channel would take away what the time embedding adds.
+    `channels` gives the width of each level; H and W must be divisible by 2 ** (levels - 1). A
+    width of 1 is refused: group norm over a single channel would take away what the time embedding
+    adds.
     """
 
     def __init__(self, image_channels: int = 1, channels: Sequence[int] = (32, 64), num_heads: int = 2):
@@ -123,7 +129,8 @@ class UNet(nn.Module):
 
 
 class MLPDenoiser(nn.Module):
-    """Noise prediction for points x (N, dim) and timesteps t (N,): dense residual layers, each told the timestep."""
+    """Noise prediction for points x (N, dim) and timesteps t (N,): dense residual layers, each told
+    the timestep."""
 
     def __init__(self, dim: int = 2, width: int = 128, depth: int = 3):
         self.time = TimeMLP(64, width)

@@ -1,18 +1,23 @@
-"""Models in training, by the names that the command line knows."""
+"""The recipes, by the names that the command line knows.
 
-from minigen.recipes.ae import AERun
-from minigen.recipes.base import Experiment as Experiment
-from minigen.recipes.cyclegan import CycleGANRun
-from minigen.recipes.ddpm import DDPM
-from minigen.recipes.gan import GANRun
-from minigen.recipes.pix2pix import Pix2PixRun
-from minigen.recipes.vae import VAERun
+A recipe is made of its settings, and loads its data when it first needs them. The loop calls its
+`step`, the command line its `sample`, `evaluate` and `draw`.
+"""
 
-MODELS: dict[str, type[Experiment]] = {
-    "ae": AERun,
-    "vae": VAERun,
-    "ddpm": DDPM,
-    "gan": GANRun,
-    "cyclegan": CycleGANRun,
-    "pix2pix": Pix2PixRun,
+from typing import Any
+
+from minigen.recipes.ae import AERecipe
+from minigen.recipes.cyclegan import CycleGANRecipe
+from minigen.recipes.ddpm import DDPMRecipe
+from minigen.recipes.gan import GANRecipe
+from minigen.recipes.pix2pix import Pix2PixRecipe
+from minigen.recipes.vae import VAERecipe
+
+RECIPES: dict[str, Any] = {
+    "ae": AERecipe,
+    "vae": VAERecipe,
+    "ddpm": DDPMRecipe,
+    "gan": GANRecipe,
+    "cyclegan": CycleGANRecipe,
+    "pix2pix": Pix2PixRecipe,
 }

@@ -1,33 +1,34 @@
-"""GANs in training: the turns of the two players, samples, pictures."""
+"""GANs: the turns of the two players."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 import nn
-from minigen import data
-from minigen.evaluation import pictures
-from minigen.evaluation.neighbours import knn_classify
+import tensor as T
+from minigen.data import CLASSES, SHAPES, Dataset, classes_in_turn, load
+from minigen.evaluation import batches, pictures
+from minigen.evaluation.report import FLOOR, Measures, label_measures, sample_measures
 from minigen.models.gan import GAN, LOSSES, PENALISED, clip_weights
 from minigen.networks.dcgan import dcgan_discriminator, dcgan_generator
 from minigen.networks.fourier import mlp_discriminator, mlp_generator
-from minigen.recipes import base
-from minigen.training import settings
+from minigen.training.learner import Learner, checkpointed, cosine
 from minigen.training.run import Run
-from minigen.training.settings import setting, with_default
+from minigen.training.settings import DataSettings, setting, unused_settings, with_default
 from tensor import Tensor
 
 
 @dataclass(frozen=True)
-class Config(base.Config):
-    """`critic_steps` is the k of Algorithm 1, which the papers of wgan and wgan-gp set to 5; `penalty` is for gan-gp and
-    wgan-gp, `clip` for wgan, whose paper has 0.01."""
+class GANSettings(DataSettings):
+    """`critic_steps` is the k of Algorithm 1, which the papers of wgan and wgan-gp set to 5;
+    `penalty` is for gan-gp and wgan-gp, `clip` for wgan, whose paper has 0.01."""
 
-    steps: int = with_default(base.Config, "steps", 4000)
-    batch_size: int = with_default(base.Config, "batch_size", 64)
-    lr: float = with_default(base.Config, "lr", 5e-4)
+    steps: int = with_default(DataSettings, "steps", 4000)
+    batch_size: int = with_default(DataSettings, "batch_size", 64)
+    lr: float = with_default(DataSettings, "lr", 5e-4)
     loss: str = setting("non-saturating", "the loss of the two players", choices=tuple(LOSSES))
     conditional: bool = setting(False, "tell both players the label")
     critic_steps: int = setting(1, "steps of the discriminator for one of the generator", within=(1, 1000))
@@ -37,85 +38,105 @@ class Config(base.Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.conditional and len(data.SHAPES[self.data]) == 1:
+        if self.conditional and len(SHAPES[self.data]) == 1:
             raise ValueError(f"conditional is for images, which have labels: {self.data} has none")
 
 
-class GANRun(base.Experiment):
-    """A generative adversarial network: convolutions for images, dense layers for points in the plane."""
+class GANRecipe:
+    """A generative adversarial network: convolutions for images, dense layers for points."""
 
-    Config = Config
+    Settings = GANSettings
     title = "GAN"
-    model: GAN
+    reference = FLOOR
+    samples_need_data = False
 
-    betas = (0.5, 0.99)
-    ema_decay = 0.995
-    warmup_steps = 500
+    def __init__(self, settings: GANSettings):
+        self.settings, self.heading = settings, f"{self.title} on {settings.data}"
+        T.manual_seed(settings.seed)
+        self.rng = np.random.default_rng(settings.seed)
+        classes = CLASSES if settings.conditional else 0
+        G, D = _players(SHAPES[settings.data], settings.latent, classes, settings.loss)
+        self.model = GAN(G, D, settings.latent, settings.loss, classes)
+        self.model.to(settings.device)
+        lr, betas, schedule = settings.lr, (0.5, 0.99), cosine(settings.steps, warmup_steps=500)
+        self.generator = Learner(self.model.generator, lr, betas, schedule, ema=0.995)
+        self.discriminator = Learner(self.model.discriminator, lr, betas, schedule)
+        players = {"generator": self.generator, "discriminator": self.discriminator}
+        self.checkpointed = checkpointed(self.model, self.rng, players)
+
+    @cached_property
+    def data(self) -> Dataset:
+        """Loaded when it is first needed: samples can be drawn without it."""
+        return load(self.settings.data, self.settings.data_dir)
 
     @property
     def warning(self) -> str | None:
         """Settings that were changed, but are for other losses."""
-        return settings.idle(self.config, "loss", {"penalty": PENALISED, "clip": ("wgan",)})
+        return unused_settings(self.settings, "loss", {"penalty": PENALISED, "clip": ("wgan",)})
 
-    def build(self) -> GAN:
-        """The two players for the shape of the data."""
-        latent, classes = self.config.latent, self.classes
-        if len(self.shape) == 3:
-            C, H, W = self.shape
-            norm = self.config.loss not in PENALISED
-            players = dcgan_generator(latent + classes, (C, H, W)), dcgan_discriminator((C + classes, H, W), norm=norm)
-        else:
-            players = mlp_generator(latent, *self.shape), mlp_discriminator(*self.shape)
-        return GAN(*players, latent, self.config.loss, classes)
+    def step(self, k: int) -> dict[str, Tensor]:
+        """Goodfellow et al. 2014, Algorithm 1."""
+        s, model = self.settings, self.model
+        for _ in range(s.critic_steps):
+            x, labels = self.data.batch(s.batch_size, self.rng, s.device)
+            labels = self.labels_if_conditional(labels)
+            d_loss = model.discriminator_loss(x, labels, self.rng, s.penalty)
+            self.discriminator.descend(d_loss, k)
+            if s.loss == "wgan":
+                clip_weights(model.discriminator.parameters(), s.clip)
+        g_loss = model.generator_loss(len(x), labels, self.rng)
+        self.generator.descend(g_loss, k)
+        return {"discriminator": d_loss, "generator": g_loss}
 
-    def parts(self) -> dict[str, nn.Module]:
-        """The players."""
-        return {"generator": self.model.generator, "discriminator": self.model.discriminator}
-
-    def update(self, k: int) -> dict[str, Tensor]:
-        """Goodfellow et al. 2014, Algorithm 1: some steps of the discriminator, and one of the generator."""
-        for _ in range(self.config.critic_steps):
-            x, labels = self.batch()
-            discriminator = self.model.discriminator_loss(x, self.told(labels), self.rng, self.config.penalty)
-            self.descend("discriminator", discriminator, k)
-            if self.config.loss == "wgan":
-                clip_weights(self.model.discriminator.parameters(), self.config.clip)
-        generator = self.model.generator_loss(len(x), self.told(labels), self.rng)
-        self.descend("generator", generator, k)
-        return {"discriminator": discriminator, "generator": generator}
+    def labels_if_conditional(self, labels: np.ndarray | None) -> np.ndarray | None:
+        """The labels, if the players are told them."""
+        return labels if self.settings.conditional else None
 
     def sample(self, n: int, seed: int) -> np.ndarray:
-        """n samples; of a conditional model, the classes take turns."""
-        rng = np.random.default_rng(seed)
-        batches = np.split(base.in_turn(n), range(base.BATCH, n, base.BATCH))
-        with self.averaged():
-            samples = [self.model.generate(len(labels), self.told(labels), rng).numpy() for labels in batches]
-        return self.finite(np.concatenate(samples))
+        """n samples by the averaged generator; of a conditional model, the classes in turn.
 
-    def measures(self, fake: np.ndarray) -> base.Measures:
-        """What base measures; of a conditional model, the share of samples that are read as the class asked for, beside the
-        share of test images that are read rightly: by their neighbours among the training images."""
-        measures = super().measures(fake)
-        if self.config.conditional:
-            n = len(fake)
-            sets = (fake, base.in_turn(n)), (self.data.test[:n], self.data.test_labels[:n])
-            read = [knn_classify(self.data.train, self.data.train_labels, x) == labels for x, labels in sets]
-            measures["read as asked"] = float(read[0].mean()), float(read[1].mean())
+        Returns float32 (n, ...). Raises Diverged if they are not finite.
+        """
+        rng = np.random.default_rng(seed)
+        parts = np.split(classes_in_turn(n), range(batches.BATCH, n, batches.BATCH))
+        with self.generator.using_average():
+            samples = [self.model.generate(len(labels), self.labels_if_conditional(labels), rng).numpy() for labels in parts]
+            return batches.finite(np.concatenate(samples))
+
+    def evaluate(self, n: int, seed: int) -> Measures:
+        """The measures of n samples, and of a conditional model of their labels."""
+        fake = self.sample(n, seed)
+        measures = sample_measures(fake, self.data)
+        if self.settings.conditional:
+            measures |= label_measures(fake, classes_in_turn(n), self.data)
         return measures
 
     def draw(self, run: Run) -> None:
-        """The losses of the two players; samples by class if conditional, or beside test images, or over test points."""
-        self.draw_losses(run, "losses", "discriminator", "generator")
-        path, seed, on = run.path / "comparison.png", self.config.seed, self.heading
-        if self.config.conditional:
-            x = self.sample(base.ROWS * base.CLASSES, seed)
-            columns = [x[label :: base.CLASSES] for label in range(base.CLASSES)]
-            pictures.sequence(path, columns, [str(label) for label in range(base.CLASSES)], f"{on}: samples by class")
-        elif len(self.shape) == 3:
-            real = self.data.test[: 4 * base.ROWS]
+        """The losses; samples by class if conditional, or beside test images, or over points."""
+        pictures.losses(run, ["discriminator", "generator"], f"{self.heading}: losses")
+        path, seed, rows = run.path / "comparison.png", self.settings.seed, pictures.ROWS
+        if self.settings.conditional:
+            x = self.sample(rows * CLASSES, seed)
+            columns = [x[label::CLASSES] for label in range(CLASSES)]
+            titles = [str(label) for label in range(CLASSES)]
+            pictures.sequence(path, columns, titles, f"{self.heading}: samples by class")
+        elif self.data.test.ndim == 4:
+            real = self.data.test[: 4 * rows]
             columns = [x[k::4] for x in (real, self.sample(len(real), seed)) for k in range(4)]
-            pictures.sequence(path, columns, 4 * ["test"] + 4 * ["sample"], f"{on}: samples beside test images")
+            titles = 4 * ["test"] + 4 * ["sample"]
+            pictures.sequence(path, columns, titles, f"{self.heading}: samples beside test images")
         else:
             real = self.data.test[:1000]
             sets = {"test points": real, "samples": self.sample(len(real), seed)}
-            pictures.overlay(path, sets, f"{on}: samples over test points")
+            pictures.overlay(path, sets, f"{self.heading}: samples over test points")
+
+
+def _players(shape: tuple[int, ...], latent: int, classes: int, loss: str) -> tuple[nn.Module, nn.Module]:
+    """A generator and a discriminator of images or points. With a penalty there is no batch
+    norm."""
+    if len(shape) == 1:
+        return mlp_generator(latent, *shape), mlp_discriminator(*shape)
+    C, H, W = shape
+    discriminator_shape = C + classes, H, W
+    generator = dcgan_generator(latent + classes, (C, H, W))
+    return generator, dcgan_discriminator(discriminator_shape, norm=loss not in PENALISED)

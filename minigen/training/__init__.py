@@ -1,1 +1,2 @@
-"""What every recipe trains with: the loop, the learner, the folder of a run, checkpoints, settings."""
+"""What every recipe trains with: the loop, the learner, the folder of a run, checkpoints,
+settings."""

@@ -1,8 +1,9 @@
 """Checkpoints: named arrays and JSON metadata in one file that is either whole or refused.
 
-The file is an uncompressed .npz, which `np.load` opens too: `meta.json`, then one `<name>.npy` per array. The
-archive's comment, which is the end of the file, is a seal: the SHA-256 of all bytes before it. The seal is checked
-first, so a file that was cut short or altered anywhere is never interpreted. No pickle is ever written or read.
+The file is an uncompressed .npz, which `np.load` opens too: `meta.json`, then one `<name>.npy` per
+array. The archive's comment, which is the end of the file, is a seal: the SHA-256 of all bytes
+before it. The seal is checked first, so a file that was cut short or altered anywhere is never
+interpreted. No pickle is ever written or read.
 """
 
 import hashlib
@@ -30,13 +31,14 @@ class CheckpointError(Exception):
 
 
 def save_checkpoint(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]], meta: dict[str, Any]) -> None:
-    """Writes `arrays` (bool, int, uint or float, of any shape) and `meta` (JSON) to `path`; no suffix is added.
+    """Writes `arrays` (bool, int, uint or float, of any shape) and `meta` (JSON) to `path`; no
+    suffix is added.
 
-    Whatever goes wrong, `path` holds either what it held before or all of the new checkpoint. Equal contents make
-    equal files.
+    Whatever goes wrong, `path` holds either what it held before or all of the new checkpoint. Equal
+    contents make equal files.
 
-    Raises ValueError for arrays of another dtype, and for a `meta` that JSON would change: one with tuples, keys other
-    than str, or NumPy scalars. Integers of any size, inf and nan are kept.
+    Raises ValueError for arrays of another dtype, and for a `meta` that JSON would change: one with
+    tuples, keys other than str, or NumPy scalars. Integers of any size, inf and nan are kept.
     """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -53,7 +55,8 @@ def save_checkpoint(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[A
 def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """The `(arrays, meta)` given to `save_checkpoint`: same dtypes, shapes, bits and order.
 
-    Raises CheckpointError, and nothing else, for a file that is missing, cut short, altered, or no checkpoint.
+    Raises CheckpointError, and nothing else, for a file that is missing, cut short, altered, or no
+    checkpoint.
     """
     try:
         content = Path(path).read_bytes()
@@ -92,7 +95,8 @@ def _check_seal(path: str | os.PathLike[str], content: bytes) -> None:
 
 
 def _member(name: str) -> str:
-    """The file in the archive for an array; percent-encoding admits any string and keeps `conv.weight` as it is."""
+    """The file in the archive for an array; percent-encoding admits any string and keeps
+    `conv.weight` as it is."""
     return quote(name, safe="", errors="surrogatepass") + ".npy"
 
 
@@ -108,7 +112,8 @@ def _checked(name: str, array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _encoded(meta: dict[str, Any]) -> str:
-    """`meta` as JSON that reads back the same, by repr: it tells (1,) from [1], and nan equals nan."""
+    """`meta` as JSON that reads back the same, by repr: it tells (1,) from [1], and nan equals
+    nan."""
     try:
         text = json.dumps(meta)
     except (TypeError, ValueError) as error:

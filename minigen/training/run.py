@@ -1,9 +1,8 @@
 """A run is a folder: what was asked for, how it went, and where it stands.
 
-config.json      the model and its settings
-metrics.jsonl    one line of JSON a step
-checkpoint.npz   weights, their average, optimiser, step and random state: enough to go on bit for bit; and the settings
-*.png, *.npz     pictures and samples
+config.json      the model and its settings metrics.jsonl    one line of JSON a step checkpoint.npz
+weights, their average, optimiser, step and random state: enough to go on bit for bit; and the
+settings *.png, *.npz     pictures and samples
 """
 
 from __future__ import annotations
@@ -31,7 +30,8 @@ class RunError(Exception):
 
 
 def new_folder(path: str | Path, advice: str) -> Path:
-    """A folder that is new or empty; RunError, with advice, for one that holds something, and for one that cannot be made."""
+    """A folder that is new or empty; RunError, with advice, for one that holds something, and for
+    one that cannot be made."""
     path = Path(path)
     try:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -83,7 +83,8 @@ class Run:
             file.write(json.dumps(metrics) + "\n")
 
     def metrics(self, *names: str) -> list[dict[str, float]]:
-        """All lines of metrics.jsonl, each with its step and `names`; a last line that was cut short is left out."""
+        """All lines of metrics.jsonl, each with its step and `names`; a last line that was cut
+        short is left out."""
         path = self.path / "metrics.jsonl"
         try:
             text = path.read_text() if path.exists() else ""
@@ -107,7 +108,8 @@ class Run:
         save_checkpoint(self.path / "checkpoint.npz", arrays, meta)
 
     def load(self) -> State:
-        """The checkpoint's state. CheckpointError if there is none, if it is damaged, or if config.json was changed since."""
+        """The checkpoint's state. CheckpointError if there is none, if it is damaged, or if
+        config.json was changed since."""
         path = self.path / "checkpoint.npz"
         arrays, meta = load_checkpoint(path)
         try:

@@ -1,19 +1,28 @@
-"""The settings of a run: fields of a dataclass that say their type, what they may be, and what they are for."""
+"""Settings: fields of a dataclass that say their type, what they may be, and what they are for."""
 
 from __future__ import annotations
 
-from dataclasses import field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, get_args, get_type_hints
 
+from minigen import data
+from tensor.arrays import parse_device
 
-def setting(default: Any, help: str, within: tuple[float, float] | None = None, choices: tuple[str, ...] | None = None) -> Any:
+
+def setting(
+    default: Any,
+    help: str,
+    within: tuple[float, float] | None = None,
+    choices: tuple[str, ...] | None = None,
+) -> Any:
     """A field of a settings dataclass, `within` a closed range or one of `choices`."""
     return field(default=default, metadata={"help": help, "within": within, "choices": choices})
 
 
-def with_default(config: Any, name: str, default: Any) -> Any:
+def with_default(settings: Any, name: str, default: Any) -> Any:
     """The setting `name` of a settings dataclass, with another default."""
-    return field(default=default, metadata=next(f.metadata for f in fields(config) if f.name == name))
+    metadata = next(f.metadata for f in fields(settings) if f.name == name)
+    return field(default=default, metadata=metadata)
 
 
 def flag(name: str) -> str:
@@ -22,15 +31,17 @@ def flag(name: str) -> str:
 
 
 def check(settings: Any) -> None:
-    """ValueError unless each field of a dataclass has the type that it declares and a value that it allows.
+    """ValueError unless each field of a dataclass has its declared type and an allowed value.
 
     True is not 1 here; an int may stand where a float is expected.
     """
     hints = get_type_hints(type(settings))
     for f in fields(settings):
-        name, value, types = f.name, getattr(settings, f.name), get_args(hints[f.name]) or (hints[f.name],)
+        name, value = f.name, getattr(settings, f.name)
+        types = get_args(hints[name]) or (hints[name],)
         if type(value) not in types and not (type(value) is int and float in types):
-            raise ValueError(f"{name} must be of type {' or '.join(t.__name__ for t in types)}, got {value!r:.60}")
+            expected = " or ".join(t.__name__ for t in types)
+            raise ValueError(f"{name} must be of type {expected}, got {value!r:.60}")
         within, choices = f.metadata.get("within"), f.metadata.get("choices")
         if within and not within[0] <= value <= within[1]:
             raise ValueError(f"{name} must lie between {within[0]} and {within[1]}, got {value!r:.60}")
@@ -38,11 +49,37 @@ def check(settings: Any) -> None:
             raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r:.60}")
 
 
-def idle(config: Any, choice: str, used: dict[str, tuple[str, ...]]) -> str | None:
-    """Which settings have another value than their default, but no effect: `used` says for which values of `choice` each is."""
+def unused_settings(settings: Any, choice: str, used: dict[str, tuple[str, ...]]) -> str | None:
+    """Which settings were changed, but have no effect, in words.
+
+    `used` says for which values of the setting `choice` each of them is.
+    """
     found = [
         f"{flag(name)} has no effect: it is for {flag(choice)} {' or '.join(values)}"
         for name, values in used.items()
-        if getattr(config, choice) not in values and getattr(config, name) != getattr(type(config)(), name)
+        if getattr(settings, choice) not in values and getattr(settings, name) != getattr(type(settings)(), name)
     ]
     return "; ".join(found) or None
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """The settings of every run, as config.json holds them."""
+
+    steps: int = setting(2000, "training steps", within=(1, 10**9))
+    batch_size: int = setting(64, "images or points in a batch", within=(1, 10**6))
+    lr: float = setting(2e-3, "peak learning rate", within=(1e-30, 1e30))
+    seed: int = setting(0, "seed of weights, batches and noise", within=(0, 2**63 - 1))
+    device: str = setting("cpu", "cpu, cuda or cuda:N")
+
+    def __post_init__(self) -> None:
+        check(self)
+        parse_device(self.device)
+
+
+@dataclass(frozen=True)
+class DataSettings(RunSettings):
+    """The settings of a model of one data set."""
+
+    data: str = setting("digits", "what to learn", choices=data.NAMES)
+    data_dir: str | None = setting(None, "where the IDX files of MNIST or Fashion-MNIST lie")

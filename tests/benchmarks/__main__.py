@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from minigen.recipes.vae import VAERun
+from minigen.recipes.vae import VAERecipe
 from minigen.training import process
 from tensor.parallel import get_num_threads, one_blas_thread, set_num_threads
-from tests.benchmarks.work import RUNS, Work, new_run
+from tests.benchmarks.work import RECIPES, Work, new_recipe
 
 OPS: dict[str, tuple[str, dict[str, Any]]] = {
     "conv 3x3, N64 C32 14x14 O64": ("conv", {"N": 64, "C": 32, "size": 14, "O": 64}),
@@ -60,8 +60,8 @@ def _work(case: str, contestant: str, device: str) -> Work:
         from tests.benchmarks import theirs
 
         module, options["channels_last"] = theirs, contestant.endswith("channels_last")
-    if case in RUNS:
-        run = new_run(case, device)
+    if case in RECIPES:
+        run = new_recipe(case, device)
         if contestant != "minigen":
             run = module.twin_of(run, options["channels_last"])
         return lambda: run.step(1)
@@ -138,7 +138,7 @@ def table(contestants: tuple[str, ...], options: argparse.Namespace, threads: in
     print(f"{threads} thread{'s' * (threads > 1)} each")
     titles = [f"{name.removeprefix('torch ') or name:>14}" for name in contestants]
     print(f"{'ms, forward and backward':44}{''.join(titles)}{'ratio':>8}{'best':>8}{'MiB':>16}")
-    for case in [*OPS, *STEPS, *RUNS]:
+    for case in [*OPS, *STEPS, *RECIPES]:
         results = compare(case, contestants, options, threads)
         ours, *theirs = (result["ms"] for result in results.values())
         line = f"{case:44}" + "".join(f"{ms:14.2f}" for ms in (ours, *theirs))
@@ -167,11 +167,11 @@ def twins(device: str, steps: int = 20) -> None:
     """
     from tests.benchmarks import theirs
 
-    for case in RUNS:
-        mine = new_run(case, device, double=True)
+    for case in RECIPES:
+        mine = new_recipe(case, device, double=True)
         twin = theirs.twin_of(mine)
         pairs = [(mine.step(k), twin.step(k)) for k in range(1, steps + 1)]
-        apart = {name: max(abs(a[name] - b[name]) for a, b in pairs) for name in pairs[0][1]}
+        apart = {name: max(abs(a[name].item() - b[name]) for a, b in pairs) for name in pairs[0][1]}
         listed = ", ".join(f"{name} {difference:.1e}" for name, difference in apart.items())
         print(f"{case}: over {steps} steps the losses differ by at most (absolute): {listed}")
 
@@ -180,8 +180,8 @@ def vae_bounds(device: str) -> None:
     """Train the VAE of `minigen train vae` and its twin to the end; print how far the test ELBOs part."""
     from tests.benchmarks import theirs
 
-    mine = VAERun(VAERun.Config(device=device))
-    twin, steps = theirs.VAETwin(mine), mine.config.steps
+    mine = VAERecipe(VAERecipe.Settings(device=device))
+    twin, steps = theirs.VAETwin(mine), mine.settings.steps
     for k in range(1, steps + 1):
         mine.step(k)
         twin.step(k)

@@ -13,16 +13,16 @@ from tqdm import trange
 
 from minigen import data
 from minigen.evaluation.metrics import mode_coverage
-from minigen.recipes.gan import Config, GANRun
+from minigen.recipes.gan import GANRecipe, GANSettings
 
 
 def coverage(loss: str, seed: int, steps: int) -> np.ndarray:
     """Modes, share of good samples and reverse KL of a run with this loss and seed."""
-    settings = Config(data="grid", steps=steps, batch_size=256, lr=2e-3, loss=loss, penalty=0.3, latent=2, seed=seed)
-    experiment = GANRun(settings)
+    options = {"batch_size": 256, "lr": 2e-3, "penalty": 0.3, "latent": 2}
+    recipe = GANRecipe(GANSettings(data="grid", loss=loss, seed=seed, steps=steps, **options))
     for k in trange(1, steps + 1, desc=f"{loss}, seed {seed}"):
-        experiment.step(k)
-    return np.array(mode_coverage(experiment.sample(2500, seed=1), *data.MODES["grid"]))
+        recipe.step(k)
+    return np.array(mode_coverage(recipe.sample(2500, seed=1), *data.MODES["grid"]))
 
 
 def main() -> None:

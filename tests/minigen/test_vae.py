@@ -116,7 +116,7 @@ def test_the_elbo_of_another_posterior_is_lower_by_its_kl(latent: int, seed: int
 
 def test_the_elbo_of_single_draws_averages_to_the_log_marginal_likelihood() -> None:
     model, x = linear(2, 0), np.repeat(images(1), 5000, 0)
-    elbo = model.vae.terms(Tensor(x), generator=np.random.default_rng(0)).elbo.numpy()
+    elbo = model.vae.terms(Tensor(x), rng=np.random.default_rng(0)).elbo.numpy()
     assert elbo.mean() == pytest.approx(model.log_marginal(x)[0], abs=5 * elbo.std() / math.sqrt(5000))
 
 
@@ -126,7 +126,7 @@ def test_the_elbo_of_single_draws_averages_to_the_log_marginal_likelihood() -> N
 @given(latent=latents, seed=seeds, samples=st.integers(1, 4))
 def test_with_the_exact_posterior_every_importance_weight_is_the_marginal_likelihood(latent, seed, samples) -> None:
     model, x = linear(latent, seed), images(3, seed)
-    bound = model.vae.iwae_bound(Tensor(x), samples, generator=np.random.default_rng(seed))
+    bound = model.vae.iwae_bound(Tensor(x), samples, rng=np.random.default_rng(seed))
     assert bound.numpy() == close(model.log_marginal(x))
 
 
@@ -136,9 +136,9 @@ def test_with_one_sample_it_is_the_elbo_of_that_draw(latent: int, seed: int) -> 
     model, x = linear(latent, seed, 0.5, 1.5), images(3, seed)
     q = model.vae.posterior(Tensor(x))
     z = q.sample(generator=np.random.default_rng(seed))
-    estimate = model.vae.terms(Tensor(x), generator=np.random.default_rng(seed)).reconstruction.numpy()
+    estimate = model.vae.terms(Tensor(x), rng=np.random.default_rng(seed)).reconstruction.numpy()
     kl = (q.log_prob(z) - model.vae.prior(3).log_prob(z)).numpy()
-    bound = model.vae.iwae_bound(Tensor(x), 1, generator=np.random.default_rng(seed)).numpy()
+    bound = model.vae.iwae_bound(Tensor(x), 1, rng=np.random.default_rng(seed)).numpy()
     assert bound == close(-(estimate + kl))
 
 
@@ -146,7 +146,7 @@ def test_it_grows_with_the_samples_to_the_log_marginal_likelihood() -> None:
     model = linear(2, 3, shift=0.4, stretch=1.3)
     x = np.repeat(images(1), 4000, 0)
     rng = np.random.default_rng(0)
-    bounds = [model.vae.iwae_bound(Tensor(x), k, generator=rng).numpy() for k in (1, 3, 10, 100)]
+    bounds = [model.vae.iwae_bound(Tensor(x), k, rng=rng).numpy() for k in (1, 3, 10, 100)]
     means, errors = [b.mean() for b in bounds], [b.std() / math.sqrt(len(b)) for b in bounds]
     exact = model.log_marginal(x)[0]
     assert all(b - a > 5 * (ea + eb) for a, b, ea, eb in zip(means, means[1:], errors, errors[1:]))
@@ -234,7 +234,7 @@ def test_the_gradients_of_the_bounds_are_those_of_finite_differences(bound: Any)
 
 def test_draws_follow_their_seed() -> None:
     model, x = vae(), Tensor(greys(2))
-    a, b, c = (model.loss(x, generator=np.random.default_rng(seed)).item() for seed in (1, 1, 2))
+    a, b, c = (model.loss(x, rng=np.random.default_rng(seed)).item() for seed in (1, 1, 2))
     assert a == b != c
 
 
@@ -245,7 +245,7 @@ def test_the_best_variance_of_gaussian_pixels_is_the_mean_squared_error() -> Non
     error = np.mean((model.decoder(z).numpy() - x) ** 2)
     for factor, sign in ((0.9, -1), (1, 0), (1.1, 1)):
         model.log_var.copy_(np.log(factor * error))
-        (g,) = T.grad(model.loss(Tensor(x), generator=np.random.default_rng(0)), model.log_var)
+        (g,) = T.grad(model.loss(Tensor(x), rng=np.random.default_rng(0)), model.log_var)
         assert g.item() == close(sign * abs(g.item()))
         assert (abs(g.item()) < 1e-9) == (sign == 0)
 
