@@ -347,7 +347,7 @@ def _reopened(options: argparse.Namespace, given: dict) -> tuple[Run, Any, int]:
     return run, recipe, done
 
 
-def _trained(options: argparse.Namespace, with_data: bool | None = True) -> tuple[Run, Any, dict[str, Any]]:
+def _trained(options: argparse.Namespace, with_data: bool | None = True) -> tuple[Run, Any, dict]:
     """A run, its recipe with the weights of the checkpoint, and how to sample."""
     run = Run(options.run)
     recipe = _described(run, _given(options, MAY_CHANGE), with_data)

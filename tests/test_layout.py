@@ -19,6 +19,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     "minigen": {"tensor", "nn"},
     "examples": {"tensor", "nn", "minigen"},
 }
+MAY_USE: dict[str, set[str]] = {
+    "data": set(),
+    "networks": set(),
+    "models": {"networks"},
+    "training": {"data"},
+    "evaluation": {"data", "training"},
+    "recipes": {"data", "networks", "models", "training", "evaluation"},
+    "cli": {"data", "training", "evaluation", "recipes"},
+    "testing": set(),
+    "__main__": {"cli"},
+    "__init__": set(),
+}
+"""The rooms of minigen, and what each may import besides itself."""
+
 PACKAGES = ["tensor", "nn", "minigen"]
 SOURCES = sorted(path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))
 PACKAGED = [path for path in SOURCES if path.relative_to(ROOT).parts[0] in PACKAGES]
@@ -30,13 +44,13 @@ def module(path: Path) -> str:
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
-    """The names of all modules that a file imports, wherever in the file."""
+    """The names of all modules, and of what is taken from them, that a file imports, wherever in it."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, "imports are absolute"
-            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=module)
@@ -44,6 +58,14 @@ def test_imports_point_one_way(path: Path) -> None:
     package = module(path).split(".")[0]
     reached = {name.split(".")[0] for name in imported(ast.parse(path.read_text()))}
     assert reached & (MAY_IMPORT.keys() | {"tests"}) <= MAY_IMPORT[package] | {package}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "minigen").rglob("*.py")), ids=module)
+def test_no_room_of_minigen_looks_upstairs(path: Path) -> None:
+    room = path.relative_to(ROOT / "minigen").with_suffix("").parts[0]
+    names = [name.split(".") for name in imported(ast.parse(path.read_text()))]
+    reached = {name[1] for name in names if name[0] == "minigen"}
+    assert reached <= MAY_USE[room] | {room}
 
 
 @pytest.mark.parametrize("path", PACKAGED, ids=module)

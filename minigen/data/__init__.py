@@ -4,9 +4,7 @@ Images are float32 (N, 1, H, W) in [-1, 1], points float32 (N, 2).
 """
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +16,19 @@ from tensor import Tensor
 
 __all__ = ["CLASSES", "MODES", "NAMES", "SHAPES", "Dataset", "classes_in_turn", "load"]
 
-_PLANAR = {"ring": planar.ring, "grid": planar.grid, "moons": planar.moons, "swiss-roll": planar.swiss_roll}
+_PLANAR = {
+    "ring": planar.ring,
+    "grid": planar.grid,
+    "moons": planar.moons,
+    "swiss-roll": planar.swiss_roll,
+}
 
-SHAPES: dict[str, tuple[int, ...]] = {"digits": (1, 8, 8), "mnist": (1, 28, 28)} | dict.fromkeys(_PLANAR, (2,))
+Rng = np.random.Generator
+Labels = NDArray[np.int64]
+
+_IMAGES: dict[str, tuple[int, ...]] = {"digits": (1, 8, 8), "mnist": (1, 28, 28)}
+
+SHAPES = _IMAGES | dict.fromkeys(_PLANAR, (2,))
 """The shape of one image or point of each data set."""
 
 NAMES = tuple(SHAPES)
@@ -42,10 +50,10 @@ class Dataset:
     name: str
     train: NDArray[np.float32]
     test: NDArray[np.float32]
-    train_labels: NDArray[np.int64] | None = None
-    test_labels: NDArray[np.int64] | None = None
+    train_labels: Labels | None = None
+    test_labels: Labels | None = None
 
-    def batch(self, n: int, rng: np.random.Generator, device: str = "cpu") -> tuple[Tensor, NDArray[np.int64] | None]:
+    def batch(self, n: int, rng: Rng, device: str = "cpu") -> tuple[Tensor, Labels | None]:
         """n random items of the train set, and their labels if there are any."""
         rows = rng.integers(len(self.train), size=n)
         labels = None if self.train_labels is None else self.train_labels[rows]
@@ -74,25 +82,25 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
     if name not in NAMES:
         raise ValueError(f"unknown data set {name!r}; choose from {', '.join(NAMES)}")
     if name == "mnist":
-        return _labelled(name, partial(load_mnist, data_dir=_required(data_dir)))
+        folder = _required(data_dir)
+        train, test = load_mnist("train", folder), load_mnist("test", folder)
+        return Dataset(name, train[0], test[0], train[1], test[1])
     if data_dir is not None:
-        raise ValueError(f"{name} is not read from a folder, got {str(data_dir)!r}: leave out --data-dir")
+        folder = repr(str(data_dir))
+        raise ValueError(f"{name} is not read from a folder, got {folder}: leave out --data-dir")
     if name in _PLANAR:
         rng = np.random.default_rng(0)
         return Dataset(name, train=_PLANAR[name](10_000, rng), test=_PLANAR[name](2_500, rng))
-    return _labelled(name, load_digits)
-
-
-def _labelled(name: str, load_split: Callable[[str], tuple[NDArray[np.float32], NDArray[np.int64]]]) -> Dataset:
-    (train, train_labels), (test, test_labels) = load_split("train"), load_split("test")
-    return Dataset(name, train, test, train_labels, test_labels)
+    train, test = load_digits("train"), load_digits("test")
+    return Dataset(name, train[0], test[0], train[1], test[1])
 
 
 def _required(data_dir: str | os.PathLike[str] | None) -> str | os.PathLike[str]:
     if not data_dir:
         raise ValueError(
-            "mnist is read from a folder: pass --data-dir DIR with the four IDX files train-images-idx3-ubyte, "
-            "train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte (each may end in .gz). "
+            "mnist is read from a folder: pass --data-dir DIR with the four IDX files "
+            "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and "
+            "t10k-labels-idx1-ubyte (each may end in .gz). "
             "With a network, minigen.data.idx.download_mnist(DIR) fetches them."
         )
     return data_dir

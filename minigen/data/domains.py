@@ -15,9 +15,12 @@ from minigen.data.resampling import resampled
 from tensor import Tensor
 
 Images = NDArray[np.float32]
+Change = Callable[[Images], Images]
 
 SIZE = 16
-PAPER, INK, OUTLINE = np.array([[1.0, 0.95, 0.82], [0.0, 0.18, 0.42], [1.0, 0.42, 0.12]], np.float32)[:, :, None, None]
+PAPER = np.array([1.0, 0.95, 0.82], np.float32)[:, None, None]
+INK = np.array([0.0, 0.18, 0.42], np.float32)[:, None, None]
+OUTLINE = np.array([1.0, 0.42, 0.12], np.float32)[:, None, None]
 """Red, green and blue in 0..1, each (3, 1, 1). Only ink lacks red."""
 
 
@@ -78,11 +81,12 @@ def load_symmetric_domains(paired: bool) -> Domains:
     return _made("symmetric", both, to_orange_and_blue, paired)
 
 
-def _made(name: str, draw: Callable[[Images], Images], rule: Callable[[Images], Images], paired: bool) -> Domains:
+def _made(name: str, draw: Change, rule: Change, paired: bool) -> Domains:
     (train, _), (test, labels) = load_digits("train"), load_digits("test")
     train_x, test_x = draw(train if paired else train[::2]), draw(test)
     train_y = rule(draw(train if paired else train[1::2]))
-    return Domains(name, train_x, train_y, test_x, rule(test_x), np.repeat(labels, len(test_x) // len(test)))
+    labels = np.repeat(labels, len(test_x) // len(test))
+    return Domains(name, train_x, train_y, test_x, rule(test_x), labels)
 
 
 def on_black(digits: Images) -> Images:

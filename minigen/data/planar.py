@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Points = NDArray[np.float32]
+Rng = np.random.Generator
 
 RING_SIGMA = 0.01
 GRID_SIGMA = 0.05
@@ -22,22 +23,23 @@ def ring_centres() -> Points:
 def grid_centres() -> Points:
     """The 25 mode centres (25, 2) of `grid`: {-4, -2, 0, 2, 4}^2."""
     line = np.arange(-4, 5, 2)
-    return np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1).reshape(25, 2).astype(np.float32)
+    centres = np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1)
+    return centres.reshape(25, 2).astype(np.float32)
 
 
-def ring(n: int, rng: np.random.Generator) -> Points:
+def ring(n: int, rng: Rng) -> Points:
     """8 equally likely Gaussians around `ring_centres`, sigma 0.01 (the 2D-ring of PacGAN, Lin et
     al. 2018)."""
     return _mixture(ring_centres(), RING_SIGMA, n, rng)
 
 
-def grid(n: int, rng: np.random.Generator) -> Points:
+def grid(n: int, rng: Rng) -> Points:
     """25 equally likely Gaussians around `grid_centres`, sigma 0.05 (the 2D-grid of PacGAN, Lin et
     al. 2018)."""
     return _mixture(grid_centres(), GRID_SIGMA, n, rng)
 
 
-def moons(n: int, rng: np.random.Generator) -> Points:
+def moons(n: int, rng: Rng) -> Points:
     """Two interleaved half circles with Gaussian noise; mean 0 and E|x|^2 = 2, as for N(0, I).
 
     Before scaling: radius 1, sigma 0.05, the upper one around (-1/2, -1/4), the lower one its
@@ -49,7 +51,7 @@ def moons(n: int, rng: np.random.Generator) -> Points:
     return _noisy_and_scaled(curve, sigma=0.05, mean_square=(21 / 16 - 1 / np.pi) / 2, rng=rng)
 
 
-def swiss_roll(n: int, rng: np.random.Generator) -> Points:
+def swiss_roll(n: int, rng: Rng) -> Points:
     """A spiral with Gaussian noise; mean 0 and E|x|^2 = 2, as for N(0, I).
 
     Before scaling: t (cos t, sin t), t uniform in [3 pi/2, 9 pi/2], so that turns are 2 pi apart;
@@ -58,15 +60,16 @@ def swiss_roll(n: int, rng: np.random.Generator) -> Points:
     t = rng.uniform(1.5 * np.pi, 4.5 * np.pi, n)
     mean = np.array([2, 2 / (3 * np.pi)])
     curve = np.stack([t * np.cos(t), t * np.sin(t)], axis=1) - mean
-    return _noisy_and_scaled(curve, sigma=0.5, mean_square=(9.75 * np.pi**2 - mean @ mean) / 2, rng=rng)
+    mean_square = (9.75 * np.pi**2 - mean @ mean) / 2
+    return _noisy_and_scaled(curve, 0.5, mean_square, rng)
 
 
-def _mixture(centres: Points, sigma: float, n: int, rng: np.random.Generator) -> Points:
+def _mixture(centres: Points, sigma: float, n: int, rng: Rng) -> Points:
     modes = rng.integers(len(centres), size=n)
     return (centres[modes] + sigma * rng.standard_normal((n, 2))).astype(np.float32)
 
 
-def _noisy_and_scaled(curve: NDArray[np.float64], sigma: float, mean_square: float, rng: np.random.Generator) -> Points:
+def _noisy_and_scaled(curve: np.ndarray, sigma: float, mean_square: float, rng: Rng) -> Points:
     """Adds noise to centred points with E|x|^2 = 2 mean_square, and divides so that E|x|^2 = 2."""
     noisy = curve + sigma * rng.standard_normal(curve.shape)
     return (noisy / np.sqrt(mean_square + sigma**2)).astype(np.float32)

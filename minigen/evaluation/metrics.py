@@ -64,7 +64,8 @@ def precision_recall(real: ArrayLike, fake: ArrayLike, k: int = 3) -> tuple[floa
     are not finite.
     """
     if k < 1:
-        raise ValueError(f"precision_recall: k is {k}, but a ball reaches to a neighbour: k must be 1 or more")
+        rule = "a ball reaches to a neighbour: k must be 1 or more"
+        raise ValueError(f"precision_recall: k is {k}, but {rule}")
     real, fake = checked_points("precision_recall", at_least=k + 1, real=real, fake=fake)
     return _share_on_manifold(fake, real, k), _share_on_manifold(real, fake, k)
 
@@ -94,7 +95,8 @@ def mode_coverage(x: ArrayLike, centres: ArrayLike, sigma: float) -> ModeCoverag
     good = squared.min(1) <= (3 * sigma) ** 2
     shares = np.bincount(nearest) / len(x)
     shares = shares[shares > 0]
-    return ModeCoverage(len(np.unique(nearest[good])), float(good.mean()), float(shares @ np.log(len(centres) * shares)))
+    reverse_kl = float(shares @ np.log(len(centres) * shares))
+    return ModeCoverage(len(np.unique(nearest[good])), float(good.mean()), reverse_kl)
 
 
 def psnr(x: ArrayLike, y: ArrayLike, peak: float = 2.0) -> float:
@@ -114,8 +116,10 @@ def principal_angle(A: ArrayLike, B: ArrayLike) -> float:
     Raises ValueError for other shapes, and for columns that span fewer than k dimensions.
     """
     A, B = np.asarray(A, np.float64), np.asarray(B, np.float64)
-    if A.ndim != 2 or A.shape != B.shape or min(np.linalg.matrix_rank(M) for M in (A, B)) < A.shape[1]:
-        raise ValueError(f"principal_angle: A {A.shape} and B {B.shape}, expected (D, k) both, of independent columns")
+    rank = np.linalg.matrix_rank
+    if A.ndim != 2 or A.shape != B.shape or min(rank(A), rank(B)) < A.shape[1]:
+        expected = "expected (D, k) both, of independent columns"
+        raise ValueError(f"principal_angle: A {A.shape} and B {B.shape}, {expected}")
     (P, _), (Q, _) = np.linalg.qr(A), np.linalg.qr(B)
     return float(np.arcsin(np.minimum(1, np.linalg.norm(Q - P @ (P.T @ Q), 2))))
 
@@ -130,7 +134,8 @@ def _factor(name: str, C: Array) -> Array:
     values, vectors = np.linalg.eigh(C)
     scale = np.abs(values).max()
     if values[0] < -1e-6 * scale:
-        raise ValueError(f"frechet_distance_gaussians: {name} has the negative eigenvalue {values[0]:.3g}: no covariance")
+        cause = f"{name} has the negative eigenvalue {values[0]:.3g}"
+        raise ValueError(f"frechet_distance_gaussians: {cause}: no covariance")
     values[values < len(C) * np.finfo(np.float64).eps * scale] = 0
     return vectors * np.sqrt(values)
 
@@ -138,8 +143,9 @@ def _factor(name: str, C: Array) -> Array:
 def _share_on_manifold(points: Array, support: Array, k: int) -> float:
     """The mean over `points` of f(point, support), eq. 1; distances stay squared, which changes no
     comparison."""
-    # The 0th smallest distance is a point's own, 0; copy() lets go of the block, which a view would keep.
-    radii = np.concatenate([np.partition(d, k, axis=1)[:, k].copy() for d in squared_distances(support, support)])
+    # The 0th smallest distance is a point's own, 0; copy() lets go of the block.
+    among = squared_distances(support, support)
+    radii = np.concatenate([np.partition(d, k, axis=1)[:, k].copy() for d in among])
     covered = np.concatenate([(d <= radii).any(axis=1) for d in squared_distances(points, support)])
     return float(covered.mean())
 
@@ -148,7 +154,8 @@ def _checked_gaussian(m_name: str, m: ArrayLike, C_name: str, C: ArrayLike) -> t
     m, C = np.asarray(m, dtype=np.float64), np.asarray(C, dtype=np.float64)
     where = "frechet_distance_gaussians"
     if m.ndim != 1 or C.shape != (m.size, m.size) or m.size == 0:
-        raise ValueError(f"{where}: {m_name} {m.shape} and {C_name} {C.shape}, expected (D,) and (D, D)")
+        found = f"{m_name} {m.shape} and {C_name} {C.shape}"
+        raise ValueError(f"{where}: {found}, expected (D,) and (D, D)")
     if not (np.isfinite(m).all() and np.isfinite(C).all()):
         raise ValueError(f"{where}: {m_name} or {C_name} has values that are not finite")
     if np.abs(C - C.T).max() > 1e-6 * np.abs(C).max():

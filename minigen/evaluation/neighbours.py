@@ -33,9 +33,11 @@ def knn_classify(train: ArrayLike, labels: ArrayLike, x: ArrayLike, k: int = 3) 
     train, x = checked_points("knn_classify", at_least=1, train=train, x=x)
     labels = np.asarray(labels)
     if labels.shape != (len(train),):
-        raise ValueError(f"knn_classify: labels have shape {labels.shape}, expected ({len(train)},): one for each of train")
+        expected = f"expected ({len(train)},): one for each of train"
+        raise ValueError(f"knn_classify: labels have shape {labels.shape}, {expected}")
     if not 1 <= k <= len(train):
-        raise ValueError(f"knn_classify: k is {k}, must be in 1..{len(train)}, the number of points in train")
+        rule = f"must be in 1..{len(train)}, the number of points in train"
+        raise ValueError(f"knn_classify: k is {k}, {rule}")
     nearest = [d.argsort(axis=1, kind="stable")[:, :k].copy() for d in squared_distances(x, train)]
     votes = labels[np.concatenate(nearest)]
     count = (votes[:, :, None] == votes[:, None, :]).sum(2)
@@ -82,7 +84,9 @@ def checked_points(caller: str, at_least: int, **sets: ArrayLike) -> list[Array]
 def _flattened(caller: str, name: str, points: ArrayLike) -> Array:
     points = np.asarray(points, dtype=np.float64)
     if points.ndim == 0 or 0 in points.shape[1:]:
-        raise ValueError(f"{caller}: {name} has shape {points.shape}, expected (N, ...) with at least one feature")
+        expected = "expected (N, ...) with at least one feature"
+        raise ValueError(f"{caller}: {name} has shape {points.shape}, {expected}")
     if not np.isfinite(points).all():
-        raise ValueError(f"{caller}: {name} has {np.sum(~np.isfinite(points))} values that are not finite")
+        count = np.sum(~np.isfinite(points))
+        raise ValueError(f"{caller}: {name} has {count} values that are not finite")
     return points.reshape(len(points), int(np.prod(points.shape[1:])))

@@ -41,7 +41,8 @@ def show(axes: Axes, x: np.ndarray, columns: int) -> None:
     """Images as tiles, points as a cloud."""
     if x.ndim == 4:
         sheet = tiles(x, columns)
-        axes.imshow(sheet if sheet.shape[2] == 3 else sheet[:, :, 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        sheet = sheet if sheet.shape[2] == 3 else sheet[:, :, 0]
+        axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axes.set_xticks([])
         axes.set_yticks([])
     else:
@@ -60,7 +61,8 @@ def samples(path: Path, x: np.ndarray, title: str) -> None:
 
 def sequence(path: Path, states: Sequence[np.ndarray], labels: Sequence[str], title: str) -> None:
     """The same images or points at several moments, one column each."""
-    figure = Figure(figsize=(1.3 * len(states), 5.2 if states[0].ndim == 4 else 2.2), layout="constrained")
+    height = 5.2 if states[0].ndim == 4 else 2.2
+    figure = Figure(figsize=(1.3 * len(states), height), layout="constrained")
     panels = figure.subplots(1, len(states), sharex=True, sharey=True, squeeze=False)
     for axes, x, label in zip(panels[0], states, labels):
         show(axes, x, columns=1)
@@ -80,7 +82,7 @@ def overlay(path: Path, sets: dict[str, np.ndarray], title: str) -> None:
     _save(figure, path)
 
 
-def curves(path: Path, metrics: Sequence[dict[str, float]], names: Sequence[str], title: str) -> None:
+def curves(path: Path, metrics: list[dict[str, float]], names: Sequence[str], title: str) -> None:
     """Metrics over the steps, on a logarithmic scale if all are positive: pale as logged, dark as a
     running mean."""
     figure = Figure(figsize=(7, 4))

@@ -15,6 +15,9 @@ from minigen.evaluation.neighbours import knn_classify, read_digits
 Measures = dict[str, tuple[float, float | None]]
 """By name: the value, and that of the reference beside it, if there is one."""
 
+Translate = Callable[[np.ndarray, str], np.ndarray]
+"""Images (N, 3, H, W) of one domain, and "x2y" or "y2x", to images of the other."""
+
 
 class Reference(NamedTuple):
     """What stands beside the measures, and how many samples they need at least."""
@@ -68,7 +71,7 @@ def reconstruction_measures(x: np.ndarray, seen: np.ndarray, y: np.ndarray) -> M
     return measures
 
 
-def translation_measures(domains: Domains, n: int, translate: Callable[[np.ndarray, str], np.ndarray]) -> Measures:
+def translation_measures(domains: Domains, n: int, translate: Translate) -> Measures:
     """Of the first n test images: how far they are from themselves after a cycle, and their
     translations from the truth; and which share of digits is read rightly, when the truth has
     brought the translations back."""

@@ -36,7 +36,8 @@ class CycleGANLosses(NamedTuple):
         of what they do there.
         """
         adversarial = self.adversarial_G + self.adversarial_F
-        return adversarial + cycle * (self.cycle_x + self.cycle_y) + identity * (self.identity_x + self.identity_y)
+        cycles, identities = self.cycle_x + self.cycle_y, self.identity_x + self.identity_y
+        return adversarial + cycle * cycles + identity * identities
 
 
 class CycleGAN(nn.Module):
@@ -46,12 +47,19 @@ class CycleGAN(nn.Module):
     def __init__(self, G: nn.Module, F: nn.Module, D_X: nn.Module, D_Y: nn.Module):
         self.G, self.F, self.D_X, self.D_Y = G, F, D_X, D_Y
 
-    def generator_losses(self, x: Tensor, y: Tensor, fake_x: Tensor, fake_y: Tensor, identity: bool = True) -> CycleGANLosses:
+    def generator_losses(
+        self,
+        x: Tensor,
+        y: Tensor,
+        fake_x: Tensor,
+        fake_y: Tensor,
+        identity: bool = True,
+    ) -> CycleGANLosses:
         """For images of X and Y and their translations fake_y = G(x), fake_x = F(y); without
         `identity`, those losses are 0."""
         same_x, same_y = (self.F(x), self.G(y)) if identity else (x, y)
         return CycleGANLosses(
-            adversarial_G=GAN_LOSS.generator(self.D_Y(fake_y)),  # eq. 1, with squares for logarithms as in sec. 4
+            adversarial_G=GAN_LOSS.generator(self.D_Y(fake_y)),  # eq. 1, with the squares of sec. 4
             adversarial_F=GAN_LOSS.generator(self.D_X(fake_x)),
             cycle_x=nn.l1_loss(self.F(fake_y), x),  # eq. 2
             cycle_y=nn.l1_loss(self.G(fake_x), y),
@@ -98,6 +106,7 @@ class ImagePool:
         """Go on from a `state_dict`. KeyError or ValueError if it is of another pool."""
         check_names("ImagePool", state, ["images", "count"])
         if not 0 <= state["count"] <= len(self.images):
-            raise ValueError(f"ImagePool: count is {state['count']}, but the pool has room for {len(self.images)} images")
+            room = f"the pool has room for {len(self.images)} images"
+            raise ValueError(f"ImagePool: count is {state['count']}, but {room}")
         self.images = np.array(fitting("ImagePool: images", state["images"], self.images))
         self.count = state["count"]

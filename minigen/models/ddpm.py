@@ -146,7 +146,13 @@ class Diffusion:
                 x = x + float(sigma[t]) * z
             yield Step(t - 1, x, x0)
 
-    def ddim(self, denoiser: Denoiser, x: Tensor, steps: int, clip_x0: bool = True) -> Iterator[Step]:
+    def ddim(
+        self,
+        denoiser: Denoiser,
+        x: Tensor,
+        steps: int,
+        clip_x0: bool = True,
+    ) -> Iterator[Step]:
         """The deterministic sampler (DDIM eq. 12 with sigma = 0), from x = x_T ~ N(0, I).
 
         x_s = sqrt(alpha_bar_s) x_0 + sqrt(1 - alpha_bar_s) eps, where s is the next timestep kept,

@@ -16,14 +16,16 @@ import numpy as np
 
 import nn
 import tensor as T
-from minigen.networks.labels import with_labels
+from minigen.networks.labels import Labels, with_labels
 from tensor import Tensor
 
 Rng = np.random.Generator
 Critic = Callable[[Tensor], Tensor]
 
 
-# The losses, of d(x) at data and at samples. With D = sigmoid(d):  -log D = softplus(-d)  and  -log(1 - D) = softplus(d).
+# The losses, of d(x) at data and at samples. With D = sigmoid(d),
+#
+#     -log D = softplus(-d)    and    -log(1 - D) = softplus(d).
 
 
 class Loss(NamedTuple):
@@ -49,6 +51,10 @@ def _margins(real: Tensor, fake: Tensor) -> Tensor:
     return T.mean(T.relu(1 - real)) + T.mean(T.relu(1 + fake))
 
 
+def _pass_for_no_sample(fake: Tensor) -> Tensor:
+    return -T.mean(T.softplus(fake))
+
+
 def _pass_for_data(fake: Tensor) -> Tensor:
     return T.mean(T.softplus(-fake))
 
@@ -58,7 +64,7 @@ def _rise(fake: Tensor) -> Tensor:
 
 
 LOSSES = {
-    "minimax": Loss(_tell_apart, lambda fake: -T.mean(T.softplus(fake))),  # Goodfellow et al. 2014 eq. 1
+    "minimax": Loss(_tell_apart, _pass_for_no_sample),  # Goodfellow et al. 2014 eq. 1
     "non-saturating": Loss(_tell_apart, _pass_for_data),  # the same, sec. 3
     "gan-gp": Loss(_tell_apart, _pass_for_data),  # Fedus et al. 2018, with gradient_penalty
     "lsgan": Loss(_squares, lambda fake: 0.5 * T.mean(T.square(fake - 1))),  # Mao et al. 2017 eq. 9
@@ -84,11 +90,14 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, rng: Rng | None
     The gradient is itself differentiated. The critic must judge each item by itself: no batch norm.
     """
     if real.shape != fake.shape:
-        raise ValueError(f"gradient_penalty: real {real.shape} and fake {fake.shape} must have one shape")
-    u = T.rand((len(real), *[1] * (real.ndim - 1)), generator=rng, dtype=real.dtype, device=real.device)
+        shapes = f"real {real.shape} and fake {fake.shape}"
+        raise ValueError(f"gradient_penalty: {shapes} must have one shape")
+    ones = [1] * (real.ndim - 1)
+    u = T.rand((len(real), *ones), generator=rng, dtype=real.dtype, device=real.device)
     between = (u * real.detach() + (1 - u) * fake.detach()).requires_grad_()
     (slope,) = T.grad(T.sum(critic(between)), between, create_graph=True)
-    norms = T.sqrt(T.sum(T.square(slope.reshape(len(real), -1)), 1) + 1e-12)  # sqrt has no derivative at 0
+    squares = T.sum(T.square(slope.reshape(len(real), -1)), 1)
+    norms = T.sqrt(squares + 1e-12)  # sqrt has no derivative at 0
     return T.mean(T.square(norms - 1))
 
 
@@ -114,20 +123,20 @@ class GAN(nn.Module):
         self.generator, self.discriminator = generator, discriminator
         self.latent, self.loss, self.classes = latent, loss, classes
 
-    def generate(self, n: int, labels: np.ndarray | None = None, rng: Rng | None = None) -> Tensor:
+    def generate(self, n: int, labels: Labels = None, rng: Rng | None = None) -> Tensor:
         """n samples G(z), z ~ N(0, I)."""
         weight = next(self.generator.parameters())
         z = T.randn((n, self.latent), generator=rng, dtype=weight.dtype, device=weight.device)
         return self.generator(with_labels(z, labels, self.classes))
 
-    def judge(self, x: Tensor, labels: np.ndarray | None = None) -> Tensor:
+    def judge(self, x: Tensor, labels: Labels = None) -> Tensor:
         """d(x), (N,)"""
         return self.discriminator(with_labels(x, labels, self.classes)).reshape(len(x))
 
     def discriminator_loss(
         self,
         x: Tensor,
-        labels: np.ndarray | None = None,
+        labels: Labels = None,
         rng: Rng | None = None,
         penalty: float = 10.0,
     ) -> Tensor:
@@ -140,6 +149,6 @@ class GAN(nn.Module):
             loss = loss + penalty * gradient_penalty(lambda x: self.judge(x, labels), x, fake, rng)
         return loss
 
-    def generator_loss(self, n: int, labels: np.ndarray | None = None, rng: Rng | None = None) -> Tensor:
+    def generator_loss(self, n: int, labels: Labels = None, rng: Rng | None = None) -> Tensor:
         """For n samples."""
         return LOSSES[self.loss].generator(self.judge(self.generate(n, labels, rng), labels))

@@ -4,7 +4,7 @@ Images are thought to arise from latent vectors, z ~ p(z) = N(0, I) and x ~ p(x 
 network gives a Gaussian q(z | x) that stands in for the posterior, a decoder network gives p(x |
 z), and both maximise the same lower bound:
 
-    log p(x)  >=  E over q(z|x) of log p(x | z)  -  KL(q(z | x) || p(z))                                   VAE eq. 3
+    log p(x)  >=  E over q(z|x) of log p(x | z)  -  KL(q(z | x) || p(z))             VAE eq. 3
 
 All terms are in nats per image: summed over pixels and latent dimensions, never averaged over them.
 """
@@ -18,7 +18,7 @@ import numpy as np
 
 import nn
 import tensor as T
-from minigen.networks.labels import with_labels
+from minigen.networks.labels import Labels, with_labels
 from nn.checks import check_sizes
 from nn.distributions import Bernoulli, Independent, Normal, kl_divergence
 from tensor import Tensor
@@ -66,7 +66,7 @@ class VAE(nn.Module):
         self.latent, self.likelihood, self.classes = latent, likelihood, classes
         self.log_var = nn.Parameter(np.zeros((), np.float32)) if likelihood == "gaussian" else None
 
-    def posterior(self, x: Tensor, labels: np.ndarray | None = None) -> Independent:
+    def posterior(self, x: Tensor, labels: Labels = None) -> Independent:
         """q(z | x): a diagonal Gaussian for each image."""
         mu, log_var = T.chunk(self.encoder(with_labels(x, labels, self.classes)), 2, 1)
         return Independent(Normal(mu, _standard_deviation(log_var)), 1)
@@ -77,14 +77,14 @@ class VAE(nn.Module):
         zeros = T.zeros(n, self.latent, dtype=first.dtype, device=first.device)
         return Independent(Normal(zeros, zeros + 1), 1)
 
-    def observation(self, z: Tensor, labels: np.ndarray | None = None) -> Independent:
+    def observation(self, z: Tensor, labels: Labels = None) -> Independent:
         """p(x | z) for latents (N, latent): a distribution over images."""
         y = self.decoder(with_labels(z, labels, self.classes))
         if self.log_var is None:
             return Independent(Bernoulli(y), 3)
         return Independent(Normal(y, _standard_deviation(self.log_var)), 3)
 
-    def terms(self, x: Tensor, labels: np.ndarray | None = None, rng: Rng | None = None) -> BoundTerms:
+    def terms(self, x: Tensor, labels: Labels = None, rng: Rng | None = None) -> BoundTerms:
         """The bound for images x in [-1, 1], with one draw of z each (VAE eq. 10, L = 1) and the KL
         in closed form."""
         q = self.posterior(x, labels)
@@ -92,13 +92,25 @@ class VAE(nn.Module):
         log_likelihood = self.observation(z, labels).log_prob(self.pixels(x))
         return BoundTerms(-log_likelihood, kl_divergence(q, self.prior(len(x))))
 
-    def loss(self, x: Tensor, labels: np.ndarray | None = None, beta: float = 1.0, rng: Rng | None = None) -> Tensor:
+    def loss(
+        self,
+        x: Tensor,
+        labels: Labels = None,
+        beta: float = 1.0,
+        rng: Rng | None = None,
+    ) -> Tensor:
         """reconstruction + beta KL, averaged over images. beta = 1 is the negative ELBO (beta-VAE:
         Higgins et al. 2017)."""
         terms = self.terms(x, labels, rng)
         return T.mean(terms.reconstruction + beta * terms.kl)
 
-    def iwae_bound(self, x: Tensor, samples: int, labels: np.ndarray | None = None, rng: Rng | None = None) -> Tensor:
+    def iwae_bound(
+        self,
+        x: Tensor,
+        samples: int,
+        labels: Labels = None,
+        rng: Rng | None = None,
+    ) -> Tensor:
         """log of the mean of p(x, z) / q(z | x) over `samples` draws of z: (N,) nats (Burda et al.
         2016 eq. 8).
 
@@ -119,14 +131,14 @@ class VAE(nn.Module):
         they are."""
         return x if self.log_var is not None else 0.5 * (x + 1)
 
-    def decode(self, z: Tensor, labels: np.ndarray | None = None) -> Tensor:
+    def decode(self, z: Tensor, labels: Labels = None) -> Tensor:
         """The mean image of each latent, in [-1, 1] again."""
         mean = self.observation(z, labels).mean
         return mean if self.log_var is not None else 2 * mean - 1
 
 
 def _standard_deviation(log_var: Tensor) -> Tensor:
-    """exp(log_var / 2). FloatingPointError if it is 0, infinite or NaN: then there is no density."""
+    """exp(log_var / 2). FloatingPointError if it is 0, infinite or NaN: no density has that."""
     std = T.exp(0.5 * log_var)
     if not ((std.data > 0) & (std.data < math.inf)).all():
         raise FloatingPointError("VAE: a variance is 0 or not finite")

@@ -34,11 +34,11 @@ def conv_encoder(shape: Shape, features: int, width: int = 32) -> nn.Sequential:
     C, H, W = quarterable(shape)
     return nn.Sequential(
         nn.Conv2d(C, width, 3, padding=1),
-        nn.SiLU(),
+        nn.SiLU(),  # (N, width, H, W)
         nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
-        nn.SiLU(),
+        nn.SiLU(),  # (N, 2 width, H / 2, W / 2)
         nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1),
-        nn.SiLU(),
+        nn.SiLU(),  # (N, 4 width, H / 4, W / 4)
         nn.Flatten(),
         nn.Linear(4 * width * (H // 4) * (W // 4), features),
     )
@@ -51,11 +51,11 @@ def conv_decoder(features: int, shape: Shape, width: int = 32) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(features, 4 * width * (H // 4) * (W // 4)),
         nn.Unflatten(1, (4 * width, H // 4, W // 4)),
-        nn.SiLU(),
+        nn.SiLU(),  # (N, 4 width, H / 4, W / 4)
         nn.ConvTranspose2d(4 * width, 2 * width, 4, stride=2, padding=1),
-        nn.SiLU(),
+        nn.SiLU(),  # (N, 2 width, H / 2, W / 2)
         nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1),
-        nn.SiLU(),
+        nn.SiLU(),  # (N, width, H, W)
         nn.Conv2d(width, C, 3, padding=1),
     )
 
@@ -63,7 +63,8 @@ def conv_decoder(features: int, shape: Shape, width: int = 32) -> nn.Sequential:
 def quarterable(shape: Shape) -> Shape:
     """shape itself; ValueError unless height and width are divisible by 4."""
     if shape[1] % 4 or shape[2] % 4:
-        raise ValueError(f"convolutions halve an image twice: {shape} must have sides divisible by 4")
+        rule = "must have sides divisible by 4"
+        raise ValueError(f"convolutions halve an image twice: {shape} {rule}")
     return shape
 
 

@@ -21,11 +21,12 @@ class FourierFeatures(nn.Module):
     """
 
     def __init__(self, dim: int, features: int, std: float):
-        self.B = nn.Buffer((std * default_generator().standard_normal((dim, features))).astype(np.float32))
+        B = std * default_generator().standard_normal((dim, features))
+        self.B = nn.Buffer(B.astype(np.float32))
 
     def forward(self, x: Tensor) -> Tensor:
-        angles = x @ self.B
-        return T.cat([T.sin(angles), T.cos(angles)], 1)
+        angles = x @ self.B  # (N, features)
+        return T.cat([T.sin(angles), T.cos(angles)], 1)  # (N, 2 features)
 
 
 def mlp_generator(latent: int, dim: int, hidden: int = 128) -> nn.Sequential:
@@ -38,7 +39,12 @@ def mlp_discriminator(dim: int, hidden: int = 128) -> nn.Sequential:
     return _dense(FourierFeatures(dim, hidden // 2, 1.5), hidden, 1, lambda: nn.LeakyReLU(0.2))
 
 
-def _dense(features: nn.Module, hidden: int, out_features: int, activation: Callable[[], nn.Module]) -> nn.Sequential:
+def _dense(
+    features: nn.Module,
+    hidden: int,
+    out_features: int,
+    activation: Callable[[], nn.Module],
+) -> nn.Sequential:
     """Two hidden layers behind features (N, hidden), with weights as He et al. 2015 draw them for
     rectifiers."""
     sizes = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, out_features)

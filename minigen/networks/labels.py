@@ -8,8 +8,11 @@ import tensor as T
 from tensor import Tensor
 from tensor.arrays import check_indices
 
+Labels = np.ndarray | None
+"""Integers (N,), or None for a model that is not conditional."""
 
-def one_hot(labels: np.ndarray | None, classes: int, like: Tensor) -> Tensor:
+
+def one_hot(labels: Labels, classes: int, like: Tensor) -> Tensor:
     """Labels (N,) as rows (N, classes) of zeros with a one, with the dtype and device of `like`."""
     if labels is None:
         raise ValueError("this model is conditional: it needs labels")
@@ -20,7 +23,7 @@ def one_hot(labels: np.ndarray | None, classes: int, like: Tensor) -> Tensor:
     return Tensor(labels[:, None] == np.arange(classes), dtype=like.dtype, device=like.device)
 
 
-def with_labels(x: Tensor, labels: np.ndarray | None, classes: int) -> Tensor:
+def with_labels(x: Tensor, labels: Labels, classes: int) -> Tensor:
     """x (N, features, ...) with a feature more for each class, ones or zeros everywhere: (N,
     features + classes, ...).
 
@@ -28,7 +31,8 @@ def with_labels(x: Tensor, labels: np.ndarray | None, classes: int) -> Tensor:
     """
     if not classes:
         if labels is not None:
-            raise ValueError("this model is not conditional, it takes no labels: make it with classes=K")
+            unconditional = "this model is not conditional, it takes no labels"
+            raise ValueError(f"{unconditional}: make it with classes=K")
         return x
     N, _, *size = x.shape
     planes = one_hot(labels, classes, x).reshape(N, classes, *[1] * len(size))

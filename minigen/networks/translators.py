@@ -19,14 +19,22 @@ class ResidualBlock(nn.Module):
     et al. 2016)."""
 
     def __init__(self, channels: int):
-        self.conv1, self.norm1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.InstanceNorm2d(channels)
-        self.conv2, self.norm2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.InstanceNorm2d(channels)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm1 = nn.InstanceNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm2 = nn.InstanceNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.norm2(self.conv2(T.relu(self.norm1(self.conv1(x)))))
+        h = T.relu(self.norm1(self.conv1(x)))  # (N, channels, H, W)
+        return x + self.norm2(self.conv2(h))
 
 
-def resnet_generator(channels_in: int, channels_out: int, width: int = 32, blocks: int = 3) -> nn.Sequential:
+def resnet_generator(
+    channels_in: int,
+    channels_out: int,
+    width: int = 32,
+    blocks: int = 3,
+) -> nn.Sequential:
     """Images (N, channels_in, H, W), H and W even, to (N, channels_out, H, W) in [-1, 1].
 
     The image is halved, passes the residual blocks, and is doubled again by a transposed
@@ -37,18 +45,18 @@ def resnet_generator(channels_in: int, channels_out: int, width: int = 32, block
     """
     return dcgan_weights(
         nn.Sequential(
-            nn.Conv2d(channels_in, width, 3, padding=1, bias=False),
+            nn.Conv2d(channels_in, width, 3, padding=1, bias=False),  # (N, width, H, W)
             nn.InstanceNorm2d(width),
             nn.ReLU(),
             nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, bias=False),
             nn.InstanceNorm2d(2 * width),
-            nn.ReLU(),
+            nn.ReLU(),  # (N, 2 width, H / 2, W / 2)
             *(ResidualBlock(2 * width) for _ in range(blocks)),
             nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1, bias=False),
             nn.InstanceNorm2d(width),
             nn.ReLU(),
             nn.Conv2d(width, channels_out, 3, padding=1),
-            nn.Tanh(),
+            nn.Tanh(),  # (N, channels_out, H, W)
         )
     )
 

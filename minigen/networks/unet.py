@@ -31,17 +31,19 @@ class TimeMLP(nn.Module):
 
     def __init__(self, dim: int, out_features: int):
         if dim < 2 or dim % 2:
-            raise ValueError(f"TimeMLP: the embedding needs an even number of dimensions, got {dim}")
+            raise ValueError(f"TimeMLP: expected an even number of dimensions, got {dim}")
         self.dim = dim
         self.inner = nn.Linear(dim, out_features)
         self.outer = nn.Linear(out_features, out_features)
 
     def forward(self, t: np.ndarray, N: int) -> Tensor:
         if np.shape(t) != (N,) or not N:
-            raise ValueError(f"TimeMLP: expected items and a timestep for each, got {N} items and timesteps {np.shape(t)}")
+            got = f"{N} items and timesteps {np.shape(t)}"
+            raise ValueError(f"TimeMLP: expected items and a timestep for each, got {got}")
         weight = self.inner.weight
-        embedding = Tensor(timestep_embedding(t, self.dim), dtype=weight.dtype, device=weight.device)
-        return T.silu(self.outer(T.silu(self.inner(embedding))))
+        waves = timestep_embedding(t, self.dim)  # (N, dim)
+        embedding = Tensor(waves, dtype=weight.dtype, device=weight.device)
+        return T.silu(self.outer(T.silu(self.inner(embedding))))  # (N, out_features)
 
 
 def norm(channels: int, silu: bool = True) -> nn.GroupNorm:
@@ -57,15 +59,17 @@ class ResBlock(nn.Module):
     """x + conv(silu(norm(conv(silu(norm(x))) + time))): in_channels to out_channels, size kept."""
 
     def __init__(self, in_channels: int, out_channels: int, time_features: int):
-        self.norm1, self.conv1 = norm(in_channels), nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.norm1 = norm(in_channels)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.time = nn.Linear(time_features, out_channels)
-        self.norm2, self.conv2 = norm(out_channels), nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.norm2 = norm(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         self.skip = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
         nn.init.zeros_(self.conv2.weight)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        h = self.conv1(self.norm1(x))
-        time = self.time(time)
+        h = self.conv1(self.norm1(x))  # (N, out_channels, H, W)
+        time = self.time(time)  # (N, out_channels)
         h = h + time.reshape(*time.shape, 1, 1)
         h = self.conv2(self.norm2(h))
         return h + (x if self.skip is None else self.skip(x))
@@ -79,7 +83,7 @@ class AttentionBlock(nn.Module):
         self.attention = nn.SelfAttention2d(channels, num_heads)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.attention(self.norm(x))
+        return x + self.attention(self.norm(x))  # (N, channels, H, W)
 
 
 class UNet(nn.Module):
@@ -91,9 +95,15 @@ class UNet(nn.Module):
     adds.
     """
 
-    def __init__(self, image_channels: int = 1, channels: Sequence[int] = (32, 64), num_heads: int = 2):
+    def __init__(
+        self,
+        image_channels: int = 1,
+        channels: Sequence[int] = (32, 64),
+        num_heads: int = 2,
+    ):
         if not channels or min(channels) < 2:
-            raise ValueError(f"UNet: channels must be one or more widths of at least 2, got {channels}")
+            rule = "channels must be one or more widths of at least 2"
+            raise ValueError(f"UNet: {rule}, got {channels}")
         first, last = channels[0], channels[-1]
         time = 4 * first
         self.levels = len(channels)
@@ -104,28 +114,31 @@ class UNet(nn.Module):
         self.middle = ResBlock(last, last, time)
         self.attention = AttentionBlock(last, math.gcd(num_heads, last))
         self.up = [ResBlock(2 * c, c, time) for c in reversed(channels)]
-        self.grow = [nn.ConvTranspose2d(b, a, 4, stride=2, padding=1) for a, b in zip(channels[-2::-1], channels[:0:-1])]
+        pairs = zip(channels[-2::-1], channels[:0:-1])
+        self.grow = [nn.ConvTranspose2d(b, a, 4, stride=2, padding=1) for a, b in pairs]
         self.norm, self.head = norm(first), nn.Conv2d(first, image_channels, 3, padding=1)
         nn.init.zeros_(self.head.weight)
 
     def forward(self, x: Tensor, t: np.ndarray) -> Tensor:
         if any(n % 2 ** (self.levels - 1) for n in x.shape[2:]):
-            raise ValueError(f"UNet: with {self.levels} levels, height and width of {x.shape} must be multiples of "
-                             f"{2 ** (self.levels - 1)}")  # fmt: skip
-        time = self.time(t, len(x))
-        h = self.stem(x)
+            rule = f"must be multiples of {2 ** (self.levels - 1)}"
+            sizes = f"height and width of {x.shape}"
+            raise ValueError(f"UNet: with {self.levels} levels, {sizes} {rule}")
+        time = self.time(t, len(x))  # (N, time)
+        h = self.stem(x)  # (N, channels[0], H, W)
         skips = []
         for level in range(self.levels):
-            h = self.down[level](h, time)
+            h = self.down[level](h, time)  # (N, channels[level], H / 2^level, W / 2^level)
             skips.append(h)
             if level < self.levels - 1:
-                h = self.shrink[level](h)
+                h = self.shrink[level](h)  # half as high, half as wide
         h = self.attention(self.middle(h, time))
-        for level in range(self.levels):
-            h = self.up[level](T.cat([h, skips.pop()], 1), time)
+        for level in range(self.levels):  # and up again, with as many channels as on the way down
+            h = T.cat([h, skips.pop()], 1)  # twice the channels
+            h = self.up[level](h, time)
             if level < self.levels - 1:
-                h = self.grow[level](h)
-        return self.head(self.norm(h))
+                h = self.grow[level](h)  # twice as high, twice as wide
+        return self.head(self.norm(h))  # (N, image_channels, H, W)
 
 
 class MLPDenoiser(nn.Module):
@@ -139,8 +152,8 @@ class MLPDenoiser(nn.Module):
         self.head = nn.Linear(width, dim)
 
     def forward(self, x: Tensor, t: np.ndarray) -> Tensor:
-        time = self.time(t, len(x))
-        h = self.stem(x)
+        time = self.time(t, len(x))  # (N, width)
+        h = self.stem(x)  # (N, width)
         for layer in self.layers:
             h = h + layer(T.silu(h + time))
-        return self.head(T.silu(h))
+        return self.head(T.silu(h))  # (N, dim)

@@ -102,7 +102,13 @@ class DDPMRecipe:
             return self.diffusion.ddim(self.denoiser, x, steps, is_image)
         return self.diffusion.ancestral(self.denoiser, x, rng, clip_x0=is_image)
 
-    def sample(self, n: int, seed: int, sampler: str = "ancestral", sampler_steps: int | None = None) -> np.ndarray:
+    def sample(
+        self,
+        n: int,
+        seed: int,
+        sampler: str = "ancestral",
+        sampler_steps: int | None = None,
+    ) -> np.ndarray:
         """n samples by the averaged weights.
 
         sampler: "ancestral" or "ddim"
@@ -123,7 +129,13 @@ class DDPMRecipe:
                 batches.append(x.numpy())
             return finite(np.concatenate(batches))
 
-    def evaluate(self, n: int, seed: int, sampler: str = "ancestral", sampler_steps: int | None = None) -> Measures:
+    def evaluate(
+        self,
+        n: int,
+        seed: int,
+        sampler: str = "ancestral",
+        sampler_steps: int | None = None,
+    ) -> Measures:
         """The measures of n samples; arguments and errors are those of `sample`."""
         return sample_measures(self.sample(n, seed, sampler, sampler_steps), self.data)
 

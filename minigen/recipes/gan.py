@@ -31,7 +31,11 @@ class GANSettings(DataSettings):
     lr: float = with_default(DataSettings, "lr", 5e-4)
     loss: str = setting("non-saturating", "the loss of the two players", choices=tuple(LOSSES))
     conditional: bool = setting(False, "tell both players the label")
-    critic_steps: int = setting(1, "steps of the discriminator for one of the generator", within=(1, 1000))
+    critic_steps: int = setting(
+        1,
+        "steps of the discriminator for one of the generator",
+        within=(1, 1000),
+    )
     latent: int = setting(16, "dimensions of the noise", within=(1, 10**4))
     penalty: float = setting(10.0, "weight of the gradient penalty", within=(0, 1e6))
     clip: float = setting(0.1, "limit of the weights of a wgan critic", within=(1e-6, 1e6))
@@ -98,9 +102,11 @@ class GANRecipe:
         Returns float32 (n, ...). Raises Diverged if they are not finite.
         """
         rng = np.random.default_rng(seed)
-        parts = np.split(classes_in_turn(n), range(batches.BATCH, n, batches.BATCH))
+        samples = []
         with self.generator.using_average():
-            samples = [self.model.generate(len(labels), self.labels_if_conditional(labels), rng).numpy() for labels in parts]
+            for labels in np.split(classes_in_turn(n), range(batches.BATCH, n, batches.BATCH)):
+                given = self.labels_if_conditional(labels)
+                samples.append(self.model.generate(len(labels), given, rng).numpy())
             return batches.finite(np.concatenate(samples))
 
     def evaluate(self, n: int, seed: int) -> Measures:
@@ -131,7 +137,12 @@ class GANRecipe:
             pictures.overlay(path, sets, f"{self.heading}: samples over test points")
 
 
-def _players(shape: tuple[int, ...], latent: int, classes: int, loss: str) -> tuple[nn.Module, nn.Module]:
+def _players(
+    shape: tuple[int, ...],
+    latent: int,
+    classes: int,
+    loss: str,
+) -> tuple[nn.Module, nn.Module]:
     """A generator and a discriminator of images or points. With a penalty there is no batch
     norm."""
     if len(shape) == 1:

@@ -49,12 +49,13 @@ class Pix2PixRecipe:
         T.manual_seed(settings.seed)
         self.rng = np.random.default_rng(settings.seed)
         width, blocks = settings.width, settings.blocks
-        x2y, y2x = (Pix2Pix(resnet_generator(3, 3, width, blocks), patch_discriminator(6, width)) for _ in range(2))
-        self.model = BothWays(x2y, y2x)
+        G, D_Y = resnet_generator(3, 3, width, blocks), patch_discriminator(6, width)
+        F, D_X = resnet_generator(3, 3, width, blocks), patch_discriminator(6, width)
+        self.model = BothWays(Pix2Pix(G, D_Y), Pix2Pix(F, D_X))
         self.model.to(settings.device)
         lr, betas, schedule = settings.lr, (0.5, 0.999), translation.linear_fall(settings.steps)
-        self.generators = Learner(nn.Sequential(x2y.G, y2x.G), lr, betas, schedule, ema=0.99)
-        self.discriminators = Learner(nn.Sequential(x2y.D, y2x.D), lr, betas, schedule)
+        self.generators = Learner(nn.Sequential(G, F), lr, betas, schedule, ema=0.99)
+        self.discriminators = Learner(nn.Sequential(D_Y, D_X), lr, betas, schedule)
         players = {"generators": self.generators, "discriminators": self.discriminators}
         self.checkpointed = checkpointed(self.model, self.rng, players)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,14 +10,12 @@ import nn
 from minigen.data.domains import SIZE, Domains, load_domains
 from minigen.data.folders import load_folders
 from minigen.evaluation import pictures
+from minigen.evaluation.report import Translate
 from minigen.training.learner import Schedule
 from minigen.training.run import Run
 from minigen.training.settings import RunSettings, setting, with_default
 
 DIRECTIONS = ("x2y", "y2x")
-
-Translate = Callable[[np.ndarray, str], np.ndarray]
-"""Images (N, 3, H, W) of one domain, and a direction, to images of the other."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +25,16 @@ class TranslationSettings(RunSettings):
     steps: int = with_default(RunSettings, "steps", 1500)
     batch_size: int = with_default(RunSettings, "batch_size", 8)
     lr: float = with_default(RunSettings, "lr", 1e-3)
-    data_x: str | None = setting(None, "a folder of PNG files, the images of X (default: made from the digits)")
+    data_x: str | None = setting(
+        None,
+        "a folder of PNG files, the images of X (default: made from the digits)",
+    )
     data_y: str | None = setting(None, "a folder of PNG files, the images of Y")
-    size: int = setting(SIZE, "height and width to which the images in folders are brought", within=(8, 512))
+    size: int = setting(
+        SIZE,
+        "height and width to which the images in folders are brought",
+        within=(8, 512),
+    )
     width: int = setting(16, "channels of the first layer of each network", within=(1, 1024))
     blocks: int = setting(1, "residual blocks of each generator", within=(0, 100))
 

@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 
 from minigen.training.files import write_atomically
 
+PathLike = str | os.PathLike[str]
+Array = NDArray[Any]
+
 SEAL_MARK = b"minigen checkpoint, sha256 "
 SEAL_SIZE = len(SEAL_MARK) + 64
 META = "meta.json"
@@ -30,7 +33,7 @@ class CheckpointError(Exception):
     """A checkpoint that cannot be loaded: the message names the file, the cause and what to do."""
 
 
-def save_checkpoint(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]], meta: dict[str, Any]) -> None:
+def save_checkpoint(path: PathLike, arrays: Mapping[str, Array], meta: dict[str, Any]) -> None:
     """Writes `arrays` (bool, int, uint or float, of any shape) and `meta` (JSON) to `path`; no
     suffix is added.
 
@@ -52,7 +55,7 @@ def save_checkpoint(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[A
     write_atomically(path, content)
 
 
-def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+def load_checkpoint(path: PathLike) -> tuple[dict[str, Array], dict[str, Any]]:
     """The `(arrays, meta)` given to `save_checkpoint`: same dtypes, shapes, bits and order.
 
     Raises CheckpointError, and nothing else, for a file that is missing, cut short, altered, or no
@@ -61,15 +64,17 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
+        cause = f"cannot be read ({error.strerror})"
+        raise CheckpointError(f"{path}: {cause}; check the path and its permissions") from error
     _check_seal(path, content)
     try:
         return _unpacked(content)
-    except Exception as error:  # a forged archive can fail in a dozen ways, inside zipfile, json and numpy
-        raise CheckpointError(f"{path}: sealed, but not by save_checkpoint ({error}); do not trust this file") from error
+    except Exception as error:  # zipfile, json and numpy can fail on a forgery in a dozen ways
+        cause = f"sealed, but not by save_checkpoint ({error})"
+        raise CheckpointError(f"{path}: {cause}; do not trust this file") from error
 
 
-def _unpacked(content: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+def _unpacked(content: bytes) -> tuple[dict[str, Array], dict[str, Any]]:
     arrays = {}
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         meta = json.loads(archive.read(META))
@@ -83,15 +88,18 @@ def _seal(body: bytes | memoryview) -> bytes:
     return SEAL_MARK + hashlib.sha256(body).hexdigest().encode()
 
 
-def _check_seal(path: str | os.PathLike[str], content: bytes) -> None:
+def _check_seal(path: PathLike, content: bytes) -> None:
     body, seal = memoryview(content)[:-SEAL_SIZE], content[-SEAL_SIZE:]
     if not content.startswith(b"PK"):
-        raise CheckpointError(f"{path}: not an .npz file (it starts with {content[:4]!r}); pass a minigen checkpoint")
+        cause = f"not an .npz file (it starts with {content[:4]!r})"
+        raise CheckpointError(f"{path}: {cause}; pass a minigen checkpoint")
     if not seal.startswith(SEAL_MARK):
         cause = "cut short, or not a minigen checkpoint (no seal at its end)"
-        raise CheckpointError(f"{path}: {cause}; use an earlier checkpoint, or np.load for other .npz files")
+        advice = "use an earlier checkpoint, or np.load for other .npz files"
+        raise CheckpointError(f"{path}: {cause}; {advice}")
     if seal != _seal(body):
-        raise CheckpointError(f"{path}: altered after it was saved (its SHA-256 differs); use an earlier checkpoint")
+        cause = "altered after it was saved (its SHA-256 differs)"
+        raise CheckpointError(f"{path}: {cause}; use an earlier checkpoint")
 
 
 def _member(name: str) -> str:
@@ -104,10 +112,11 @@ def _name(member: str) -> str:
     return unquote(member.removesuffix(".npy"), errors="surrogatepass")
 
 
-def _checked(name: str, array: NDArray[Any]) -> NDArray[Any]:
+def _checked(name: str, array: Array) -> Array:
     array = np.asarray(array)
     if array.dtype.kind not in "biuf":
-        raise ValueError(f"save_checkpoint: {name!r} has dtype {array.dtype}, expected bool, int, uint or float")
+        expected = "expected bool, int, uint or float"
+        raise ValueError(f"save_checkpoint: {name!r} has dtype {array.dtype}, {expected}")
     return array
 
 
@@ -120,5 +129,6 @@ def _encoded(meta: dict[str, Any]) -> str:
         raise ValueError(f"save_checkpoint: meta is not JSON: {error}") from error
     if repr(json.loads(text)) != repr(meta):
         allowed = "dicts with str keys, lists, str, int, float, bool and None"
-        raise ValueError(f"save_checkpoint: JSON would change meta, which may hold only {allowed}: {meta!r}")
+        rule = f"JSON would change meta, which may hold only {allowed}"
+        raise ValueError(f"save_checkpoint: {rule}: {meta!r}")
     return text

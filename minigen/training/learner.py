@@ -14,6 +14,7 @@ from minigen.training.loop import Diverged
 from tensor import Tensor
 from tensor.parallel import one_blas_thread
 
+Rng = np.random.Generator
 Schedule = Callable[[int], float]
 """The share of the learning rate at step k, from 1."""
 
@@ -75,7 +76,7 @@ class Learner:
             self.network.train()
 
 
-def checkpointed(model: nn.Module, rng: np.random.Generator, learners: dict[str, Learner]) -> dict[str, Any]:
+def checkpointed(model: nn.Module, rng: Rng, learners: dict[str, Learner]) -> dict[str, Any]:
     """What a checkpoint keeps of a recipe: its model, its one average, its optimisers, its rng."""
     (average,) = (x.average for x in learners.values() if x.average is not None)
     optimizers = {name: learner.optimizer for name, learner in learners.items()}

@@ -48,7 +48,8 @@ def train(recipe: Trainable, run: Run, steps: int, done: int = 0, save_every: in
             done += 1
             metrics = _finite_step(recipe, done)
             run.log({"step": done} | metrics)
-            bar.set_postfix({name: f"{value:.4f}" for name, value in metrics.items()}, refresh=False)
+            shown = {name: f"{value:.4f}" for name, value in metrics.items()}
+            bar.set_postfix(shown, refresh=False)
             bar.update()
             ending = done == steps or bool(stopped)
             if ending or done % save_every == 0:

@@ -53,7 +53,8 @@ def _announce_compiling(patience: float = 1.0) -> None:
             if self.began:  # a loop inside another
                 return
             if self.seconds <= patience < self.seconds + elapsed:
-                print("minigen: compiling loops, which takes some seconds the first time", file=sys.stderr, flush=True)
+                why = "compiling loops, which takes some seconds the first time"
+                print(f"minigen: {why}", file=sys.stderr, flush=True)
             self.seconds += elapsed
 
     event.register("numba:compile", Announcement())

@@ -50,11 +50,13 @@ class Run:
         try:
             self.config = json.loads((self.path / "config.json").read_text())
         except FileNotFoundError:
-            raise RunError(f"{self.path} is not a run: it has no config.json; minigen train makes one") from None
+            cause = "it has no config.json; minigen train makes one"
+            raise RunError(f"{self.path} is not a run: {cause}") from None
         except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{self.path / 'config.json'} cannot be read: {error}") from None
         if not isinstance(self.config, dict) or "model" not in self.config:
-            raise RunError(f"{self.path / 'config.json'} names no model: it was not written by minigen train")
+            cause = "it was not written by minigen train"
+            raise RunError(f"{self.path / 'config.json'} names no model: {cause}")
 
     @classmethod
     def create(cls, path: str | Path, config: dict[str, Any]) -> Run:
@@ -88,18 +90,20 @@ class Run:
         path = self.path / "metrics.jsonl"
         try:
             text = path.read_text() if path.exists() else ""
-            lines = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+            whole = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+            lines = [json.loads(line) for line in whole]
             if all(math.isfinite(line[name]) for line in lines for name in ("step", *names)):
                 return lines
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             pass
         wanted = ", ".join(("step", *names))
-        raise RunError(f"{path} is damaged: move it away, or repair the line that is not JSON with finite numbers for {wanted}")
+        line = f"the line that is not JSON with finite numbers for {wanted}"
+        raise RunError(f"{path} is damaged: move it away, or repair {line}")
 
     def forget_after(self, step: int) -> None:
         """Drop metrics beyond `step`, which a run that goes on from there will write again."""
-        kept = [line for line in self.metrics() if line["step"] <= step]
-        write_atomically(self.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept).encode())
+        kept = [json.dumps(line) + "\n" for line in self.metrics() if line["step"] <= step]
+        write_atomically(self.path / "metrics.jsonl", "".join(kept).encode())
 
     def save(self, state: State) -> None:
         """Replace the checkpoint, at once and whole."""
@@ -121,11 +125,13 @@ class Run:
                     place = place.setdefault(folder, {})
                 place[leaf] = array
         except (AttributeError, LookupError, TypeError, ValueError):
-            raise CheckpointError(f"{path} is not a run's checkpoint as this version writes it: start a new run") from None
+            cause = f"{path} is not a run's checkpoint as this version writes it"
+            raise CheckpointError(f"{cause}: start a new run") from None
         now = _fixed(self.config)
         if changed := [name for name in config | now if config.get(name) != now.get(name)]:
             was = ", ".join(f"{name} was {config.get(name)!r}" for name in changed)
-            raise CheckpointError(f"{self.path / 'config.json'} was changed since {path} was saved: {was}; change it back")
+            cause = f"{self.path / 'config.json'} was changed since {path} was saved"
+            raise CheckpointError(f"{cause}: {was}; change it back")
         return state
 
 

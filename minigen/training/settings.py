@@ -44,7 +44,8 @@ def check(settings: Any) -> None:
             raise ValueError(f"{name} must be of type {expected}, got {value!r:.60}")
         within, choices = f.metadata.get("within"), f.metadata.get("choices")
         if within and not within[0] <= value <= within[1]:
-            raise ValueError(f"{name} must lie between {within[0]} and {within[1]}, got {value!r:.60}")
+            low, high = within
+            raise ValueError(f"{name} must lie between {low} and {high}, got {value!r:.60}")
         if choices and value not in choices:
             raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r:.60}")
 
@@ -54,10 +55,11 @@ def unused_settings(settings: Any, choice: str, used: dict[str, tuple[str, ...]]
 
     `used` says for which values of the setting `choice` each of them is.
     """
+    defaults = {f.name: f.default for f in fields(settings)}
     found = [
         f"{flag(name)} has no effect: it is for {flag(choice)} {' or '.join(values)}"
         for name, values in used.items()
-        if getattr(settings, choice) not in values and getattr(settings, name) != getattr(type(settings)(), name)
+        if getattr(settings, choice) not in values and getattr(settings, name) != defaults[name]
     ]
     return "; ".join(found) or None
 
