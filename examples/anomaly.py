@@ -2,10 +2,11 @@
 
     python -m examples.anomaly
 
-An autoencoder is trained on all digits but one class, and its reconstruction error on test images tells the unknown class
-from the known ones. AUROC is the chance that a random unknown digit has a larger error than a random known one: 0.5 is
-guessing, 1 perfect. Right, the AUROC for each class held out in turn; left, the errors for the class that hides best. Such a
-digit is made of strokes that others have too, and the autoencoder draws it tolerably well without having met it.
+An autoencoder is trained on all digits but one class, and its reconstruction error on test images
+tells the unknown class from the known ones. AUROC is the chance that a random unknown digit has a
+larger error than a random known one: 0.5 is guessing, 1 perfect. Right, the AUROC for each class
+held out in turn; left, the errors for the class that hides best. Such a digit is made of strokes
+that others have too, and the autoencoder draws it tolerably well without having met it.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ def main(steps: int = 600, out: Path = OUT, held_out: tuple[int, ...] = HELD_OUT
     labels = bars.bar([str(digit) for digit in areas], list(areas.values()))
     bars.bar_label(labels, fmt="%.3f", fontsize=8)
     bars.axhline(0.5, color="black", linestyle="--", label="guessing")
-    bars.set(title="each class held out in turn", xlabel="digit held out", ylabel="AUROC", ylim=(0, 1.08))
+    bars.set(title="each class held out in turn", xlabel="digit held out")
+    bars.set(ylabel="AUROC", ylim=(0, 1.08))
     bars.legend(loc="lower right")
     save(figure, out / "anomaly.png")
 

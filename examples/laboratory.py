@@ -2,11 +2,12 @@
 
     python -m examples.laboratory
 
-Behind, the discriminator: red where it takes a point for data, blue where for a sample, white where it cannot tell. Black dots
-are data, green ones samples. The net of grey lines is the generator's manifold: a square grid of noise z, in [-2, 2]^2, as G
-bends it. The arrows on some samples show which way, and how strongly, the discriminator drives them: up the gradient of d(x).
-Look for the net that is stretched towards the modes, for the folds where it has to cross from one to the next, for arrows that
-die away, and for the colours, which fade where the densities have become the same.
+Behind, the discriminator: red where it takes a point for data, blue where for a sample, white where
+it cannot tell. Black dots are data, green ones samples. The net of grey lines is the generator's
+manifold: a square grid of noise z, in [-2, 2]^2, as G bends it. The arrows on some samples show
+which way, and how strongly, the discriminator drives them: up the gradient of d(x). Look for the
+net that is stretched towards the modes, for the folds where it has to cross from one to the next,
+for arrows that die away, and for the colours, which fade where the densities have become the same.
 """
 
 from __future__ import annotations
@@ -54,22 +55,18 @@ def draw(axes: Axes, model: GAN, real: np.ndarray) -> np.ndarray:
     with T.no_grad():
         samples = model.generate(600, rng=np.random.default_rng(1)).numpy()
     axes.clear()
-    axes.imshow(
-        D,
-        extent=(-LIMIT, LIMIT, -LIMIT, LIMIT),
-        origin="lower",
-        cmap="bwr",
-        vmin=0,
-        vmax=1,
-        alpha=0.6,
-        interpolation="bilinear",
-    )
-    axes.add_collection(LineCollection([*net, *net.transpose(1, 0, 2)], colors="gray", linewidths=0.5, alpha=0.7))
+    corners = (-LIMIT, LIMIT, -LIMIT, LIMIT)
+    image = axes.imshow(D, cmap="bwr", vmin=0, vmax=1, alpha=0.6, extent=corners, origin="lower")
+    image.set_interpolation("bilinear")
+    lines = [*net, *net.transpose(1, 0, 2)]
+    axes.add_collection(LineCollection(lines, colors="gray", linewidths=0.5, alpha=0.7))
     axes.scatter(real[:, 0], real[:, 1], s=4, color="black", label="data")
     axes.scatter(samples[:, 0], samples[:, 1], s=4, color="C2", label="samples")
     arrows = samples[:60]
-    axes.quiver(*arrows.T, *uphill(model, arrows).T, angles="xy", scale_units="xy", scale=20, width=0.004, color="darkgreen")
-    axes.set(xlim=(-LIMIT, LIMIT), ylim=(-LIMIT, LIMIT), aspect="equal", xlabel="$x_1$", ylabel="$x_2$")
+    field = *arrows.T, *uphill(model, arrows).T
+    axes.quiver(*field, angles="xy", scale_units="xy", scale=20, width=0.004, color="darkgreen")
+    axes.set(xlim=(-LIMIT, LIMIT), ylim=(-LIMIT, LIMIT), aspect="equal")
+    axes.set(xlabel="$x_1$", ylabel="$x_2$")
     axes.legend(loc="upper right")
     return samples
 

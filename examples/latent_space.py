@@ -2,10 +2,11 @@
 
     python -m examples.latent_space
 
-Three VAEs with two latent dimensions, alike but for the loss. One draw of q(z | x) for each test digit, coloured by class;
-the rings hold 39 % and 86 % of the prior. Reconstruction only: classes are told apart, but scattered over a space ten times
-as wide as the prior, whose draws would decode to the few that lie in the middle. KL only: every q(z | x) is the prior, and
-nothing of the digit is left. Both: the classes keep apart as well as they can while together they fill the prior, so that
+Three VAEs with two latent dimensions, alike but for the loss. One draw of q(z | x) for each test
+digit, coloured by class; the rings hold 39 % and 86 % of the prior. Reconstruction only: classes
+are told apart, but scattered over a space ten times as wide as the prior, whose draws would decode
+to the few that lie in the middle. KL only: every q(z | x) is the prior, and nothing of the digit is
+left. Both: the classes keep apart as well as they can while together they fill the prior, so that
 its draws decode to all of them.
 """
 
@@ -57,8 +58,10 @@ def main(steps: int = 1200, out: Path = OUT) -> None:
             axes.add_patch(Circle((0, 0), radius, fill=False, linestyle="--", color="black"))
         title = f"{name}\nreconstruction {reconstruction:.1f} nats, KL {kl:.1f} nats"
         axes.set(title=title, xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
-    figure.axes[-1].legend(*dots.legend_elements(), title="digit", loc="center left", bbox_to_anchor=(1, 0.5))
-    figure.suptitle("Draws of q(z | x) for the test digits; dashed: one and two standard deviations of the prior")
+    last, (handles, labels) = figure.axes[-1], dots.legend_elements()
+    last.legend(handles, labels, title="digit", loc="center left", bbox_to_anchor=(1, 0.5))
+    dashed = "one and two standard deviations of the prior"
+    figure.suptitle(f"Draws of q(z | x) for the test digits; dashed: {dashed}")
     save(figure, out / "latent_space.png")
 
 

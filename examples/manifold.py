@@ -1,10 +1,12 @@
-"""The manifold that a VAE with two latent dimensions has learnt: every digit it can draw, on one sheet.
+"""The manifold that a VAE with two latent dimensions has learnt: every digit it can draw, on one
+sheet.
 
     python -m examples.manifold
 
-Each image is decoded from its place in the latent plane. The places are quantiles of the prior, so that each image stands for
-an equally likely part of it (Kingma & Welling 2014, figure 4). Look for classes that turn into one another without a gap, by
-way of shapes between them, and for those that found no room of their own: two dimensions are few.
+Each image is decoded from its place in the latent plane. The places are quantiles of the prior, so
+that each image stands for an equally likely part of it (Kingma & Welling 2014, figure 4). Look for
+classes that turn into one another without a gap, by way of shapes between them, and for those that
+found no room of their own: two dimensions are few.
 """
 
 from __future__ import annotations

@@ -2,13 +2,15 @@
 
     python -m examples.mode_collapse
 
-Each row is a GAN with the same networks, data and noise; only the loss differs. Each column is a moment of its training, with
-samples over the data, which lie in the eight rings. Minimax: the samples find the ring and lose it again; the generator crowds
-where the discriminator is fooled at the moment, the discriminator learns that samples come from there, and the crowd moves on.
-GAN-GP: a penalty on the slope of the discriminator keeps it from driving all samples the same way at once; they find every
-mode, and then sharpen (Metz et al. 2017, figure 2; Fedus et al. 2018). Printed, for 2,500 samples: how many modes are covered
-by a good one, which is within three sigma of a centre; the share of good ones; and the reverse KL of their histogram over the
-modes, 0 if all are equally likely and log 8 = 2.1 for a single one (Lin et al. 2018, section 4.1).
+Each row is a GAN with the same networks, data and noise; only the loss differs. Each column is a
+moment of its training, with samples over the data, which lie in the eight rings. Minimax: the
+samples find the ring and lose it again; the generator crowds where the discriminator is fooled at
+the moment, the discriminator learns that samples come from there, and the crowd moves on. GAN-GP: a
+penalty on the slope of the discriminator keeps it from driving all samples the same way at once;
+they find every mode, and then sharpen (Metz et al. 2017, figure 2; Fedus et al. 2018). Printed, for
+2,500 samples: how many modes are covered by a good one, which is within three sigma of a centre;
+the share of good ones; and the reverse KL of their histogram over the modes, 0 if all are equally
+likely and log 8 = 2.1 for a single one (Lin et al. 2018, section 4.1).
 """
 
 from __future__ import annotations
@@ -53,9 +55,11 @@ def main(steps: int = 2500, out: Path = OUT) -> None:
                     samples = model.generate(2500, rng=np.random.default_rng(1)).numpy()
                 modes, good, kl = mode_coverage(samples, centres, sigma)
                 axes = next(columns)
-                axes.scatter(*centres.T, s=150, facecolors="none", edgecolors="black", linewidths=0.8)
+                rings = {"facecolors": "none", "edgecolors": "black", "linewidths": 0.8}
+                axes.scatter(*centres.T, s=150, **rings)
                 axes.scatter(*samples.T, s=2, color=colour, alpha=0.3)
-                axes.set(title=f"{loss}, step {k}\n{modes} modes, {good:.0%} good", xlabel="$x_1$", ylabel="$x_2$")
+                axes.set(title=f"{loss}, step {k}\n{modes} modes, {good:.0%} good")
+                axes.set(xlabel="$x_1$", ylabel="$x_2$")
                 axes.set(xlim=(-1.6, 1.6), ylim=(-1.6, 1.6), aspect="equal")
         print(f"{loss}: {modes} of 8 modes, {good:.1%} good samples, reverse KL {kl:.3f}")
     save(figure, out / "mode_collapse.png")

@@ -2,15 +2,18 @@
 
     python -m examples.reduction
 
-Above, the points of the sheet and what each method makes of them after keeping only two numbers a point; below, those two
-numbers. Colour tells how far along the roll a point lies. PCA can only flatten the roll onto a plane: what lies on opposite
-sides is squashed together. The autoencoder may bend its two axes, and follows the sheet: look for colours that stay in order
-in its code, and for a reconstruction that is rolled up again. The printed neighbours tell it in a number: of the ten nearest
-points in the code, how many are among the ten nearest on the sheet, where distance is measured along it?
+Above, the points of the sheet and what each method makes of them after keeping only two numbers a
+point; below, those two numbers. Colour tells how far along the roll a point lies. PCA can only
+flatten the roll onto a plane: what lies on opposite sides is squashed together. The autoencoder may
+bend its two axes, and follows the sheet: look for colours that stay in order in its code, and for a
+reconstruction that is rolled up again. The printed neighbours tell it in a number: of the ten
+nearest points in the code, how many are among the ten nearest on the sheet, where distance is
+measured along it?
 
-Nothing in the loss asks for that order, though: with other seeds the autoencoder may tear the sheet, and reconstruct it well.
-All that it does better it owes to its bends: a linear autoencoder ends at the plane of PCA (Baldi & Hornik 1989), and the
-largest principal angle between its plane and that one is printed.
+Nothing in the loss asks for that order, though: with other seeds the autoencoder may tear the
+sheet, and reconstruct it well. All that it does better it owes to its bends: a linear autoencoder
+ends at the plane of PCA (Baldi & Hornik 1989), and the largest principal angle between its plane
+and that one is printed.
 """
 
 from __future__ import annotations
@@ -37,7 +40,8 @@ K = 10
 
 
 def rolled_sheet(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Points in space (n, 3), and where they lie on the flat sheet (n, 2): along the roll, and across."""
+    """Points in space (n, 3), and where they lie on the flat sheet (n, 2): along the roll, and
+    across."""
     t = rng.uniform(1.5 * np.pi, 3.5 * np.pi, n)
     across = rng.uniform(-10, 10, n)
     along = (t * np.sqrt(1 + t**2) + np.arcsinh(t)) / 2  # the length of the spiral r = t
@@ -85,8 +89,8 @@ def main(steps: int = 3000, out: Path = OUT) -> None:
 
     near_on_sheet = neighbours(sheet)
     figure = Figure(figsize=(12, 8), layout="constrained")
-    columns = [("The sheet", x, sheet), ("PCA", back_pca, code_pca), ("Autoencoder", back_ae, code_ae)]
-    for k, (name, back, code) in enumerate(columns, 1):
+    pca, ae = ("PCA", back_pca, code_pca), ("Autoencoder", back_ae, code_ae)
+    for k, (name, back, code) in enumerate([("The sheet", x, sheet), pca, ae], 1):
         lost = np.sum((back - x) ** 2) / np.sum(x**2)
         kept = np.sum(neighbours(code) & near_on_sheet) / (K * len(x))
         space: Any = figure.add_subplot(2, 3, k, projection="3d")
@@ -99,8 +103,10 @@ def main(steps: int = 3000, out: Path = OUT) -> None:
             plane.set(title=f"{name}, laid flat", xlabel="along the roll", ylabel="across")
             continue
         space.set_title(f"{name}: back from two numbers\n{lost:.3%} of the variance lost")
-        plane.set(title=f"{name}: the two numbers\n{kept:.0%} of the {K} neighbours kept", xlabel="code 1", ylabel="code 2")
-        print(f"{name}: {lost:.3%} of the variance lost, {kept:.1%} of the {K} nearest neighbours kept")
+        plane.set_title(f"{name}: the two numbers\n{kept:.0%} of the {K} neighbours kept")
+        plane.set(xlabel="code 1", ylabel="code 2")
+        neighbours_kept = f"{kept:.1%} of the {K} nearest neighbours kept"
+        print(f"{name}: {lost:.3%} of the variance lost, {neighbours_kept}")
     save(figure, out / "reduction.png")
 
 

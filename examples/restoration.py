@@ -1,12 +1,13 @@
 """Undoing damage: one autoencoder, five kinds of it.
 
-    python -m examples.restoration --task {denoising,inpainting,super-resolution,watermark,colouring}
+    python -m examples.restoration --task {denoising,inpainting,super-resolution,watermark,...}
 
-Train an autoencoder to return the image x from a damaged copy of it, and it restores images that it has never seen: a
-denoising autoencoder in the widest sense. Only the line that does the damage changes. Above, test digits after the damage, then
-what the autoencoder makes of them, then the truth; the PSNR over all test digits is printed before and after. What cannot be
-seen is guessed from what digits look like: for colouring, each class has a colour of its own, so the autoencoder must
-recognise the digit, and a wrong guess shows as a wrong or a muddy colour.
+Train an autoencoder to return the image x from a damaged copy of it, and it restores images that it
+has never seen: a denoising autoencoder in the widest sense. Only the line that does the damage
+changes. Above, test digits after the damage, then what the autoencoder makes of them, then the
+truth; the PSNR over all test digits is printed before and after. What cannot be seen is guessed
+from what digits look like: for colouring, each class has a colour of its own, so the autoencoder
+must recognise the digit, and a wrong guess shows as a wrong or a muddy colour.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from tensor import Tensor
 Rng = np.random.Generator
 CODE = 64
 SHOWN = 12
-MARK = np.where((np.add.outer(np.arange(8), np.arange(8)) % 4) == 0, np.float32(0.6), np.float32(0))  # opacity of stripes
+DIAGONAL = np.add.outer(np.arange(8), np.arange(8)) % 4 == 0
+MARK = np.where(DIAGONAL, np.float32(0.6), np.float32(0))  # opacity of stripes
 
 
 def denoising(x: np.ndarray, rng: Rng) -> np.ndarray:
@@ -66,7 +68,8 @@ def colouring(x: np.ndarray, rng: Rng) -> np.ndarray:
     return np.broadcast_to(x.max(1, keepdims=True), x.shape).copy()
 
 
-TASKS = {f.__name__.replace("_", "-"): f for f in (denoising, inpainting, super_resolution, watermark, colouring)}
+DAMAGES = (denoising, inpainting, super_resolution, watermark, colouring)
+TASKS = {damage.__name__.replace("_", "-"): damage for damage in DAMAGES}
 
 
 def coloured(x: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -92,10 +95,11 @@ def main(task: str = "denoising", steps: int = 2000, out: Path = OUT) -> None:
 
     before = damage(test, rng)
     after = apply(model, before)
-    print(f"{task}: PSNR {psnr(test, before):.1f} dB before, {psnr(test, after):.1f} dB after")
+    low, high = f"{psnr(test, before):.1f} dB", f"{psnr(test, after):.1f} dB"
+    print(f"{task}: PSNR {low} before, {high} after")
 
     figure = Figure(figsize=(10, 3.6), layout="constrained")
-    rows = {f"before, {psnr(test, before):.1f} dB": before, f"after, {psnr(test, after):.1f} dB": after, "truth": test}
+    rows = {f"before, {low}": before, f"after, {high}": after, "truth": test}
     for axes, (name, x) in zip(figure.subplots(3, 1), rows.items()):
         show(axes, x[:SHOWN], SHOWN)
         axes.set_title(name)

@@ -1,12 +1,15 @@
-"""Finding images that are alike: neighbours in the latent space of an autoencoder, and neighbours by pixels.
+"""Finding images that are alike: neighbours in the latent space of an autoencoder, and neighbours
+by pixels.
 
     python -m examples.retrieval
 
-For test digits (in blue), the nearest training digits by the distance of their codes (left) and of their pixels (right), in
-red where the class is another one; above, the first test digits, below, those for which both erred most. Printed is the share
-of the ten nearest that are of the query's class. For digits this small and this well centred, pixels are hard to beat: the code
-does as well with 8 numbers an image in place of 64, and that is its merit. It is that of a denoising autoencoder, for noise
-in training makes the code keep what a digit is rather than how its strokes were shaded.
+For test digits (in blue), the nearest training digits by the distance of their codes (left) and of
+their pixels (right), in red where the class is another one; above, the first test digits, below,
+those for which both erred most. Printed is the share of the ten nearest that are of the query's
+class. For digits this small and this well centred, pixels are hard to beat: the code does as well
+with 8 numbers an image in place of 64, and that is its merit. It is that of a denoising
+autoencoder, for noise in training makes the code keep what a digit is rather than how its strokes
+were shaded.
 """
 
 from __future__ import annotations
@@ -33,7 +36,8 @@ SHOWN = 4
 
 
 def nearest(queries: np.ndarray, among: np.ndarray, k: int = K) -> np.ndarray:
-    """For each query, the places of the k nearest vectors, the nearest first: (N, D) and (M, D) to (N, k)."""
+    """For each query, the places of the k nearest vectors, the nearest first: (N, D) and (M, D) to
+    (N, k)."""
     distance = np.linalg.norm(queries[:, None] - among, axis=2)
     return np.argsort(distance, axis=1, kind="stable")[:, :k]
 
@@ -65,12 +69,16 @@ def main(steps: int = 2000, out: Path = OUT) -> None:
     queries = np.concatenate([np.arange(SHOWN), hardest])
     figure = Figure(figsize=(13, 5.3), layout="constrained")
     for axes, (name, places) in zip(figure.subplots(1, 2), found.items()):
-        rows = np.concatenate([test[queries, None], train[places[queries]]], 1)  # (queries, 1 + K, 1, 8, 8)
+        found_too = train[places[queries]]  # (queries, K, 1, 8, 8)
+        rows = np.concatenate([test[queries, None], found_too], 1)
         show(axes, rows.reshape(-1, 1, 8, 8), 1 + K)
-        axes.set_title(f"a digit and the {K} nearest by {name} distance: {right[name].mean():.1%} same class")
-        axes.add_patch(Rectangle((0, 0), 9, 9 * len(queries), fill=False, color="tab:blue", linewidth=3))
+        share = f"{right[name].mean():.1%} same class"
+        axes.set_title(f"a digit and the {K} nearest by {name} distance: {share}")
+        frame = Rectangle((0, 0), 9, 9 * len(queries), fill=False, color="tab:blue", linewidth=3)
+        axes.add_patch(frame)
         for row, column in np.argwhere(~right[name][queries]):
-            axes.add_patch(Rectangle((9 * column + 9, 9 * row), 9, 9, fill=False, color="red", linewidth=1.5))
+            corner = 9 * column + 9, 9 * row
+            axes.add_patch(Rectangle(corner, 9, 9, fill=False, color="red", linewidth=1.5))
     save(figure, out / "retrieval.png")
 
 

@@ -157,7 +157,7 @@ def weights(run: Run) -> list[np.ndarray]:
         *((settings, {}) for settings in (POINTS, *GANS[-2:], CYCLEGAN, PIX2PIX)),
     ],
 )
-def test_looking_at_an_experiment_does_not_change_it(tmp_path: Path, settings: Any, how: dict[str, Any]) -> None:
+def test_looking_at_a_recipe_does_not_change_it(tmp_path: Path, settings: Any, how: dict[str, Any]) -> None:
     run, recipe = new_run(tmp_path / "run", settings), new(settings)
     train(recipe, run, 3)
     before = contents(run)["checkpoint.npz"]
