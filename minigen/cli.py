@@ -247,11 +247,11 @@ def _evaluate(options: argparse.Namespace) -> int:
     meaning = f"{reference.name}: {reference.meaning}"
     print(f"{n} samples of {run.path} against {n} test points; {meaning}")
     print(f"{'':20}{'samples':>12}{reference.name:>12}{'ratio':>12}")
-    for name, (value, beside) in measures.items():
+    for name, (value, compared) in measures.items():
         line = f"{name:20}{value:12.4g}"
-        if beside is not None:
-            ratio = value / beside if beside else float("nan")
-            line += f"{beside:12.4g}{ratio:12.4g}"
+        if compared is not None:
+            ratio = value / compared if compared else float("nan")
+            line += f"{compared:12.4g}{ratio:12.4g}"
         print(line)
     return 0
 

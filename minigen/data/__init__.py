@@ -76,8 +76,7 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
     "mnist" reads its IDX files, or Fashion-MNIST's, from `data_dir`; the other sets need no folder.
     The planar sets are drawn once and for all: 10,000 points to train, 2,500 to test.
 
-    Raises ValueError for another name, or a `data_dir` that is missing or not needed; for errors in
-    the files see `idx.load_mnist`.
+    Raises ValueError for another name, or a `data_dir` that is missing or not needed.
     """
     if name not in NAMES:
         raise ValueError(f"unknown data set {name!r}; choose from {', '.join(NAMES)}")

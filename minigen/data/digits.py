@@ -1,5 +1,4 @@
-"""The handwritten digits that come with minigen: 1,797 images of 8x8 (Alpaydin & Kaynak 1998; see
-README.md)."""
+"""The handwritten digits that come with minigen: 1,797 images of 8x8 (see README.md)."""
 
 from importlib.resources import files
 

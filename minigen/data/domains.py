@@ -66,8 +66,7 @@ def load_domains(paired: bool) -> Domains:
 
 
 def load_symmetric_domains(paired: bool) -> Domains:
-    """A pair on which CycleGAN's losses cannot tell right from wrong; arrays and `paired` as in
-    `load_domains`.
+    """Domains that leave CycleGAN's losses unable to tell right from wrong; `paired` as above.
 
     X: grey digits on black, and the negative of each. Y: y = (x, 0, -x), orange on blue or blue on
     orange. As X is its own negative, the wrong map (-x, 0, x) sends it onto the same Y, and its
@@ -110,8 +109,7 @@ def to_paper(x: Images) -> Images:
 
 
 def from_paper(y: Images) -> Images:
-    """The x in X of y (N, 3, H, W) in Y: grey is the negative of red, for `to_paper` hides ink in
-    no other channel."""
+    """The x in X of y (N, 3, H, W) in Y: grey is the negative of red, which only ink lacks."""
     return np.repeat(np.clip(-y[:, :1], -1, 1), 3, axis=1)
 
 

@@ -18,8 +18,7 @@ def load_folders(dir_x: Folder, dir_y: Folder, size: int, paired: bool = False) 
     in both folders, and the last tenth of Y is the truth; else there is no truth, and all of Y is
     for training.
 
-    Raises NotADirectoryError, and ValueError for a folder with fewer than two PNGs, a damaged PNG,
-    or names that differ.
+    Raises NotADirectoryError; ValueError for fewer than two PNGs, a damaged one, or other names.
     """
     x_paths, y_paths = _pngs(dir_x), _pngs(dir_y)
     if paired and (single := {path.name for path in x_paths} ^ {path.name for path in y_paths}):

@@ -48,14 +48,12 @@ SOURCES = {
 
 
 def load_mnist(split: str, data_dir: PathLike) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Images float32 (N, 1, 28, 28) in [-1, 1] and labels int64 (N,) in 0..9, from IDX files in
-    `data_dir`.
+    """Images float32 (N, 1, 28, 28) in [-1, 1] and labels int64 (N,) in 0..9, from IDX files.
 
     `split` is "train" (train-images-idx3-ubyte and train-labels-idx1-ubyte, each with or without
     .gz) or "test" (t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte).
 
-    Raises ValueError for another split or files that do not fit together, FileNotFoundError for a
-    missing file.
+    Raises ValueError for another split or files that do not fit, FileNotFoundError for none.
     """
     if split not in _PREFIXES:
         raise ValueError(f"load_mnist: unknown split {split!r}; choose from {', '.join(_PREFIXES)}")
@@ -74,11 +72,9 @@ def load_mnist(split: str, data_dir: PathLike) -> tuple[NDArray[np.float32], NDA
 
 
 def read_idx(path: PathLike) -> NDArray[np.uint8]:
-    """The uint8 array in the IDX file `path`, or else in `path`.gz; gzip is recognised by content,
-    not by name.
+    """The uint8 array in the IDX file `path`, or else in `path`.gz; gzip is known by its content.
 
-    Raises FileNotFoundError where neither exists, ValueError where the file is damaged or another
-    kind of file.
+    Raises FileNotFoundError where neither exists, ValueError for a damaged file or another kind.
     """
     path = _existing(Path(path))
     data = _gunzipped(path)
@@ -117,8 +113,7 @@ def download_files(data_dir: PathLike, base_url: str, md5: Mapping[str, str]) ->
     """Fetches each file named in `md5` from `base_url` (ending in a slash) into `data_dir`, which
     is made if missing.
 
-    A file that is there with the right MD5 is kept; one that fails its check is not written. No
-    half file is ever left.
+    A file that has the right MD5 is kept; one that fails its check is not written, nor half a file.
 
     Raises ConnectionError where an address cannot be read, ValueError where the MD5 differs.
     """

@@ -1,7 +1,6 @@
 """Point clouds in the plane, small enough to watch a model learn them.
 
-Every set is a function `(n, rng) -> float32 (n, 2)` that draws n independent points from a fixed
-density.
+Every set is a function `(n, rng) -> float32 (n, 2)` that draws n independent points.
 """
 
 import numpy as np
@@ -28,14 +27,12 @@ def grid_centres() -> Points:
 
 
 def ring(n: int, rng: Rng) -> Points:
-    """8 equally likely Gaussians around `ring_centres`, sigma 0.01 (the 2D-ring of PacGAN, Lin et
-    al. 2018)."""
+    """8 Gaussians around `ring_centres`, sigma 0.01 (the 2D-ring of PacGAN, Lin et al. 2018)."""
     return _mixture(ring_centres(), RING_SIGMA, n, rng)
 
 
 def grid(n: int, rng: Rng) -> Points:
-    """25 equally likely Gaussians around `grid_centres`, sigma 0.05 (the 2D-grid of PacGAN, Lin et
-    al. 2018)."""
+    """25 Gaussians around `grid_centres`, sigma 0.05 (the 2D-grid of PacGAN, Lin et al. 2018)."""
     return _mixture(grid_centres(), GRID_SIGMA, n, rng)
 
 

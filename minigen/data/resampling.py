@@ -5,11 +5,9 @@ from numpy.typing import NDArray
 
 
 def resampled(x: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """Square images (..., S, S) as (..., size, size), under a triangle as wide as the coarser of
-    the two pixel grids.
+    """Images (..., S, S) as (..., size, size), under a triangle as wide as the coarser pixel.
 
-    That is bilinear interpolation to enlarge, a weighted mean of all pixels below to reduce, and x
-    itself for size S.
+    That is bilinear interpolation to enlarge, a weighted mean to reduce, and x itself for size S.
     """
     S = x.shape[-1]
     centres = (np.arange(size) + 0.5) * S / size - 0.5

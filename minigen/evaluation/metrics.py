@@ -15,14 +15,12 @@ Array = NDArray[np.float64]
 
 
 def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:
-    """The squared Fréchet distance between Gaussians fitted to two sets of points (FID: Heusel et
-    al. 2017).
+    """The squared Fréchet distance of Gaussians fitted to sets of points (FID: Heusel et al. 2017).
 
     `x` is (N, ...), `y` (M, ...). The fit takes the mean and the unbiased covariance. Small samples
     overestimate the distance, so compare values only between sets of the same sizes.
 
-    Raises ValueError for fewer than two points, different numbers of features, or values that are
-    not finite.
+    Raises ValueError for fewer than two points, features that differ, or values not finite.
     """
     x, y = checked_points("frechet_distance", at_least=2, x=x, y=y)
     return frechet_distance_gaussians(*_gaussian_fit(x), *_gaussian_fit(y))
@@ -37,11 +35,9 @@ def frechet_distance_gaussians(m1: ArrayLike, C1: ArrayLike, m2: ArrayLike, C2: 
 
         min over orthogonal Q of |F1 - F2 Q|^2      (Frobenius norm; Bhatia, Jain & Lim 2019)
 
-    and is computed so: a sum of squares is never complex or negative, and nothing cancels where C1
-    is close to C2.
+    and is computed so: a sum of squares is never complex or negative, and nothing cancels.
 
-    Raises ValueError for shapes that do not fit, values that are not finite, and matrices that are
-    no covariances.
+    Raises ValueError for shapes that do not fit, values not finite, and what is no covariance.
     """
     m1, C1 = _checked_gaussian("m1", m1, "C1", C1)
     m2, C2 = _checked_gaussian("m2", m2, "C2", C2)
@@ -60,8 +56,7 @@ def precision_recall(real: ArrayLike, fake: ArrayLike, k: int = 3) -> tuple[floa
     `real` (N, ...): are samples good? Recall is the share of `real` on the manifold of `fake`: are
     they varied? Time grows with (N + M)^2 D, memory with (N + M) D.
 
-    Raises ValueError for k < 1, k or fewer points, different numbers of features, or values that
-    are not finite.
+    Raises ValueError for k < 1, k or fewer points, features that differ, or values not finite.
     """
     if k < 1:
         rule = "a ball reaches to a neighbour: k must be 1 or more"
@@ -71,8 +66,7 @@ def precision_recall(real: ArrayLike, fake: ArrayLike, k: int = 3) -> tuple[floa
 
 
 class ModeCoverage(NamedTuple):
-    """How the modes of a mixture are covered: `modes` covered, share of `good` samples,
-    `reverse_kl` in nats."""
+    """How a mixture is covered: `modes` covered, share of `good` samples, `reverse_kl` in nats."""
 
     modes: int
     good: float
@@ -100,8 +94,7 @@ def mode_coverage(x: ArrayLike, centres: ArrayLike, sigma: float) -> ModeCoverag
 
 
 def psnr(x: ArrayLike, y: ArrayLike, peak: float = 2.0) -> float:
-    """Peak signal-to-noise ratio in dB, 10 log10(peak^2 / mean squared error): images in [-1, 1]
-    have peak 2."""
+    """Peak signal-to-noise ratio, 10 log10(peak^2 / mean squared error) dB; [-1, 1] has peak 2."""
     mse = np.mean((np.asarray(x, np.float64) - np.asarray(y, np.float64)) ** 2)
     return float("inf") if mse == 0 else float(10 * np.log10(peak**2 / mse))
 
@@ -129,8 +122,7 @@ def _gaussian_fit(x: Array) -> tuple[Array, Array]:
 
 
 def _factor(name: str, C: Array) -> Array:
-    """F with F F^T = C. Eigenvalues that are zero but for rounding are set to zero, before the root
-    magnifies them."""
+    """F with F F^T = C. Eigenvalues that rounding made are set to zero: the root magnifies them."""
     values, vectors = np.linalg.eigh(C)
     scale = np.abs(values).max()
     if values[0] < -1e-6 * scale:
@@ -141,8 +133,7 @@ def _factor(name: str, C: Array) -> Array:
 
 
 def _share_on_manifold(points: Array, support: Array, k: int) -> float:
-    """The mean over `points` of f(point, support), eq. 1; distances stay squared, which changes no
-    comparison."""
+    """The mean over `points` of f(point, support), eq. 1, by squared distances."""
     # The 0th smallest distance is a point's own, 0; copy() lets go of the block.
     among = squared_distances(support, support)
     radii = np.concatenate([np.partition(d, k, axis=1)[:, k].copy() for d in among])

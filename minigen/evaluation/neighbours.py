@@ -1,5 +1,4 @@
-"""Distances between points, and what the nearest of them say: a reader of digits by their
-neighbours.
+"""Distances between points, and what the nearest of them say: a reader of digits.
 
 Points come one per row; any trailing shape is flattened, and everything is computed in float64.
 """
@@ -45,8 +44,7 @@ def knn_classify(train: ArrayLike, labels: ArrayLike, x: ArrayLike, k: int = 3) 
 
 
 def read_digits(x: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The class (N,) of each image x (N, 3, 16, 16) of X, read by its 3 nearest neighbours among
-    all training digits."""
+    """The class (N,) of each image x (N, 3, 16, 16) of X, by its 3 nearest training digits."""
     digits, labels = load_digits("train")
     return knn_classify(resampled(digits, SIZE), labels, x.mean(axis=1, keepdims=True))
 
@@ -54,8 +52,7 @@ def read_digits(x: NDArray[np.float32]) -> NDArray[np.int64]:
 def squared_distances(a: Array, b: Array) -> Iterator[Array]:
     """|a_i - b_j|^2 for (N, D) and (M, D), as blocks (rows, M) of the (N, M) table.
 
-    The differences are formed, not |a|^2 + |b|^2 - 2ab, which would lose small distances between
-    large vectors.
+    The differences are formed: |a|^2 + |b|^2 - 2ab loses small distances between large vectors.
     """
     rows = max(1, BLOCK // len(b))
     features = np.ascontiguousarray(b.T)

@@ -27,8 +27,7 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def tiles(x: np.ndarray, columns: int) -> np.ndarray:
-    """Images (N, C, H, W) in [-1, 1] side by side on a grey ground: (rows (H + 1) + 1, columns (W +
-    1) + 1, C) in [0, 1]."""
+    """Images (N, C, H, W) in [-1, 1] as one: (rows (H + 1) + 1, columns (W + 1) + 1, C) in 0..1."""
     N, C, H, W = x.shape
     rows = -(-N // columns)
     canvas = np.full((rows, columns, C, H + 1, W + 1), 0.5, np.float32)
@@ -83,8 +82,7 @@ def overlay(path: Path, sets: dict[str, np.ndarray], title: str) -> None:
 
 
 def curves(path: Path, metrics: list[dict[str, float]], names: Sequence[str], title: str) -> None:
-    """Metrics over the steps, on a logarithmic scale if all are positive: pale as logged, dark as a
-    running mean."""
+    """Metrics over the steps, as logged and as a running mean; logarithmic if all are positive."""
     figure = Figure(figsize=(7, 4))
     axes = figure.subplots()
     steps = np.array([line["step"] for line in metrics])

@@ -47,8 +47,7 @@ def l1_sparsity(h: Tensor) -> Tensor:
 
 
 def kl_sparsity(h: Tensor, rho: float = 0.05) -> Tensor:
-    """sum_j KL(rho || rho_hat_j) in nats, where rho_hat_j is the mean of unit j of codes h (N,
-    features) in (0, 1)."""
+    """sum_j KL(rho || rho_hat_j) in nats; rho_hat_j is the mean of unit j of h (N, features)."""
     rho_hat = T.mean(h, 0)
     if ((rho_hat.data < 0) | (rho_hat.data > 1)).any():
         raise ValueError("kl_sparsity: the mean of each unit must lie in [0, 1], as of a sigmoid")

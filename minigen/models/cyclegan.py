@@ -41,8 +41,7 @@ class CycleGANLosses(NamedTuple):
 
 
 class CycleGAN(nn.Module):
-    """G: X -> Y, F: Y -> X, and discriminators whose numbers are high for what they take for images
-    of X, or of Y."""
+    """G: X -> Y, F: Y -> X, and discriminators whose numbers are high for images of X, or of Y."""
 
     def __init__(self, G: nn.Module, F: nn.Module, D_X: nn.Module, D_Y: nn.Module):
         self.G, self.F, self.D_X, self.D_Y = G, F, D_X, D_Y
@@ -75,8 +74,7 @@ class CycleGAN(nn.Module):
 
 
 class ImagePool:
-    """Generated images of earlier steps, which a discriminator shall not forget (Shrivastava et al.
-    2017, sec. 2.3)."""
+    """Generated images that no discriminator shall forget (Shrivastava et al. 2017, sec. 2.3)."""
 
     def __init__(self, shape: tuple[int, ...], size: int = 50):
         self.images = np.zeros((size, *shape), np.float32)

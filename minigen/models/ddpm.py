@@ -56,8 +56,7 @@ def beta_schedule(name: str, steps: int) -> np.ndarray:
 
 
 class Step(NamedTuple):
-    """A state of a sampler: x_t, and the x_0 seen behind the state before it (None at the
-    start)."""
+    """A state of a sampler: x_t, and the x_0 seen behind the state before (None at first)."""
 
     t: int
     x: Tensor

@@ -77,8 +77,7 @@ PENALISED = ("gan-gp", "wgan-gp")
 
 
 def clip_weights(parameters: Iterable[Tensor], limit: float) -> None:
-    """Hold every weight in [-limit, limit], which bounds the slope of the critic (Arjovsky et al.
-    2017, Algorithm 1)."""
+    """Hold every weight in [-limit, limit] (Arjovsky et al. 2017, Algorithm 1)."""
     for p in parameters:
         p.copy_(p.detach().clamp(-limit, limit))
 
@@ -140,8 +139,7 @@ class GAN(nn.Module):
         rng: Rng | None = None,
         penalty: float = 10.0,
     ) -> Tensor:
-        """For data x and as many samples, constants here. PENALISED losses add `penalty` times that
-        of the gradient."""
+        """For data x and as many samples, constants here; with the penalty of a PENALISED loss."""
         with T.no_grad():
             fake = self.generate(len(x), labels, rng)
         loss = LOSSES[self.loss].discriminator(self.judge(x, labels), self.judge(fake, labels))

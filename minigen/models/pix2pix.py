@@ -29,8 +29,7 @@ class Pix2PixLosses(NamedTuple):
 
 
 class Pix2Pix(nn.Module):
-    """A generator G: X -> Y, and a discriminator of pairs, which sees x and y as the channels of
-    one image."""
+    """A generator G: X -> Y, and a discriminator D of pairs x, y, the channels of one image."""
 
     def __init__(self, G: nn.Module, D: nn.Module):
         self.G, self.D = G, D

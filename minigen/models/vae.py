@@ -28,8 +28,7 @@ LIKELIHOODS = ("bernoulli", "gaussian")
 
 
 class BoundTerms(NamedTuple):
-    """The two terms of the bound for each image, in nats (N,): the ELBO is -(reconstruction +
-    kl)."""
+    """The two terms of the bound for each image (N,), in nats: the ELBO is minus their sum."""
 
     reconstruction: Tensor
     kl: Tensor
@@ -85,8 +84,7 @@ class VAE(nn.Module):
         return Independent(Normal(y, _standard_deviation(self.log_var)), 3)
 
     def terms(self, x: Tensor, labels: Labels = None, rng: Rng | None = None) -> BoundTerms:
-        """The bound for images x in [-1, 1], with one draw of z each (VAE eq. 10, L = 1) and the KL
-        in closed form."""
+        """The bound for images in [-1, 1], with one draw of z each (VAE eq. 10, L = 1)."""
         q = self.posterior(x, labels)
         z = q.rsample(generator=rng)
         log_likelihood = self.observation(z, labels).log_prob(self.pixels(x))
@@ -99,8 +97,7 @@ class VAE(nn.Module):
         beta: float = 1.0,
         rng: Rng | None = None,
     ) -> Tensor:
-        """reconstruction + beta KL, averaged over images. beta = 1 is the negative ELBO (beta-VAE:
-        Higgins et al. 2017)."""
+        """reconstruction + beta KL, averaged; beta = 1: -ELBO (beta-VAE, Higgins et al. 2017)."""
         terms = self.terms(x, labels, rng)
         return T.mean(terms.reconstruction + beta * terms.kl)
 
@@ -127,8 +124,7 @@ class VAE(nn.Module):
         return T.logsumexp(T.stack(weights), 0) - math.log(samples)
 
     def pixels(self, x: Tensor) -> Tensor:
-        """Images in [-1, 1] as the decoder sees them: Bernoulli pixels in [0, 1], Gaussian ones as
-        they are."""
+        """Images in [-1, 1] as the decoder sees them: Bernoulli pixels are brought to [0, 1]."""
         return x if self.log_var is not None else 0.5 * (x + 1)
 
     def decode(self, z: Tensor, labels: Labels = None) -> Tensor:
@@ -155,8 +151,7 @@ def lerp(a: np.ndarray, b: np.ndarray, n: int) -> np.ndarray:
 
 
 def slerp(a: np.ndarray, b: np.ndarray, n: int) -> np.ndarray:
-    """n points on the arc from a to b (Shoemake 1985 sec. 3.3; White 2016): between Gaussian draws
-    it keeps to typical lengths.
+    """n points on the arc from a to b, which keeps to typical lengths (Shoemake 1985; White 2016).
 
     Parallel vectors, and zeros, have no arc between them: there it is the straight line.
     """
@@ -170,8 +165,7 @@ def slerp(a: np.ndarray, b: np.ndarray, n: int) -> np.ndarray:
 
 
 def traversal(z: np.ndarray, dim: int, values: np.ndarray) -> np.ndarray:
-    """z (latent,) again and again, with one dimension running through `values` (n,): (n,
-    latent)."""
+    """z (latent,) with one dimension running through `values` (n,): (n, latent)."""
     moved = np.repeat(z[None], len(values), 0)
     moved[:, dim] = values
     return moved

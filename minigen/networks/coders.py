@@ -29,8 +29,7 @@ def mlp_decoder(features: int, shape: Shape, hidden: int = 256) -> nn.Sequential
 
 
 def conv_encoder(shape: Shape, features: int, width: int = 32) -> nn.Sequential:
-    """Images (N, *shape) to (N, features): two strided convolutions, each halving the image, and a
-    dense layer."""
+    """Images (N, *shape) to (N, features): convolutions that halve twice, a dense layer."""
     C, H, W = quarterable(shape)
     return nn.Sequential(
         nn.Conv2d(C, width, 3, padding=1),
@@ -45,8 +44,7 @@ def conv_encoder(shape: Shape, features: int, width: int = 32) -> nn.Sequential:
 
 
 def conv_decoder(features: int, shape: Shape, width: int = 32) -> nn.Sequential:
-    """Vectors (N, features) to (N, *shape): a dense layer, and two transposed convolutions, each
-    doubling the image."""
+    """Vectors (N, features) to (N, *shape): a dense layer, convolutions that double twice."""
     C, H, W = quarterable(shape)
     return nn.Sequential(
         nn.Linear(features, 4 * width * (H // 4) * (W // 4)),

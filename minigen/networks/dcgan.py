@@ -7,8 +7,7 @@ from minigen.networks.coders import Shape, quarterable
 
 
 def dcgan_generator(latent: int, shape: Shape, width: int = 64) -> nn.Sequential:
-    """Noise (N, latent) to images (N, *shape) in [-1, 1]: two transposed convolutions, each
-    doubling the image."""
+    """Noise (N, latent) to images (N, *shape) in [-1, 1], by transposed convolutions."""
     C, H, W = quarterable(shape)
     return dcgan_weights(
         nn.Sequential(
@@ -43,8 +42,7 @@ def dcgan_discriminator(shape: Shape, width: int = 64, norm: bool = True) -> nn.
 
 
 def dcgan_weights(network: nn.Sequential) -> nn.Sequential:
-    """N(0, 0.02) for every kernel, N(1, 0.02) for every scale of batch norm (Radford et al. 2016
-    sec. 4)."""
+    """N(0, 0.02) for kernels, N(1, 0.02) for scales of batch norm (Radford et al. 2016 sec. 4)."""
     for name, p in network.named_parameters():
         if p.ndim > 1:
             nn.init.normal_(p, std=0.02)

@@ -16,8 +16,7 @@ class FourierFeatures(nn.Module):
     """x (N, dim) as sines and cosines (N, 2 features) of random projections x B, B ~ N(0, std^2)
     (Tancik et al. 2020 eq. 5).
 
-    Dense layers learn slowly what varies fast; behind these features they learn it as readily as
-    all else.
+    Dense layers learn slowly what varies fast, but not behind these features.
     """
 
     def __init__(self, dim: int, features: int, std: float):
@@ -45,8 +44,7 @@ def _dense(
     out_features: int,
     activation: Callable[[], nn.Module],
 ) -> nn.Sequential:
-    """Two hidden layers behind features (N, hidden), with weights as He et al. 2015 draw them for
-    rectifiers."""
+    """Two hidden layers behind features (N, hidden), with weights as He et al. 2015 draw them."""
     sizes = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, out_features)
     for layer in sizes:
         nn.init.kaiming_normal_(layer.weight)

@@ -24,8 +24,7 @@ def one_hot(labels: Labels, classes: int, like: Tensor) -> Tensor:
 
 
 def with_labels(x: Tensor, labels: Labels, classes: int) -> Tensor:
-    """x (N, features, ...) with a feature more for each class, ones or zeros everywhere: (N,
-    features + classes, ...).
+    """x (N, features, ...) and a feature for each class, all 1 or 0: (N, features + classes, ...).
 
     Without classes it is x itself, and there are no labels.
     """

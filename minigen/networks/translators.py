@@ -1,5 +1,4 @@
-"""The networks of image translation: generators from images to images, and discriminators of
-patches.
+"""The networks of image translation: generators, and discriminators of patches.
 
 They are those of CycleGAN (Zhu et al. 2017, sec. 7.2), scaled down for images of 16 to 64 pixels.
 Every norm is instance norm: each image is normalised by itself, so that the batch may be small, and
@@ -15,8 +14,7 @@ from tensor import Tensor
 
 
 class ResidualBlock(nn.Module):
-    """x + norm(conv(relu(norm(conv(x))))), channels and size kept: no ReLU after the sum (Johnson
-    et al. 2016)."""
+    """x + norm(conv(relu(norm(conv(x))))), no ReLU after the sum (Johnson et al. 2016)."""
 
     def __init__(self, channels: int):
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
@@ -62,19 +60,19 @@ def resnet_generator(
 
 
 def patch_discriminator(channels: int, width: int = 32, layers: int = 1) -> nn.Sequential:
-    """Images (N, channels, H, W) to (N, 1, h, w), a number for each overlapping patch: a PatchGAN
-    (Isola et al. 2017).
+    """Images (N, channels, H, W) to numbers for patches (N, 1, h, w) (PatchGAN: Isola et al. 2017).
 
     `layers` convolutions halve the image, two more keep its scale. A patch has 9 * 2^layers - 2
     pixels a side: 16 with one layer, and the paper's 70 with three.
     """
-    parts: list[nn.Module] = [nn.Conv2d(channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+    first = nn.Conv2d(channels, width, 4, stride=2, padding=1)
+    stack: list[nn.Module] = [first, nn.LeakyReLU(0.2)]
     for k in range(1, layers + 1):
         stride = 2 if k < layers else 1
-        parts += [
+        stack += [
             nn.Conv2d(width, 2 * width, 4, stride=stride, padding=1, bias=False),
             nn.InstanceNorm2d(2 * width),
             nn.LeakyReLU(0.2),
         ]
         width *= 2
-    return dcgan_weights(nn.Sequential(*parts, nn.Conv2d(width, 1, 4, padding=1)))
+    return dcgan_weights(nn.Sequential(*stack, nn.Conv2d(width, 1, 4, padding=1)))

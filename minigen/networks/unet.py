@@ -18,16 +18,14 @@ from tensor import Tensor
 
 
 def timestep_embedding(t: np.ndarray, dim: int, max_period: float = 10_000.0) -> np.ndarray:
-    """Timesteps (N,) as sines and cosines (N, dim) of geometrically spaced frequencies (Vaswani et
-    al. 2017, sec. 3.5)."""
+    """Timesteps (N,) as sines and cosines (N, dim) (Vaswani et al. 2017 sec. 3.5)."""
     frequencies = max_period ** (-np.arange(dim // 2) / (dim // 2))
     angles = np.asarray(t)[:, None] * frequencies
     return np.concatenate([np.sin(angles), np.cos(angles)], 1).astype(np.float32)
 
 
 class TimeMLP(nn.Module):
-    """Timesteps of N items to features (N, out_features): the sinusoidal embedding through two
-    dense layers."""
+    """Timesteps of N items to (N, out_features): the embedding through two dense layers."""
 
     def __init__(self, dim: int, out_features: int):
         if dim < 2 or dim % 2:
@@ -47,8 +45,7 @@ class TimeMLP(nn.Module):
 
 
 def norm(channels: int, silu: bool = True) -> nn.GroupNorm:
-    """Group norm with eight groups, or fewer so that they divide the channels and have at least
-    four each; then SiLU.
+    """Group norm with up to eight groups of at least four channels each; then SiLU.
 
     A group of one channel would lose what the time embedding adds to that channel.
     """
@@ -87,12 +84,10 @@ class AttentionBlock(nn.Module):
 
 
 class UNet(nn.Module):
-    """Noise prediction: images x (N, image_channels, H, W) and timesteps t (N,) to noise of the
-    shape of x.
+    """Noise prediction for images (N, image_channels, H, W) and timesteps (N,).
 
     `channels` gives the width of each level; H and W must be divisible by 2 ** (levels - 1). A
-    width of 1 is refused: group norm over a single channel would take away what the time embedding
-    adds.
+    width of 1 is refused: group norm over it takes away what the time embedding adds.
     """
 
     def __init__(
@@ -142,8 +137,7 @@ class UNet(nn.Module):
 
 
 class MLPDenoiser(nn.Module):
-    """Noise prediction for points x (N, dim) and timesteps t (N,): dense residual layers, each told
-    the timestep."""
+    """Noise prediction for points (N, dim) and timesteps (N,): dense residual layers."""
 
     def __init__(self, dim: int = 2, width: int = 128, depth: int = 3):
         self.time = TimeMLP(64, width)

@@ -80,9 +80,10 @@ class DDPMRecipe:
 
     def check_sampling(self, sampler: str = "ancestral", sampler_steps: int | None = None) -> None:
         """ValueError unless `sampler_steps` are for ddim, and at most T."""
-        T = self.diffusion.T
-        if sampler_steps and (sampler != "ddim" or sampler_steps > T):
-            raise ValueError(f"--sampler-steps is for --sampler ddim, and at most {T} for this run")
+        most = self.diffusion.T
+        if sampler_steps and (sampler != "ddim" or sampler_steps > most):
+            rule = f"is for --sampler ddim, and at most {most} for this run"
+            raise ValueError(f"--sampler-steps {rule}")
 
     def states(
         self,
@@ -123,8 +124,8 @@ class DDPMRecipe:
             for start in range(0, n, BATCH_OF_SAMPLES):
                 size = min(BATCH_OF_SAMPLES, n - start)
                 states = self.states(size, rng, sampler, sampler_steps)
-                title = f"sampling {start + size} of {n}"
-                for state in tqdm(states, desc=title, total=total, unit="step"):
+                progress = f"sampling {start + size} of {n}"
+                for state in tqdm(states, desc=progress, total=total, unit="step"):
                     x = state.x
                 batches.append(x.numpy())
             return finite(np.concatenate(batches))

@@ -143,8 +143,7 @@ def _players(
     classes: int,
     loss: str,
 ) -> tuple[nn.Module, nn.Module]:
-    """A generator and a discriminator of images or points. With a penalty there is no batch
-    norm."""
+    """A generator and a discriminator. With a gradient penalty there is no batch norm."""
     if len(shape) == 1:
         return mlp_generator(latent, *shape), mlp_discriminator(*shape)
     C, H, W = shape

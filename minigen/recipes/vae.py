@@ -1,5 +1,4 @@
-"""The variational autoencoder: images of latent vectors, and the bound that both coders
-maximise."""
+"""The variational autoencoder: images of latent vectors, by maximising a bound."""
 
 from __future__ import annotations
 
@@ -98,14 +97,13 @@ class VAERecipe:
             return self.decode(z, classes_in_turn(n)).clip(-1, 1)
 
     def evaluate(self, n: int, seed: int) -> Measures:
-        """The bound and its terms on the test images, in nats per image; then those of n
-        samples."""
+        """The bound and its terms on test images, in nats each; then the measures of samples."""
         rng = np.random.default_rng(seed)
 
         def bounds(x: Tensor, labels: np.ndarray) -> Tensor:
-            told = self.labels_if_conditional(labels)
-            terms = self.model.terms(x, told, rng)
-            iwae = self.model.iwae_bound(x, IWAE_SAMPLES, told, rng)
+            given = self.labels_if_conditional(labels)
+            terms = self.model.terms(x, given, rng)
+            iwae = self.model.iwae_bound(x, IWAE_SAMPLES, given, rng)
             return T.stack([terms.reconstruction, terms.kl, terms.elbo, iwae], 1)
 
         assert self.data.test_labels is not None

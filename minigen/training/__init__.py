@@ -1,2 +1,1 @@
-"""What every recipe trains with: the loop, the learner, the folder of a run, checkpoints,
-settings."""
+"""What every recipe trains with: the loop, learners, the run's folder, checkpoints, settings."""

@@ -34,8 +34,7 @@ class CheckpointError(Exception):
 
 
 def save_checkpoint(path: PathLike, arrays: Mapping[str, Array], meta: dict[str, Any]) -> None:
-    """Writes `arrays` (bool, int, uint or float, of any shape) and `meta` (JSON) to `path`; no
-    suffix is added.
+    """Writes `arrays` (bool, int, uint or float) and `meta` (JSON) to `path`; no suffix is added.
 
     Whatever goes wrong, `path` holds either what it held before or all of the new checkpoint. Equal
     contents make equal files.
@@ -58,8 +57,7 @@ def save_checkpoint(path: PathLike, arrays: Mapping[str, Array], meta: dict[str,
 def load_checkpoint(path: PathLike) -> tuple[dict[str, Array], dict[str, Any]]:
     """The `(arrays, meta)` given to `save_checkpoint`: same dtypes, shapes, bits and order.
 
-    Raises CheckpointError, and nothing else, for a file that is missing, cut short, altered, or no
-    checkpoint.
+    Raises CheckpointError for a file that is missing, cut short, altered, or no checkpoint.
     """
     try:
         content = Path(path).read_bytes()
@@ -103,8 +101,7 @@ def _check_seal(path: PathLike, content: bytes) -> None:
 
 
 def _member(name: str) -> str:
-    """The file in the archive for an array; percent-encoding admits any string and keeps
-    `conv.weight` as it is."""
+    """The file in the archive for an array: percent-encoding keeps `conv.weight` as it is."""
     return quote(name, safe="", errors="surrogatepass") + ".npy"
 
 
@@ -121,8 +118,7 @@ def _checked(name: str, array: Array) -> Array:
 
 
 def _encoded(meta: dict[str, Any]) -> str:
-    """`meta` as JSON that reads back the same, by repr: it tells (1,) from [1], and nan equals
-    nan."""
+    """`meta` as JSON that reads back the same, by repr: (1,) is not [1], and nan equals nan."""
     try:
         text = json.dumps(meta)
     except (TypeError, ValueError) as error:

@@ -60,8 +60,7 @@ def train(recipe: Trainable, run: Run, steps: int, done: int = 0, save_every: in
 
 
 def _finite_step(recipe: Trainable, k: int) -> dict[str, float]:
-    """What step k logs. Diverged if a number in it is not finite; other errors are what they
-    are."""
+    """What step k logs. Diverged if a number is not finite; other errors are what they are."""
     try:
         metrics = {name: float(value) for name, value in recipe.step(k).items()}
     except FloatingPointError as error:

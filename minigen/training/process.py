@@ -1,5 +1,4 @@
-"""What a command does about its own process for the sake of speed. Importing `tensor`, `nn` or
-`minigen` does none of it."""
+"""What a command does about its process for the sake of speed. An import does none of it."""
 
 from __future__ import annotations
 
@@ -22,11 +21,9 @@ def prepare() -> None:
 
 
 def _keep_freed_memory() -> None:
-    """A training step frees and asks for the same amounts again, and what went back to the system
-    returns as slow page faults.
+    """A training step frees and asks for the same amounts again, and page faults are slow.
 
-    glibc's mallopt: M_TRIM_THRESHOLD (-1) and M_MMAP_THRESHOLD (-3), the largest value of which is
-    32 MiB.
+    glibc's mallopt: M_TRIM_THRESHOLD (-1) and M_MMAP_THRESHOLD (-3), at most 32 MiB.
     """
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)

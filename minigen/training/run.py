@@ -1,8 +1,10 @@
 """A run is a folder: what was asked for, how it went, and where it stands.
 
-config.json      the model and its settings metrics.jsonl    one line of JSON a step checkpoint.npz
-weights, their average, optimiser, step and random state: enough to go on bit for bit; and the
-settings *.png, *.npz     pictures and samples
+config.json      the model and its settings
+metrics.jsonl    one line of JSON a step
+checkpoint.npz   weights, their average, optimisers, step and random state, and the settings:
+                 enough to go on bit for bit
+*.png, *.npz     pictures and samples
 """
 
 from __future__ import annotations
@@ -30,8 +32,7 @@ class RunError(Exception):
 
 
 def new_folder(path: str | Path, advice: str) -> Path:
-    """A folder that is new or empty; RunError, with advice, for one that holds something, and for
-    one that cannot be made."""
+    """A new or empty folder. RunError, with advice, if it holds something or cannot be made."""
     path = Path(path)
     try:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -85,8 +86,7 @@ class Run:
             file.write(json.dumps(metrics) + "\n")
 
     def metrics(self, *names: str) -> list[dict[str, float]]:
-        """All lines of metrics.jsonl, each with its step and `names`; a last line that was cut
-        short is left out."""
+        """The lines of metrics.jsonl, each with its step and `names`, but for one cut short."""
         path = self.path / "metrics.jsonl"
         try:
             text = path.read_text() if path.exists() else ""
@@ -112,8 +112,7 @@ class Run:
         save_checkpoint(self.path / "checkpoint.npz", arrays, meta)
 
     def load(self) -> State:
-        """The checkpoint's state. CheckpointError if there is none, if it is damaged, or if
-        config.json was changed since."""
+        """The checkpoint's state. CheckpointError if missing or damaged, or config.json changed."""
         path = self.path / "checkpoint.npz"
         arrays, meta = load_checkpoint(path)
         try:

@@ -358,3 +358,12 @@ def test_a_traversal_changes_one_dimension_only(z: np.ndarray, dim: int, values:
     points = traversal(z, dim, values)
     assert np.array_equal(points[:, dim], values) and points.shape == (len(values), 3)
     assert (np.delete(points, dim, 1) == np.delete(z, dim)).all() and np.array_equal(z, before)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("log_var", [math.nan, math.inf, -math.inf, 1e30, -1e30])
+def test_a_variance_that_is_not_finite_is_found_where_it_arises(log_var: float) -> None:
+    model = VAE(nn.Linear(1, 2), nn.Linear(1, 1), latent=1)
+    model.encoder.forward = lambda x: T.cat([x, 0 * x + log_var], 1)  # type: ignore[method-assign]
+    with pytest.raises(FloatingPointError, match="VAE: a variance is 0 or not finite"):
+        model.posterior(Tensor(np.ones((3, 1))))
