@@ -1,4 +1,5 @@
-"""The house: imports point one way, what is public is documented, and what is installed is complete."""
+"""The house: imports point one way, what is public is documented, and what is installed is
+complete."""
 
 import ast
 import io
@@ -44,7 +45,8 @@ def module(path: Path) -> str:
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
-    """The names of all modules, and of what is taken from them, that a file imports, wherever in it."""
+    """The names of all modules, and of what is taken from them, that a file imports, wherever in
+    it."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -70,7 +72,8 @@ def test_no_room_of_minigen_looks_upstairs(path: Path) -> None:
 
 @pytest.mark.parametrize("path", PACKAGED, ids=module)
 def test_what_is_public_is_documented(path: Path) -> None:
-    """Modules, and the functions and classes at their top level. (Methods named after PyTorch's speak for themselves.)"""
+    """Modules, and the functions and classes at their top level. (Methods named after PyTorch's
+    speak for themselves.)"""
     tree = ast.parse(path.read_text())
     definitions = [node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
     undocumented = [d.name for d in definitions if not d.name.startswith("_") and not ast.get_docstring(d)]
@@ -82,7 +85,8 @@ def test_cupy_is_imported_only_for_a_gpu(tmp_path: Path) -> None:
     (tmp_path / "cupy.py").write_text("")
     modules = [module(path) for path in PACKAGED if path.name != "__main__.py"]
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import {', '.join(modules)}; "
-    code += "tensor.Tensor([1.0]).exp(); print('cupy' in sys.modules); import cupy; print(cupy.__file__)"
+    code += "tensor.Tensor([1.0]).exp(); print('cupy' in sys.modules); "
+    code += "import cupy; print(cupy.__file__)"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert process.stdout.split() == ["False", str(tmp_path / "cupy.py")], process.stderr
 

@@ -1,7 +1,9 @@
-"""Time, memory and loss curves of minigen beside PyTorch, measured in one run: `python -m tests.benchmarks`.
+"""Time, memory and loss curves of minigen beside PyTorch, measured in one run: `python -m
+tests.benchmarks`.
 
-Every measurement is a fresh process, and the contestants take turns, so that a machine that slows down slows all of them.
-Printed is the median over the rounds. Without PyTorch only minigen is measured.
+Every measurement is a fresh process, and the contestants take turns, so that a machine that slows
+down slows all of them. Printed is the median over the rounds. Without PyTorch only minigen is
+measured.
 """
 
 from __future__ import annotations
@@ -85,7 +87,8 @@ def _synchronize(contestant: str) -> None:
 
 
 def measure(case: str, contestant: str, device: str, threads: int, seconds: float) -> dict[str, float]:
-    """Median milliseconds of a call, and by how many MiB the process grew at most above its size before the first."""
+    """Median milliseconds of a call, and by how many MiB the process grew at most above its size
+    before the first."""
     if contestant == "minigen":
         process.prepare()
         set_num_threads(threads)
@@ -145,11 +148,13 @@ def table(contestants: tuple[str, ...], options: argparse.Namespace, threads: in
         if theirs:
             line += f"{ours / theirs[0]:8.2f}{ours / min(theirs):8.2f}"
         print(line + f"{' / '.join(format(r['MiB'], '.0f') for r in results.values()):>16}", flush=True)
-    print("ratio: to torch as it comes; best: to the faster of its two memory orders; MiB: peak growth, in the same order")
+    print("ratio: to torch as it comes; best: to the faster of its two memory orders", end="; ")
+    print("MiB: peak growth, in the same order")
 
 
 def loss_curves(device: str, steps: int = 50) -> None:
-    """Train minigen and its twin from the same weights on the same draws and print how far their losses part."""
+    """Train minigen and its twin from the same weights on the same draws and print how far their
+    losses part."""
     from tests.benchmarks import ours, theirs
 
     for case, (batch, channels) in STEPS.items():
@@ -157,11 +162,13 @@ def loss_curves(device: str, steps: int = 50) -> None:
         twin.take_weights({name: x.numpy() for name, x in mine.model.state_dict().items()})
         pairs = [(mine.step(*d), twin.step(*d)) for d in (draws(batch, k) for k in range(steps))]
         apart = max(abs(a - b) / b for a, b in pairs)
-        print(f"{case}: over {steps} steps the losses differ by at most {apart:.1e} (relative); the last: {pairs[-1][0]:.5f}")
+        last = f"the last: {pairs[-1][0]:.5f}"
+        print(f"{case}: over {steps} steps the losses differ by at most {apart:.1e} (relative); {last}")
 
 
 def twins(device: str, steps: int = 20) -> None:
-    """Train each run and its twin from the same weights on the same draws and print how far the losses of each player part.
+    """Train each run and its twin from the same weights on the same draws and print how far the
+    losses of each player part.
 
     In double precision: in the game of two players a rounding error about doubles with each step.
     """
@@ -177,7 +184,8 @@ def twins(device: str, steps: int = 20) -> None:
 
 
 def vae_bounds(device: str) -> None:
-    """Train the VAE of `minigen train vae` and its twin to the end; print how far the test ELBOs part."""
+    """Train the VAE of `minigen train vae` and its twin to the end; print how far the test ELBOs
+    part."""
     from tests.benchmarks import theirs
 
     mine = VAERecipe(VAERecipe.Settings(device=device))
@@ -186,7 +194,8 @@ def vae_bounds(device: str) -> None:
         mine.step(k)
         twin.step(k)
     (a, _), b = mine.evaluate(500, seed=0)["test ELBO"], twin.test_elbo(seed=0)
-    print(f"after {steps} steps the test ELBO is {a:.3f}, that of the twin {b:.3f} nats: they differ by {abs(a / b - 1):.2%}")
+    apart = f"they differ by {abs(a / b - 1):.2%}"
+    print(f"after {steps} steps the test ELBO is {a:.3f}, that of the twin {b:.3f} nats: {apart}")
 
 
 def flat_memory(steps: int = 1000) -> None:
@@ -199,7 +208,8 @@ def flat_memory(steps: int = 1000) -> None:
         training.step(*draws((32, 1, 8, 8), k))
         if k % (steps // 5) == 0:
             sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20)
-    print(f"resident memory over {steps} steps, MiB: {', '.join(format(size, '.1f') for size in sizes)}")
+    listed = ", ".join(format(size, ".1f") for size in sizes)
+    print(f"resident memory over {steps} steps, MiB: {listed}")
 
 
 def main() -> None:
@@ -223,7 +233,8 @@ def main() -> None:
         twins(options.device)
         vae_bounds(options.device)
     else:
-        print("PyTorch is not installed (pip install 'minigen[bench]'): there is nothing to compare with")
+        missing = "PyTorch is not installed (pip install 'minigen[bench]')"
+        print(f"{missing}: there is nothing to compare with")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""How many modes of the grid of 25 a GAN covers, by loss, over several seeds: `python -m tests.benchmarks.modes`.
+"""How many modes of the grid of 25 a GAN covers, by loss, over several seeds: `python -m
+tests.benchmarks.modes`.
 
-The measures are those of PacGAN (Lin et al. 2018, table 1): 2,500 samples; modes covered, share of good samples, reverse KL.
+The measures are those of PacGAN (Lin et al. 2018, table 1): 2,500 samples; modes covered, share of
+good samples, reverse KL.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10_000, help="training steps (default: 10000)")
     parser.add_argument("--losses", nargs="+", default=["minimax", "gan-gp"], metavar="LOSS")
     options = parser.parse_args()
-    print(f"{'mean +- standard error':22}{'modes':>20}{'good samples':>20}{'reverse KL, nats':>20}{'s a run':>12}")
+    measures = f"{'modes':>20}{'good samples':>20}{'reverse KL, nats':>20}"
+    print(f"{'mean +- standard error':22}{measures}{'s a run':>12}")
     for loss in options.losses:
         start = time.perf_counter()
         runs = np.array([coverage(loss, seed, options.steps) for seed in range(options.seeds)])

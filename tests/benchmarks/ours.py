@@ -1,4 +1,5 @@
-"""The measured work, done by minigen. Each function takes a device and returns what is to be timed."""
+"""The measured work, done by minigen. Each function takes a device and returns what is to be
+timed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The measured work, done by PyTorch in eager mode. Each function takes a device and returns what is to be timed."""
+"""The measured work, done by PyTorch in eager mode. Each function takes a device and returns what
+is to be timed."""
 
 from __future__ import annotations
 
@@ -93,10 +94,11 @@ class Training:
 
 
 class Twin:
-    """The twin of a new recipe: its weights, batches, noise, learning rates, and average of weights.
+    """The twin of a new recipe: its weights, batches, noise, learning rates, and average of
+    weights.
 
-    Each twin adds `update`, which moves the weights once and returns the losses. Images take on the memory order of the
-    kernels that they meet.
+    Each twin adds `update`, which moves the weights once and returns the losses. Images take on the
+    memory order of the kernels that they meet.
     """
 
     def __init__(self, mine: Any, model: Any, networks: dict[str, nn.Module], channels_last: bool = False):
@@ -164,7 +166,8 @@ class VAETwin(Twin):
 
 
 class GANTwin(Twin):
-    """Of a `GANRecipe` with one step of the discriminator for one of the generator, and the loss non-saturating or wgan-gp."""
+    """Of a `GANRecipe` with one step of the discriminator for one of the generator, and the loss
+    non-saturating or wgan-gp."""
 
     def __init__(self, mine: GANRecipe, channels_last: bool = False):
         self.wasserstein = mine.settings.loss == "wgan-gp"

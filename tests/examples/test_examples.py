@@ -1,4 +1,5 @@
-"""The examples: each runs, shortened, and leaves one labelled picture or film; what they compute themselves holds."""
+"""The examples: each runs, shortened, and leaves one labelled picture or film; what they compute
+themselves holds."""
 
 import importlib
 import os

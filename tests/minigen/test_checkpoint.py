@@ -1,4 +1,5 @@
-"""Checkpoints: exact round trips, and damaged, foreign or hostile files that are refused, always in the same way."""
+"""Checkpoints: exact round trips, and damaged, foreign or hostile files that are refused, always in
+the same way."""
 
 import contextlib
 import hashlib

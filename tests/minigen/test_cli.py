@@ -1,4 +1,5 @@
-"""The command line: what it leaves behind when all goes well, and one clear line and nothing else when it cannot."""
+"""The command line: what it leaves behind when all goes well, and one clear line and nothing else
+when it cannot."""
 
 import errno
 import io
@@ -123,7 +124,8 @@ def small_runs() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def finished(small_runs: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A run of each model, made when it is first asked for: of a DDPM on the ring, of the others on the digits."""
+    """A run of each model, made when it is first asked for: of a DDPM on the ring, of the others on
+    the digits."""
 
     @cache
     def run_of(model: str) -> Path:
@@ -240,7 +242,8 @@ AUTOENCODERS: list[Callable[[], Any]] = [
 
 @pytest.mark.parametrize("recipe", AUTOENCODERS)
 def test_networks_see_a_batch_at_a_time(recipe: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also outside training, however large the data are; samples and measures do not depend on it."""
+    """Also outside training, however large the data are; samples and measures do not depend on
+    it."""
     trained, sizes = recipe(), []
     monkeypatch.setattr(vae, "IWAE_SAMPLES", 2)
     expected = trained.sample(7, seed=0), trained.evaluate(7, seed=0)
@@ -448,7 +451,8 @@ def test_python_m_minigen_is_minigen() -> None:
 
 
 def refused(place: Path, arguments: list[Any], *words: str, statuses: tuple[int, ...] = (2,)) -> None:
-    """Asserts that a call ends with the status for wrong usage and one line that has the words, and changes nothing."""
+    """Asserts that a call ends with the status for wrong usage and one line that has the words, and
+    changes nothing."""
     before = contents(place)
     status, _, err = minigen(*arguments)
     assert status in statuses and "Traceback" not in err

@@ -120,7 +120,8 @@ def test_translations_are_constants_to_the_discriminators(seed: int) -> None:
 
 
 def test_each_player_pulls_its_own_way() -> None:
-    """From 1/2, where the discriminators cannot decide: translations up for the generators, down for the discriminators."""
+    """From 1/2, where the discriminators cannot decide: translations up for the generators, down
+    for the discriminators."""
     model, (x, y) = lines(0), images(0)
     model.D_X, model.D_Y = Line(Parameter(np.array(1.0)), Parameter(np.array(0.5))), Line(1.0, 0.5)
     found = model.generator_losses(x, y, fake_x=0 * y, fake_y=0 * x)
@@ -146,7 +147,8 @@ def numbers(images: Any) -> list[int]:
 
 @given(seed=seeds, size=st.integers(1, 6), batches=st.lists(st.integers(1, 5), min_size=1, max_size=12))
 def test_a_pool_gives_back_images_and_loses_none(seed: int, size: int, batches: list[int]) -> None:
-    """What it is given while there is room, of which it keeps copies; and then each image that comes in or out is one."""
+    """What it is given while there is room, of which it keeps copies; and then each image that
+    comes in or out is one."""
     pool, rng, first = ImagePool((1, 2, 2), size), np.random.default_rng(seed), 1
     for n in batches:
         given, before = numbered(first, n), numbers(pool.images[: pool.count])

@@ -1,4 +1,5 @@
-"""Data: digits are the published ones, IDX files round-trip or are refused, planar sets are the densities they claim."""
+"""Data: digits are the published ones, IDX files round-trip or are refused, planar sets are the
+densities they claim."""
 
 import gzip
 import hashlib
@@ -56,7 +57,8 @@ def test_digits_are_grey_levels_from_minus_one_to_one() -> None:
 
 
 def test_digit_labels_belong_to_their_images() -> None:
-    """A classifier by nearest class mean, which knows nothing of the order, is right nine times out of ten."""
+    """A classifier by nearest class mean, which knows nothing of the order, is right nine times out
+    of ten."""
     (x, labels), (x_test, labels_test) = load_digits("train"), load_digits("test")
     means = np.stack([x[labels == digit].mean(axis=0) for digit in range(10)])
     nearest = np.square(x_test[:, None] - means).sum(axis=(2, 3, 4)).argmin(axis=1)
@@ -298,7 +300,8 @@ def test_moons_lie_on_two_half_circles() -> None:
 
 
 def test_swiss_roll_winds_once_and_a_half_outwards() -> None:
-    """On the spiral of radius t at angle t, the radius less the angle is a multiple of 2 pi, up to the noise."""
+    """On the spiral of radius t at angle t, the radius less the angle is a multiple of 2 pi, up to
+    the noise."""
     points = planar.swiss_roll(N, np.random.default_rng(0)).astype(np.float64)
     mean = np.array([2, 2 / (3 * np.pi)])
     spiral = points * np.sqrt((9.75 * np.pi**2 - mean @ mean) / 2 + 0.5**2) + mean

@@ -1,4 +1,5 @@
-"""Metrics: distances, precision/recall, mode coverage and k-NN against closed forms, invariances and the textbook loop."""
+"""Metrics: distances, precision/recall, mode coverage and k-NN against closed forms, invariances
+and the textbook loop."""
 
 import tracemalloc
 from unittest.mock import patch
@@ -34,7 +35,8 @@ def rotation(rng: np.random.Generator, D: int) -> np.ndarray:
 
 
 def naive_frechet(m1, C1, m2, C2) -> float:
-    """The formula as it stands: tr (C1 C2)^{1/2} is the sum of the roots of the eigenvalues of the product."""
+    """The formula as it stands: tr (C1 C2)^{1/2} is the sum of the roots of the eigenvalues of the
+    product."""
     roots = np.sqrt(np.linalg.eigvals(C1 @ C2).astype(complex))
     return float(np.sum((m1 - m2) ** 2) + np.trace(C1 + C2) - 2 * roots.sum().real)
 
@@ -117,7 +119,8 @@ def test_frechet_obeys_the_triangle_inequality(seed: int, D: int, rank: int) -> 
 
 @given(exponent=st.integers(-14, -1))
 def test_frechet_is_accurate_for_gaussians_that_nearly_agree(exponent: int) -> None:
-    """(sqrt(1 + e) - 1)^2 is about e^2 / 4, far below the rounding of the traces that the formula subtracts."""
+    """(sqrt(1 + e) - 1)^2 is about e^2 / 4, far below the rounding of the traces that the formula
+    subtracts."""
     e = 10.0**exponent
     C = np.diag([1.0, 4.0])
     expected = np.square(e / (np.sqrt(1 + e) + 1))
@@ -227,7 +230,8 @@ def test_mode_coverage_of_the_centres_is_perfect_and_of_one_of_them_collapsed(ce
 
 
 def test_mode_coverage_by_hand() -> None:
-    """Modes 0, 1 and 2 of 4 have 4, 2 and 1 of 7 samples as their nearest, of which 3, 1 and 0 are good."""
+    """Modes 0, 1 and 2 of 4 have 4, 2 and 1 of 7 samples as their nearest, of which 3, 1 and 0 are
+    good."""
     x, centres = [[0], [2], [-3], [4], [11], [14.9], [23.5]], [[0], [10], [20], [30]]
     reverse_kl = (4 * np.log(16 / 7) + 2 * np.log(8 / 7) + np.log(4 / 7)) / 7
     assert mode_coverage(x, centres, sigma=1) == pytest.approx((2, 4 / 7, reverse_kl))
@@ -337,7 +341,8 @@ def test_errors_say_what_is_wrong(call, message: str) -> None:
 @given(seed=seeds, k=st.integers(1, 3), angle=st.floats(0, np.pi / 2))
 @example(seed=0, k=2, angle=1e-9)
 def test_the_principal_angle_is_by_how_much_one_span_was_turned(seed: int, k: int, angle: float) -> None:
-    """One direction of k is turned by `angle`, another by half of it, out of the span; bases and axes do not matter."""
+    """One direction of k is turned by `angle`, another by half of it, out of the span; bases and
+    axes do not matter."""
     rng = np.random.default_rng(seed)
     axes, B = np.eye(2 * k), np.eye(2 * k)[:, :k]
     for j, turn in enumerate([angle, angle / 2, 0][:k]):

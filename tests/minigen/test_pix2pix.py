@@ -53,7 +53,8 @@ def pairs(seed: int) -> tuple[Tensor, Tensor]:
 
 @given(seed=seeds, l1=st.floats(0, 200))
 def test_the_losses_are_those_of_the_paper(seed: int, l1: float) -> None:
-    """With D = sigmoid(d): the generator minimises -log D(x, G(x)), the discriminator -log D(x, y) - log(1 - D(x, G(x)))."""
+    """With D = sigmoid(d): the generator minimises -log D(x, G(x)), the discriminator -log D(x, y)
+    - log(1 - D(x, G(x)))."""
     p, (x, y) = parameters(seed), pairs(seed)
     model = model_of(*p)
     terms, discriminator = model.generator_losses(x, y, model.G(x)), model.discriminator_loss(x, y, model.G(x))

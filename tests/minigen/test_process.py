@@ -26,7 +26,8 @@ for seconds, inside in {loops}:
             now += inside
         now += seconds - inside
 """
-"""Commands in a process whose clock says that each loop takes so many seconds, and another inside it some of them."""
+"""Commands in a process whose clock says that each loop takes so many seconds, and another inside
+it some of them."""
 
 
 def said_while_compiling(loops: list[tuple[float, float]], commands: int = 1) -> list[str]:

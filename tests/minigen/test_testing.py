@@ -1,4 +1,5 @@
-"""The checks for coursework: right answers pass, and each of the usual mistakes is called by the identity it breaks."""
+"""The checks for coursework: right answers pass, and each of the usual mistakes is called by the
+identity it breaks."""
 
 import importlib
 import math

@@ -1,4 +1,5 @@
-"""Training runs: the same bits however often they are interrupted, and folders that never lose what they hold."""
+"""Training runs: the same bits however often they are interrupted, and folders that never lose what
+they hold."""
 
 import json
 import math
@@ -61,7 +62,8 @@ def new(settings: Any) -> Any:
 
 
 def contents(run: Run) -> dict[str, bytes]:
-    """Every file of the run: its settings, metrics, weights, average, optimiser and random state, to the last bit."""
+    """Every file of the run: its settings, metrics, weights, average, optimiser and random state,
+    to the last bit."""
     return {path.name: path.read_bytes() for path in run.path.iterdir()}
 
 
@@ -76,7 +78,8 @@ def go_on(recipe: Any, run: Run, steps: int) -> bool:
 
 
 class Counter:
-    """A recipe that only counts; `at_step` runs at the end of a step and may change what it logs."""
+    """A recipe that only counts; `at_step` runs at the end of a step and may change what it
+    logs."""
 
     def __init__(self, at_step: Any = lambda k: k):
         self.count = np.zeros(1)
@@ -226,7 +229,8 @@ def test_arrays_are_restored_as_they_are_or_not_at_all(run: Run, dtype: Any, sha
 
 
 def test_a_checkpoint_knows_its_settings(tmp_path: Path) -> None:
-    """But for those that may change: how far the run goes, where it runs, and where the data lie."""
+    """But for those that may change: how far the run goes, where it runs, and where the data
+    lie."""
     run = trained(tmp_path / "run")
     for name, value in (asdict(RING) | {"model": "ddpm", "another": 1}).items():
         changed = Run(run.path)
@@ -497,7 +501,8 @@ def weights_of_players(recipe: Any) -> dict[str, list[np.ndarray]]:
 def test_a_step_of_a_gan_is_k_of_the_discriminator_and_one_of_the_generator(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each on a batch of its own, and with the other player still: it is not even given gradients."""
+    """Each on a batch of its own, and with the other player still: it is not even given
+    gradients."""
     recipe = GANRecipe(replace(POINTS, critic_steps=3))
     moved: list[str] = []
     batches: list[Tensor] = []
@@ -569,7 +574,8 @@ def test_the_weight_of_the_penalty_is_the_one_asked_for() -> None:
 
 
 def test_samples_come_from_the_averaged_generator_and_running_statistics() -> None:
-    """What a sample is does not depend on those drawn with it, and in a conditional model the classes take turns."""
+    """What a sample is does not depend on those drawn with it, and in a conditional model the
+    classes take turns."""
     recipe: Any = GANRecipe(replace(GAN, conditional=True))
     recipe.step(1)
     model, seen = recipe.model, []
@@ -608,7 +614,8 @@ def test_where_data_have_modes_their_coverage_is_measured(model: str, data: str)
 
 
 def test_digits_asked_for_are_read() -> None:
-    """Training digits in place of samples are read as what they are, if they are what was asked for."""
+    """Training digits in place of samples are read as what they are, if they are what was asked
+    for."""
     recipe = new(replace(GAN, conditional=True))
     train, labels = recipe.data.train, recipe.data.train_labels
     turns = np.stack([train[labels == label][:5] for label in range(10)], 1).reshape(50, 1, 8, 8)

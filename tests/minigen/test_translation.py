@@ -94,7 +94,8 @@ def test_discriminators_see_images_from_the_pools(monkeypatch: pytest.MonkeyPatc
 
 @both
 def test_the_losses_of_a_step_are_those_of_its_batch(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each translation is compared with what it should be: the pair of its image, or the image after a cycle."""
+    """Each translation is compared with what it should be: the pair of its image, or the image
+    after a cycle."""
     recipe: Any = NEW[model]()
     stand_still(recipe)
     draw = Domains.batch if model == "cyclegan" else Domains.pairs

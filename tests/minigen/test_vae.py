@@ -1,4 +1,5 @@
-"""The VAE against closed forms: with a linear decoder and Gaussian pixels, log p(x) and the posterior are known."""
+"""The VAE against closed forms: with a linear decoder and Gaussian pixels, log p(x) and the
+posterior are known."""
 
 import math
 from typing import Any, NamedTuple
@@ -25,11 +26,13 @@ def close(expected: Any, tolerance: float = 1e-9) -> Any:
     return pytest.approx(expected, rel=tolerance, abs=tolerance)
 
 
-# A VAE that is a factor analysis: z ~ N(0, I), x = W z + b + s N(0, I), where the columns of W are orthogonal
+# A VAE that is a factor analysis: z ~ N(0, I), x = W z + b + s N(0, I), where the columns of W are
+# orthogonal
 
 
 class Linear(NamedTuple):
-    """The VAE, whose encoder is N(shift + posterior mean, stretch^2 posterior variance), and what is known about it."""
+    """The VAE, whose encoder is N(shift + posterior mean, stretch^2 posterior variance), and what
+    is known about it."""
 
     vae: VAE
     W: np.ndarray
@@ -83,8 +86,8 @@ def with_noise(noise: np.ndarray) -> Any:
 def expected_terms(vae: VAE, x: np.ndarray, latent: int) -> list[np.ndarray]:
     """Both terms (N,), in expectation over z.
 
-    log p(x | z) is quadratic in z, so that the mean over the 2 latent points +- sqrt(latent) e_k, whose moments are those of
-    N(0, I), is its expectation.
+    log p(x | z) is quadratic in z, so that the mean over the 2 latent points +- sqrt(latent) e_k,
+    whose moments are those of N(0, I), is its expectation.
     """
     points = math.sqrt(latent) * np.concatenate([np.eye(latent), -np.eye(latent)])
     patch = with_noise(np.repeat(points, len(x), 0))
@@ -217,7 +220,8 @@ def test_the_gradient_reaches_every_parameter(likelihood: str, classes: int, bet
     "bound", [lambda vae, x, rng: vae.iwae_bound(x, 3, None, rng), lambda vae, x, rng: vae.terms(x, None, rng).elbo]
 )
 def test_the_gradients_of_the_bounds_are_those_of_finite_differences(bound: Any) -> None:
-    """By all parameters at once, in one direction: through the draws, their densities and the images."""
+    """By all parameters at once, in one direction: through the draws, their densities and the
+    images."""
     model, x, eps, rng = vae("gaussian"), Tensor(greys(2)), 1e-6, np.random.default_rng(0)
     parameters = list(model.parameters())
     starts = [p.numpy().copy() for p in parameters]
