@@ -54,6 +54,9 @@ def kl_sparsity(h: Tensor, rho: float = 0.05) -> Tensor:
     return T.sum(rho * T.log(rho / rho_hat) + (1 - rho) * T.log((1 - rho) / (1 - rho_hat)))
 
 
+SPARSITIES = {"l1": l1_sparsity, "kl": kl_sparsity}
+
+
 def contraction(h: Tensor, x: Tensor) -> Tensor:
     """|dh/dx|^2 (Frobenius), averaged over images: codes h (N, features) computed from x, which
     must require gradients.

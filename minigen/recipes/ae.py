@@ -13,15 +13,19 @@ from minigen.data import SHAPES, Dataset, load
 from minigen.evaluation import pictures
 from minigen.evaluation.batches import in_batches
 from minigen.evaluation.report import FLOOR, Measures, reconstruction_measures, sample_measures
-from minigen.models import autoencoder
-from minigen.models.autoencoder import CORRUPTIONS, Autoencoder, contraction, squared_error
+from minigen.models.autoencoder import (
+    CORRUPTIONS,
+    SPARSITIES,
+    Autoencoder,
+    contraction,
+    squared_error,
+)
 from minigen.networks.coders import DECODERS, ENCODERS
 from minigen.training.learner import Learner, checkpointed, cosine
 from minigen.training.run import Run
 from minigen.training.settings import DataSettings, setting, unused_settings, with_default
 from tensor import Tensor
 
-SPARSITIES = {"l1": autoencoder.l1_sparsity, "kl": autoencoder.kl_sparsity}
 PENALISED = ("contractive", *SPARSITIES)
 REGULARISERS = ("none", "denoising", *PENALISED)
 

@@ -81,14 +81,14 @@ class GANRecipe:
     def step(self, k: int) -> dict[str, Tensor]:
         """Goodfellow et al. 2014, Algorithm 1."""
         s, model = self.settings, self.model
-        for _ in range(s.critic_steps):
+        for _ in range(s.critic_steps):  # the turn of the discriminator
             x, labels = self.data.batch(s.batch_size, self.rng, s.device)
             labels = self.labels_if_conditional(labels)
             d_loss = model.discriminator_loss(x, labels, self.rng, s.penalty)
             self.discriminator.descend(d_loss, k)
             if s.loss == "wgan":
                 clip_weights(model.discriminator.parameters(), s.clip)
-        g_loss = model.generator_loss(len(x), labels, self.rng)
+        g_loss = model.generator_loss(len(x), labels, self.rng)  # the turn of the generator
         self.generator.descend(g_loss, k)
         return {"discriminator": d_loss, "generator": g_loss}
 
