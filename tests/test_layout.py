@@ -70,6 +70,16 @@ def test_no_room_of_minigen_looks_upstairs(path: Path) -> None:
     assert reached <= MAY_USE[room] | {room}
 
 
+def test_a_training_step_reads_in_one_function() -> None:
+    steps = {}
+    for path in (ROOT / "minigen" / "recipes").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name == "step":
+                steps[path.stem] = (node.end_lineno or 0) - node.lineno + 1
+    assert steps.keys() == {"ae", "vae", "gan", "cyclegan", "pix2pix", "ddpm"}
+    assert max(steps.values()) <= 15
+
+
 @pytest.mark.parametrize("path", PACKAGED, ids=module)
 def test_what_is_public_is_documented(path: Path) -> None:
     """Modules, and the functions and classes at their top level. (Methods named after PyTorch's
