@@ -1,13 +1,14 @@
 """Undoing damage: one autoencoder, five kinds of it.
 
-    python -m examples.restoration --task {denoising,inpainting,super-resolution,watermark,...}
+    python -m examples.restoration --task TASK
 
-Train an autoencoder to return the image x from a damaged copy of it, and it restores images that it
-has never seen: a denoising autoencoder in the widest sense. Only the line that does the damage
-changes. Above, test digits after the damage, then what the autoencoder makes of them, then the
-truth; the PSNR over all test digits is printed before and after. What cannot be seen is guessed
-from what digits look like: for colouring, each class has a colour of its own, so the autoencoder
-must recognise the digit, and a wrong guess shows as a wrong or a muddy colour.
+TASK is denoising, inpainting, super-resolution, watermark or colouring. Train an autoencoder to
+return the image x from a damaged copy of it, and it restores images that it has never seen: a
+denoising autoencoder in the widest sense. Only the line that does the damage changes. Above, test
+digits after the damage, then what the autoencoder makes of them, then the truth; the PSNR over all
+test digits is printed before and after. What cannot be seen is guessed from what digits look like:
+for colouring, each class has a colour of its own, so the autoencoder must recognise the digit, and
+a wrong guess shows as a wrong or a muddy colour.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The variational autoencoder (Kingma & Welling 2014; Rezende, Mohamed & Wierstra 2014).
 
 Images are thought to arise from latent vectors, z ~ p(z) = N(0, I) and x ~ p(x | z). An encoder
-network gives a Gaussian q(z | x) that stands in for the posterior, a decoder network gives p(x |
-z), and both maximise the same lower bound:
+network gives a Gaussian q(z | x) that stands in for the posterior, a decoder network p(x | z), and
+both maximise the same lower bound:
 
     log p(x)  >=  E over q(z|x) of log p(x | z)  -  KL(q(z | x) || p(z))             VAE eq. 3
 
