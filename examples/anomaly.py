@@ -2,10 +2,11 @@
 
     python -m examples.anomaly
 
-An autoencoder is trained on all digits but one class, and its reconstruction error on test images tells the unknown class
-from the known ones. AUROC is the chance that a random unknown digit has a larger error than a random known one: 0.5 is
-guessing, 1 perfect. Right, the AUROC for each class held out in turn; left, the errors for the class that hides best. Such a
-digit is made of strokes that others have too, and the autoencoder draws it tolerably well without having met it.
+An autoencoder is trained on all digits but one class, and its reconstruction error on test images
+tells the unknown class from the known ones. AUROC is the chance that a random unknown digit has a
+larger error than a random known one: 0.5 is guessing, 1 perfect. Right, the AUROC for each class
+held out in turn; left, the errors for the class that hides best. Such a digit is made of strokes
+that others have too, and the autoencoder draws it tolerably well without having met it.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from tqdm import trange
 
 import tensor as T
-from examples.common import OUT, apply, fit, save
+from examples.common import OUT, apply, save
 from minigen import data
-from minigen.autoencoder import Autoencoder, squared_error
-from minigen.coders import mlp_decoder, mlp_encoder
+from minigen.models.autoencoder import Autoencoder, squared_error
+from minigen.networks.coders import mlp_decoder, mlp_encoder
+from minigen.training.learner import Learner, cosine
 from tensor import Tensor
 
 HELD_OUT = tuple(range(10))
@@ -37,7 +40,10 @@ def errors_without(digit: int, digits: data.Dataset, steps: int) -> np.ndarray:
     rng = np.random.default_rng(0)
     model = Autoencoder(mlp_encoder((1, 8, 8), LATENT), mlp_decoder(LATENT, (1, 8, 8)))
     known = digits.train[digits.train_labels != digit]
-    fit(model.parameters(), lambda x: squared_error(model(Tensor(x)), Tensor(x)), known, steps, rng)
+    learner = Learner(model, lr=2e-3, schedule=cosine(steps))
+    for k in trange(1, steps + 1, unit="step"):
+        x = Tensor(known[rng.integers(len(known), size=128)])
+        learner.descend(squared_error(model(x), x), k)
     return np.sum((apply(model, digits.test) - digits.test) ** 2, axis=(1, 2, 3))
 
 
@@ -63,7 +69,8 @@ def main(steps: int = 600, out: Path = OUT, held_out: tuple[int, ...] = HELD_OUT
     labels = bars.bar([str(digit) for digit in areas], list(areas.values()))
     bars.bar_label(labels, fmt="%.3f", fontsize=8)
     bars.axhline(0.5, color="black", linestyle="--", label="guessing")
-    bars.set(title="each class held out in turn", xlabel="digit held out", ylabel="AUROC", ylim=(0, 1.08))
+    bars.set(title="each class held out in turn", xlabel="digit held out")
+    bars.set(ylabel="AUROC", ylim=(0, 1.08))
     bars.legend(loc="lower right")
     save(figure, out / "anomaly.png")
 

@@ -2,11 +2,13 @@
 
     python -m examples.conditional_digits
 
-Both networks are told the label. The discriminator sees images with their labels, so that a good image of another class than
-asked does not pass for data, and the generator must heed the label it is given (Mirza & Osindero 2014). Each column is a class;
-along a row, all ten digits are made from the same noise z. Look down a column for variety, and along a row for what the noise
-decides when the class is given: thick or thin, upright or slanted. Printed is which share of samples a reader by the three
-nearest neighbours among the training digits takes for the class asked for, beside its share for real test digits.
+Both networks are told the label. The discriminator sees images with their labels, so that a good
+image of another class than asked does not pass for data, and the generator must heed the label it
+is given (Mirza & Osindero 2014). Each column is a class; along a row, all ten digits are made from
+the same noise z. Look down a column for variety, and along a row for what the noise decides when
+the class is given: thick or thin, upright or slanted. Printed is which share of samples a reader by
+the three nearest neighbours among the training digits takes for the class asked for, beside its
+share for real test digits.
 """
 
 from __future__ import annotations
@@ -15,14 +17,17 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from tqdm import trange
 
 import tensor as T
-from examples.common import OUT, play, save
+from examples.common import OUT, save
 from minigen.data.digits import load_digits
-from minigen.gan import GAN, dcgan_discriminator, dcgan_generator
-from minigen.labels import with_labels
-from minigen.metrics import knn_classify
-from minigen.pictures import show
+from minigen.evaluation.neighbours import knn_classify
+from minigen.evaluation.pictures import show
+from minigen.models.gan import GAN
+from minigen.networks.dcgan import dcgan_discriminator, dcgan_generator
+from minigen.networks.labels import with_labels
+from minigen.training.learner import Learner, cosine
 from tensor import Tensor
 
 CLASSES, LATENT, ROWS = 10, 16, 8
@@ -30,7 +35,8 @@ CLASSES, LATENT, ROWS = 10, 16, 8
 
 @T.no_grad()
 def sheet(model: GAN, rng: np.random.Generator) -> np.ndarray:
-    """ROWS rows of images (10 ROWS, 1, 8, 8): the classes in turn, with the same noise along a row."""
+    """ROWS rows of images (10 ROWS, 1, 8, 8): the classes in turn, with the same noise along a
+    row."""
     z = rng.standard_normal((ROWS, LATENT)).repeat(CLASSES, 0)
     labels = np.tile(np.arange(CLASSES), ROWS)
     return model.generator(with_labels(Tensor(z, dtype=np.float32), labels, CLASSES)).numpy()
@@ -42,8 +48,13 @@ def main(steps: int = 1500, out: Path = OUT) -> None:
     (train, train_labels), (test, test_labels) = load_digits("train"), load_digits("test")
     players = dcgan_generator(LATENT + CLASSES, (1, 8, 8)), dcgan_discriminator((1 + CLASSES, 8, 8))
     model = GAN(*players, LATENT, "non-saturating", CLASSES)
-    for _ in play(model, train, steps, rng, train_labels, lr=5e-4, batch_size=64):
-        pass
+    D = Learner(model.discriminator, 5e-4, (0.5, 0.99), cosine(steps))
+    G = Learner(model.generator, 5e-4, (0.5, 0.99), cosine(steps))
+    for k in trange(1, steps + 1, unit="step"):
+        rows = rng.integers(len(train), size=64)
+        x, labels = Tensor(train[rows]), train_labels[rows]
+        D.descend(model.discriminator_loss(x, labels, rng), k)
+        G.descend(model.generator_loss(64, labels, rng), k)
 
     model.eval()
     asked = np.arange(1000) % CLASSES

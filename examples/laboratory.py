@@ -2,11 +2,12 @@
 
     python -m examples.laboratory
 
-Behind, the discriminator: red where it takes a point for data, blue where for a sample, white where it cannot tell. Black dots
-are data, green ones samples. The net of grey lines is the generator's manifold: a square grid of noise z, in [-2, 2]^2, as G
-bends it. The arrows on some samples show which way, and how strongly, the discriminator drives them: up the gradient of d(x).
-Look for the net that is stretched towards the modes, for the folds where it has to cross from one to the next, for arrows that
-die away, and for the colours, which fade where the densities have become the same.
+Behind, the discriminator: red where it takes a point for data, blue where for a sample, white where
+it cannot tell. Black dots are data, green ones samples. The net of grey lines is the generator's
+manifold: a square grid of noise z, in [-2, 2]^2, as G bends it. The arrows on some samples show
+which way, and how strongly, the discriminator drives them: up the gradient of d(x). Look for the
+net that is stretched towards the modes, for the folds where it has to cross from one to the next,
+for arrows that die away, and for the colours, which fade where the densities have become the same.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ from matplotlib.animation import PillowWriter
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from tqdm import trange
 
 import tensor as T
-from examples.common import OUT, apply, play
+from examples.common import OUT, apply
 from minigen import data
-from minigen.gan import GAN, mlp_discriminator, mlp_generator
-from minigen.metrics import mode_coverage
+from minigen.evaluation.metrics import mode_coverage
+from minigen.models.gan import GAN
+from minigen.networks.fourier import mlp_discriminator, mlp_generator
+from minigen.training.learner import Learner, cosine
 from tensor import Tensor
 
 LIMIT = 1.6
@@ -51,22 +55,18 @@ def draw(axes: Axes, model: GAN, real: np.ndarray) -> np.ndarray:
     with T.no_grad():
         samples = model.generate(600, rng=np.random.default_rng(1)).numpy()
     axes.clear()
-    axes.imshow(
-        D,
-        extent=(-LIMIT, LIMIT, -LIMIT, LIMIT),
-        origin="lower",
-        cmap="bwr",
-        vmin=0,
-        vmax=1,
-        alpha=0.6,
-        interpolation="bilinear",
-    )
-    axes.add_collection(LineCollection([*net, *net.transpose(1, 0, 2)], colors="gray", linewidths=0.5, alpha=0.7))
+    corners = (-LIMIT, LIMIT, -LIMIT, LIMIT)
+    image = axes.imshow(D, cmap="bwr", vmin=0, vmax=1, alpha=0.6, extent=corners, origin="lower")
+    image.set_interpolation("bilinear")
+    lines = [*net, *net.transpose(1, 0, 2)]
+    axes.add_collection(LineCollection(lines, colors="gray", linewidths=0.5, alpha=0.7))
     axes.scatter(real[:, 0], real[:, 1], s=4, color="black", label="data")
     axes.scatter(samples[:, 0], samples[:, 1], s=4, color="C2", label="samples")
     arrows = samples[:60]
-    axes.quiver(*arrows.T, *uphill(model, arrows).T, angles="xy", scale_units="xy", scale=20, width=0.004, color="darkgreen")
-    axes.set(xlim=(-LIMIT, LIMIT), ylim=(-LIMIT, LIMIT), aspect="equal", xlabel="$x_1$", ylabel="$x_2$")
+    field = *arrows.T, *uphill(model, arrows).T
+    axes.quiver(*field, angles="xy", scale_units="xy", scale=20, width=0.004, color="darkgreen")
+    axes.set(xlim=(-LIMIT, LIMIT), ylim=(-LIMIT, LIMIT), aspect="equal")
+    axes.set(xlabel="$x_1$", ylabel="$x_2$")
     axes.legend(loc="upper right")
     return samples
 
@@ -76,6 +76,8 @@ def main(steps: int = 1000, out: Path = OUT) -> None:
     rng = np.random.default_rng(0)
     ring = data.load("ring")
     model = GAN(mlp_generator(2, 2), mlp_discriminator(2), latent=2, loss="gan-gp")
+    D = Learner(model.discriminator, 1e-3, (0.5, 0.9), cosine(steps))
+    G = Learner(model.generator, 1e-3, (0.5, 0.9), cosine(steps))
 
     moments = {round(k) for k in np.geomspace(1, steps, FRAMES)}
     figure = Figure(figsize=(6.4, 5.8), layout="constrained")
@@ -83,7 +85,10 @@ def main(steps: int = 1000, out: Path = OUT) -> None:
     out.mkdir(parents=True, exist_ok=True)
     film = PillowWriter(fps=8)
     with film.saving(figure, str(out / "laboratory.gif"), dpi=80):
-        for k in play(model, ring.train, steps, rng, batch_size=256, betas=(0.5, 0.9), penalty=0.1):
+        for k in trange(1, steps + 1, unit="step"):
+            x, _ = ring.batch(256, rng)
+            D.descend(model.discriminator_loss(x, rng=rng, penalty=0.1), k)
+            G.descend(model.generator_loss(256, rng=rng), k)
             if k in moments:
                 samples = draw(axes, model, ring.test[:400])
                 modes, good, _ = mode_coverage(samples, *data.MODES["ring"])

@@ -2,10 +2,11 @@
 
     python -m examples.latent_space
 
-Three VAEs with two latent dimensions, alike but for the loss. One draw of q(z | x) for each test digit, coloured by class;
-the rings hold 39 % and 86 % of the prior. Reconstruction only: classes are told apart, but scattered over a space ten times
-as wide as the prior, whose draws would decode to the few that lie in the middle. KL only: every q(z | x) is the prior, and
-nothing of the digit is left. Both: the classes keep apart as well as they can while together they fill the prior, so that
+Three VAEs with two latent dimensions, alike but for the loss. One draw of q(z | x) for each test
+digit, coloured by class; the rings hold 39 % and 86 % of the prior. Reconstruction only: classes
+are told apart, but scattered over a space ten times as wide as the prior, whose draws would decode
+to the few that lie in the middle. KL only: every q(z | x) is the prior, and nothing of the digit is
+left. Both: the classes keep apart as well as they can while together they fill the prior, so that
 its draws decode to all of them.
 """
 
@@ -16,12 +17,14 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
+from tqdm import trange
 
 import tensor as T
-from examples.common import OUT, fit, save
+from examples.common import OUT, save
 from minigen import data
-from minigen.coders import mlp_decoder, mlp_encoder
-from minigen.vae import VAE
+from minigen.models.vae import VAE
+from minigen.networks.coders import mlp_decoder, mlp_encoder
+from minigen.training.learner import Learner, cosine
 from tensor import Tensor
 
 LOSSES = {"reconstruction only": (1, 0), "KL only": (0, 1), "both": (1, 1)}
@@ -32,12 +35,11 @@ def trained_vae(images: np.ndarray, reconstruction: float, kl: float, steps: int
     T.manual_seed(0)
     rng = np.random.default_rng(0)
     model = VAE(mlp_encoder((1, 8, 8), 2 * 2), mlp_decoder(2, (1, 8, 8)), latent=2)
-
-    def loss(x: np.ndarray) -> Tensor:
-        terms = model.terms(Tensor(x), generator=rng)
-        return T.mean(reconstruction * terms.reconstruction + kl * terms.kl)
-
-    fit(model.parameters(), loss, images, steps, rng)
+    learner = Learner(model, lr=2e-3, schedule=cosine(steps))
+    for k in trange(1, steps + 1, unit="step"):
+        x = Tensor(images[rng.integers(len(images), size=128)])
+        terms = model.terms(x, rng=rng)
+        learner.descend(T.mean(reconstruction * terms.reconstruction + kl * terms.kl), k)
     return model
 
 
@@ -49,15 +51,17 @@ def main(steps: int = 1200, out: Path = OUT) -> None:
         with T.no_grad():
             test, rng = Tensor(digits.test), np.random.default_rng(1)
             z = model.posterior(test).sample(generator=rng).numpy()
-            reconstruction, kl = (term.numpy().mean() for term in model.terms(test, generator=rng))
+            reconstruction, kl = (term.numpy().mean() for term in model.terms(test, rng=rng))
         print(f"{name}: reconstruction {reconstruction:.1f} nats, KL {kl:.1f} nats a test image")
         dots = axes.scatter(*z.T, c=digits.test_labels, cmap="tab10", s=10)
         for radius in (1, 2):
             axes.add_patch(Circle((0, 0), radius, fill=False, linestyle="--", color="black"))
         title = f"{name}\nreconstruction {reconstruction:.1f} nats, KL {kl:.1f} nats"
         axes.set(title=title, xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
-    figure.axes[-1].legend(*dots.legend_elements(), title="digit", loc="center left", bbox_to_anchor=(1, 0.5))
-    figure.suptitle("Draws of q(z | x) for the test digits; dashed: one and two standard deviations of the prior")
+    last, (handles, labels) = figure.axes[-1], dots.legend_elements()
+    last.legend(handles, labels, title="digit", loc="center left", bbox_to_anchor=(1, 0.5))
+    dashed = "one and two standard deviations of the prior"
+    figure.suptitle(f"Draws of q(z | x) for the test digits; dashed: {dashed}")
     save(figure, out / "latent_space.png")
 
 

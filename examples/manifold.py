@@ -1,10 +1,12 @@
-"""The manifold that a VAE with two latent dimensions has learnt: every digit it can draw, on one sheet.
+"""The manifold that a VAE with two latent dimensions has learnt: every digit it can draw, on one
+sheet.
 
     python -m examples.manifold
 
-Each image is decoded from its place in the latent plane. The places are quantiles of the prior, so that each image stands for
-an equally likely part of it (Kingma & Welling 2014, figure 4). Look for classes that turn into one another without a gap, by
-way of shapes between them, and for those that found no room of their own: two dimensions are few.
+Each image is decoded from its place in the latent plane. The places are quantiles of the prior, so
+that each image stands for an equally likely part of it (Kingma & Welling 2014, figure 4). Look for
+classes that turn into one another without a gap, by way of shapes between them, and for those that
+found no room of their own: two dimensions are few.
 """
 
 from __future__ import annotations
@@ -14,14 +16,15 @@ from statistics import NormalDist
 
 import numpy as np
 from matplotlib.figure import Figure
+from tqdm import trange
 
 import tensor as T
-from examples.common import OUT, apply, fit, save
+from examples.common import OUT, apply, save
 from minigen import data
-from minigen.coders import mlp_decoder, mlp_encoder
-from minigen.pictures import show
-from minigen.vae import VAE
-from tensor import Tensor
+from minigen.evaluation.pictures import show
+from minigen.models.vae import VAE
+from minigen.networks.coders import mlp_decoder, mlp_encoder
+from minigen.training.learner import Learner, cosine
 
 SIDE = 20
 
@@ -37,8 +40,12 @@ def main(steps: int = 3000, out: Path = OUT) -> None:
     digits = data.load("digits")
 
     model = VAE(mlp_encoder((1, 8, 8), 2 * 2), mlp_decoder(2, (1, 8, 8)), latent=2)
-    fit(model.parameters(), lambda x: model.loss(Tensor(x), generator=rng), digits.train, steps, rng)
-    print(f"test ELBO: {apply(lambda x: model.terms(x, generator=rng).elbo, digits.test).mean():.1f} nats an image")
+    learner = Learner(model, lr=2e-3, schedule=cosine(steps))
+    for k in trange(1, steps + 1, unit="step"):
+        x, _ = digits.batch(128, rng)
+        learner.descend(model.loss(x, rng=rng), k)
+    elbo = apply(lambda x: model.terms(x, rng=rng).elbo, digits.test).mean()
+    print(f"test ELBO: {elbo:.1f} nats an image")
 
     q = quantiles(SIDE)
     z = np.stack(np.meshgrid(q, q[::-1]), -1).reshape(-1, 2)  # z_1 grows to the right, z_2 upwards

@@ -2,11 +2,13 @@
 
     python -m examples.translation
 
-X are grey digits on black, Y other digits in blue ink with an orange outline, on paper. Nobody tells the networks which image
-belongs to which; the two discriminators ask for images like those of the other domain, and the cycles that the way there and
-back leads home. Left, for test digits: x, its translation G(x), the truth that training never saw, and the way back F(G(x)).
-Right the same from the other side: y, F(y), the truth, G(F(y)). The outlines must be invented, and the digit must stay the
-same; printed is the L1 distance to the truth, beside that of an untranslated image (Zhu et al. 2017, figures 3 and 4).
+X are grey digits on black, Y other digits in blue ink with an orange outline, on paper. Nobody
+tells the networks which image belongs to which; the two discriminators ask for images like those of
+the other domain, and the cycles that the way there and back leads home. Left, for test digits: x,
+its translation G(x), the truth that training never saw, and the way back F(G(x)). Right the same
+from the other side: y, F(y), the truth, G(F(y)). The outlines must be invented, and the digit must
+stay the same; printed is the L1 distance to the truth, beside that of an untranslated image (Zhu et
+al. 2017, figures 3 and 4).
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from matplotlib.figure import Figure
 from tqdm import trange
 
 from examples.common import OUT, columns, save
-from minigen.experiments.cyclegan import Config, CycleGANRun
+from minigen.recipes.cyclegan import CycleGANRecipe, CycleGANSettings
 
 
 def l1(a: np.ndarray, b: np.ndarray) -> float:
@@ -27,16 +29,18 @@ def l1(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def main(steps: int = 600, out: Path = OUT) -> None:
-    run = CycleGANRun(Config(steps=steps))
+    recipe = CycleGANRecipe(CycleGANSettings(steps=steps))
     for k in trange(1, steps + 1, unit="step"):
-        run.step(k)
+        recipe.step(k)
 
-    x, y = run.data.test_x, run.data.test_y
+    x, y = recipe.data.test_x, recipe.data.test_y
     assert y is not None
-    fake_y, fake_x = run.translate(x), run.translate(y, "y2x")
-    back_x, back_y = run.translate(fake_y, "y2x"), run.translate(fake_x)
-    print(f"X to Y: L1 {l1(fake_y, y):.3f} to the truth, untranslated {l1(x, y):.3f}; there and back {l1(back_x, x):.3f}")
-    print(f"Y to X: L1 {l1(fake_x, x):.3f} to the truth, untranslated {l1(y, x):.3f}; there and back {l1(back_y, y):.3f}")
+    fake_y, fake_x = recipe.translate(x), recipe.translate(y, "y2x")
+    back_x, back_y = recipe.translate(fake_y, "y2x"), recipe.translate(fake_x)
+    ways = [("X to Y", x, y, fake_y, back_x), ("Y to X", y, x, fake_x, back_y)]
+    for way, a, b, fake_b, back_a in ways:
+        print(f"{way}: L1 {l1(fake_b, b):.3f} to the truth", end=", ")
+        print(f"untranslated {l1(a, b):.3f}; there and back {l1(back_a, a):.3f}")
 
     figure = Figure(figsize=(10.4, 9.6), layout="constrained")
     cycles = {

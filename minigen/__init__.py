@@ -1,1 +1,1 @@
-"""Generative models on the engine in `tensor` and the layers in `nn`: how they work, down to the last gradient."""
+"""Generative models on `tensor` and `nn`: how they work, down to the last gradient."""

@@ -14,15 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from minigen import pictures, process
-from minigen.checkpoint import CheckpointError, write_atomically
-from minigen.data.domains import png_files, read_png, write_png
-from minigen.experiments import MODELS, Experiment
-from minigen.experiments.base import Config
-from minigen.experiments.translation import DIRECTIONS, Translation
-from minigen.run import MAY_CHANGE, Run, RunError, new_folder
-from minigen.settings import flag
-from minigen.training import Diverged, restore, train
+from minigen.data.folders import png_files
+from minigen.data.png import read_png
+from minigen.evaluation import pictures
+from minigen.recipes import RECIPES
+from minigen.recipes.cyclegan import CycleGANRecipe
+from minigen.recipes.ddpm import DDPMRecipe
+from minigen.recipes.pix2pix import Pix2PixRecipe
+from minigen.recipes.translation import DIRECTIONS
+from minigen.training import process
+from minigen.training.checkpoint import CheckpointError
+from minigen.training.files import write_atomically
+from minigen.training.loop import Diverged, restore, train
+from minigen.training.run import MAY_CHANGE, Run, RunError, new_folder
+from minigen.training.settings import DataSettings, flag
 from tensor.kernels import loops
 
 SAMPLES_OF_A_RUN = 64
@@ -43,38 +48,43 @@ class UsageError(Exception):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C."""
+    """Run a command.
+
+    Returns the exit status: 0, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C.
+    """
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # "Fréchet" on a terminal that knows ASCII alone
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)
     except (UsageError, RunError, CheckpointError) as error:
-        print(f"minigen: error: {error}", file=sys.stderr)
-        return 2
+        return _failed(str(error), 2)
     except (Diverged, OSError) as error:
-        print(f"minigen: error: {error}", file=sys.stderr)
-        return 1
+        return _failed(str(error), 1)
     except MemoryError as error:
-        print(f"minigen: error: not enough memory ({error}): a smaller --batch-size may help", file=sys.stderr)
-        return 1
+        return _failed(f"not enough memory ({error}): a smaller --batch-size may help", 1)
     except KeyboardInterrupt:
         print("minigen: interrupted", file=sys.stderr)
         return 130
 
 
+def _failed(why: str, status: int) -> int:
+    print(f"minigen: error: {why}", file=sys.stderr)
+    return status
+
+
 # Arguments
 
 
-def _setting(config: Callable[..., Any], name: str) -> Callable[[str], Any]:
-    """The type of an option that is a setting: the model's Config says what it may be."""
+def _setting(settings: Callable[..., Any], name: str) -> Callable[[str], Any]:
+    """The type of an option that is a setting: the settings' class says what it may be."""
 
     def parse(text: str) -> Any:
         value: Any = text
         with suppress(ValueError):
-            value = type(getattr(config(), name))(text)
+            value = type(getattr(settings(), name))(text)
         try:
-            return getattr(config(**{name: value}), name)
+            return getattr(settings(**{name: value}), name)
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -90,7 +100,10 @@ def _count(text: str) -> int:
 
 
 def _folder(text: str) -> str:
-    """The type of a folder that a run remembers, wherever it is used from. An empty one stays empty, and a mistake."""
+    """The type of a folder that a run remembers, wherever it is used from.
+
+    An empty one stays empty, and a mistake.
+    """
     return text and os.path.abspath(text)
 
 
@@ -109,117 +122,157 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    models = commands.add_parser("train", help="train a model, draw samples and pictures").add_subparsers(
-        title="models", required=True, metavar="MODEL", dest="model"
-    )
-    for name, experiment in MODELS.items():
-        trainer = models.add_parser(name, help=experiment.title, description=experiment.__doc__)
-        trainer.set_defaults(command=_train)
-        for f in fields(experiment.Config):
-            default = "" if f.default is None else f" (default: {f.default})"
-            if f.default is False:
-                trainer.add_argument(flag(f.name), action="store_true", default=None, help=f.metadata["help"])
-                continue
-            kind = _folder if f.name in FOLDERS else _setting(experiment.Config, f.name)
-            trainer.add_argument(flag(f.name), type=kind, metavar=_metavar(f), help=f.metadata["help"] + default)
-        trainer.add_argument("--out", metavar="DIR", help="the run's folder (default: a new one below runs/)")
-        trainer.add_argument("--resume", metavar="DIR", help="go on with this run and its settings; --steps may extend it")
+    trainer = commands.add_parser("train", help="train a model, draw samples and pictures")
+    models = trainer.add_subparsers(title="models", required=True, metavar="MODEL", dest="model")
+    for name, recipe in RECIPES.items():
+        model = models.add_parser(name, help=recipe.title, description=recipe.__doc__)
+        model.set_defaults(command=_train)
+        _add_settings(model, recipe.Settings)
+        out = "the run's folder (default: a new one below runs/)"
+        model.add_argument("--out", metavar="DIR", help=out)
+        resume = "go on with this run and its settings; --steps may extend it"
+        model.add_argument("--resume", metavar="DIR", help=resume)
 
     sampler = commands.add_parser("sample", help="draw samples from a trained run")
     sampler.set_defaults(command=_sample)
-    evaluator = commands.add_parser("evaluate", help="measure samples of a run against real test data")
+    _add_sampling(sampler, SAMPLES_OF_A_RUN)
+    out = "where samples.png and samples.npz go (default: DIR/samples-SEED)"
+    sampler.add_argument("--out", metavar="DIR", help=out)
+
+    measures = "measure samples of a run against real test data"
+    evaluator = commands.add_parser("evaluate", help=measures)
     evaluator.set_defaults(command=_evaluate)
-    for command, n in ((sampler, SAMPLES_OF_A_RUN), (evaluator, SAMPLES_EVALUATED)):
-        command.add_argument("run", metavar="DIR", help="a run's folder")
-        command.add_argument("-n", type=_count, metavar="N", help=f"how many samples (default: {n})")
-        command.add_argument("--seed", type=_setting(Config, "seed"), default=1, metavar="N", help="default: 1")
-        command.add_argument("--device", type=_setting(Config, "device"), metavar="NAME", help="default: that of the training")
-        command.add_argument("--data-dir", type=_folder, metavar="DIR", help="where the IDX files lie now")
-        command.add_argument("--sampler", choices=["ancestral", "ddim"], help="of a ddpm (default: ancestral)")
-        command.add_argument("--sampler-steps", type=_count, metavar="N", help="steps of ddim (default: all)")
-    sampler.add_argument("--out", metavar="DIR", help="where samples.png and samples.npz go (default: DIR/samples-SEED)")
-    translator = commands.add_parser("translate", help="translate images by a run of cyclegan or pix2pix")
+    _add_sampling(evaluator, SAMPLES_EVALUATED)
+
+    translations = "translate images by a run of cyclegan or pix2pix"
+    translator = commands.add_parser("translate", help=translations)
     translator.set_defaults(command=_translate)
-    translator.add_argument("run", metavar="DIR", help="a run's folder")
-    translator.add_argument("--input", required=True, metavar="FILE.png|DIR", help="an image, or a folder of them")
-    translator.add_argument("--direction", required=True, choices=DIRECTIONS, help="from X to Y, or from Y to X")
-    translator.add_argument("--device", type=_setting(Config, "device"), metavar="NAME", help="default: that of the training")
-    translator.add_argument("--out", metavar="DIR", help="where the translations go (default: DIR/translated-DIRECTION)")
-    parser.epilog = "\n".join(command.format_usage() for command in (*models.choices.values(), sampler, evaluator, translator))
+    add = translator.add_argument
+    add("run", metavar="DIR", help="a run's folder")
+    add("--input", required=True, metavar="FILE.png|DIR", help="an image, or a folder of them")
+    add("--direction", required=True, choices=DIRECTIONS, help="from X to Y, or from Y to X")
+    device = _setting(DataSettings, "device")
+    add("--device", type=device, metavar="NAME", help="default: that of the training")
+    out = "where the translations go (default: DIR/translated-DIRECTION)"
+    add("--out", metavar="DIR", help=out)
+
+    all_commands = *models.choices.values(), sampler, evaluator, translator
+    parser.epilog = "\n".join(command.format_usage() for command in all_commands)
     return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser, settings: Any) -> None:
+    """An option for each setting of a recipe."""
+    for f in fields(settings):
+        words = f.metadata["help"]
+        if f.default is False:
+            parser.add_argument(flag(f.name), action="store_true", default=None, help=words)
+            continue
+        kind = _folder if f.name in FOLDERS else _setting(settings, f.name)
+        words += "" if f.default is None else f" (default: {f.default})"
+        parser.add_argument(flag(f.name), type=kind, metavar=_metavar(f), help=words)
+
+
+def _add_sampling(parser: argparse.ArgumentParser, n: int) -> None:
+    """The options of `sample` and `evaluate`."""
+    add = parser.add_argument
+    add("run", metavar="DIR", help="a run's folder")
+    add("-n", type=_count, metavar="N", help=f"how many samples (default: {n})")
+    seed, device = _setting(DataSettings, "seed"), _setting(DataSettings, "device")
+    add("--seed", type=seed, default=1, metavar="N", help="default: 1")
+    add("--device", type=device, metavar="NAME", help="default: that of the training")
+    add("--data-dir", type=_folder, metavar="DIR", help="where the IDX files lie now")
+    samplers = ["ancestral", "ddim"]
+    add("--sampler", choices=samplers, help="of a ddpm (default: ancestral)")
+    add("--sampler-steps", type=_count, metavar="N", help="steps of ddim (default: all)")
 
 
 # Commands
 
 
 def _train(options: argparse.Namespace) -> int:
-    given = _given(options, (f.name for f in fields(MODELS[options.model].Config)))
+    given = _given(options, (f.name for f in fields(RECIPES[options.model].Settings)))
     if options.resume is not None:
-        run, experiment, done = _reopened(options, given)
+        run, recipe, done = _reopened(options, given)
         if not done:
             print(f"note: {run.path} has no checkpoint: its training starts from the beginning")
     else:
-        experiment, done = _experiment(options.model, given), 0
-        path = Run.unused(f"{options.model}-{experiment.config.data}") if options.out is None else options.out
-        run = Run.create(path, {"model": options.model} | asdict(experiment.config))
-    print(f"{experiment.heading}: {experiment.size:,} parameters, {experiment.config.steps} steps, in {run.path}")
-    if experiment.warning:
-        print(f"note: {experiment.warning}")
+        recipe, done = _recipe(options.model, given), 0
+        path = options.out
+        if path is None:
+            path = Run.unused(f"{options.model}-{recipe.settings.data}")
+        run = Run.create(path, {"model": options.model} | asdict(recipe.settings))
+    size = sum(p.numel() for p in recipe.checkpointed["model"].parameters())
+    steps = recipe.settings.steps
+    print(f"{recipe.heading}: {size:,} parameters, {steps} steps, in {run.path}")
+    if recipe.warning:
+        print(f"note: {recipe.warning}")
     process.prepare()
     if not loops():
         print("without Numba's compiled loops each step takes several times longer")
-    if not train(experiment, run, experiment.config.steps, done):
+    if not train(recipe, run, steps, done):
         print(f"stopped; to go on: minigen train {options.model} --resume {run.path}")
         return 130
-    _write_samples(run.path, experiment.sample(SAMPLES_OF_A_RUN, experiment.config.seed), experiment.heading)
-    experiment.draw(run)
-    print(f"samples, pictures and checkpoint are in {run.path}; to measure them: minigen evaluate {run.path}")
+    x = recipe.sample(SAMPLES_OF_A_RUN, recipe.settings.seed)
+    _write_samples(run.path, x, recipe.heading)
+    recipe.draw(run)
+    print(f"samples, pictures and checkpoint are in {run.path}", end="; ")
+    print(f"to measure them: minigen evaluate {run.path}")
     return 0
 
 
 def _sample(options: argparse.Namespace) -> int:
-    run, experiment, how = _trained(options, with_data=None)
-    out = Run.unused(f"samples-{options.seed}", run.path) if options.out is None else options.out
+    run, recipe, how = _trained(options, with_data=None)
+    out = options.out
+    if out is None:
+        out = Run.unused(f"samples-{options.seed}", run.path)
     out = new_folder(out, "choose another --out")
-    x = experiment.sample(options.n or SAMPLES_OF_A_RUN, options.seed, **how)
-    words = ", ".join([experiment.heading, *map(str, how.values()), f"seed {options.seed}"])
-    _write_samples(out, x, words)
+    x = recipe.sample(options.n or SAMPLES_OF_A_RUN, options.seed, **how)
+    title = ", ".join([recipe.heading, *map(str, how.values()), f"seed {options.seed}"])
+    _write_samples(out, x, title)
     print(f"{len(x)} samples are in {out}")
     return 0
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    run, experiment, how = _trained(options)
-    most = experiment.most_evaluated
+    run, recipe, how = _trained(options)
+    most, reference = recipe.data.most_evaluated, recipe.reference
     n = options.n or min(SAMPLES_EVALUATED, most)
     if n > most:
-        raise UsageError(f"-n {n}: {experiment.config.data} has enough test data for at most {most} samples")
-    if n < experiment.fewest_evaluated:
-        raise UsageError(f"-n {n}: the measures need at least {experiment.fewest_evaluated} samples")
-    results = experiment.evaluate(n, options.seed, **how)
-    reference, meaning = experiment.beside
-    print(f"{n} samples of {run.path} against {n} test points; {reference}: {meaning}")
-    print(f"{'':20}{'samples':>12}{reference:>12}{'ratio':>12}")
-    for name, (value, floor) in results.items():
-        beside = "" if floor is None else f"{floor:12.4g}{value / floor if floor else float('nan'):12.4g}"
-        print(f"{name:20}{value:12.4g}{beside}")
+        name = recipe.settings.data
+        raise UsageError(f"-n {n}: {name} has enough test data for at most {most} samples")
+    if n < reference.fewest:
+        raise UsageError(f"-n {n}: the measures need at least {reference.fewest} samples")
+    measures = recipe.evaluate(n, options.seed, **how)
+    meaning = f"{reference.name}: {reference.meaning}"
+    print(f"{n} samples of {run.path} against {n} test points; {meaning}")
+    print(f"{'':20}{'samples':>12}{reference.name:>12}{'ratio':>12}")
+    for name, (value, compared) in measures.items():
+        line = f"{name:20}{value:12.4g}"
+        if compared is not None:
+            ratio = value / compared if compared else float("nan")
+            line += f"{compared:12.4g}{ratio:12.4g}"
+        print(line)
     return 0
 
 
 def _translate(options: argparse.Namespace) -> int:
-    run, experiment, _ = _trained(options, with_data=False)
-    if not isinstance(experiment, Translation):
-        raise UsageError(f"{run.path} is a run of {run.config['model']!r}: only cyclegan and pix2pix translate")
+    run, recipe, _ = _trained(options, with_data=False)
+    if not isinstance(recipe, (CycleGANRecipe, Pix2PixRecipe)):
+        model = run.config["model"]
+        raise UsageError(f"{run.path} is a run of {model!r}: only cyclegan and pix2pix translate")
     paths = _images(Path(options.input))
     try:
-        x = np.stack([read_png(path, experiment.config.size) for path in paths])
+        x = np.stack([read_png(path, recipe.settings.size) for path in paths])
     except ValueError as error:
         raise UsageError(str(error)) from error
-    y = experiment.translate(x, options.direction)
-    out = Run.unused(f"translated-{options.direction}", run.path) if options.out is None else options.out
+    y = recipe.translate(x, options.direction)
+    out = options.out
+    if out is None:
+        out = Run.unused(f"translated-{options.direction}", run.path)
     out = new_folder(out, "choose another --out")
     for path, image in zip(paths, y):
-        write_png(out / path.name, image)
+        pictures.write_png(out / path.name, image)
     print(f"{len(y)} translations are in {out}")
     return 0
 
@@ -237,62 +290,80 @@ def _images(path: Path) -> list[Path]:
 
 def _given(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
     """Those of the named options that were given."""
-    return {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
+    found = {name: getattr(options, name, None) for name in names}
+    return {name: value for name, value in found.items() if value is not None}
 
 
-def _experiment(model: str, settings: dict, with_data: bool = True) -> Experiment:
-    """The experiment of these settings; whatever is wrong with them is a UsageError."""
+def _recipe(model: str, settings: dict, with_data: bool = True) -> Any:
+    """The recipe of these settings; whatever is wrong with them, or their data, is a UsageError."""
     try:
-        return MODELS[model](MODELS[model].Config(**settings), with_data)
+        recipe = RECIPES[model](RECIPES[model].Settings(**settings))
+        if with_data:
+            recipe.data  # noqa: B018  loads it
+        return recipe
     except (ValueError, TypeError, OSError, RuntimeError) as error:
         raise UsageError(str(error)) from error
 
 
-def _described(run: Run, changes: dict, with_data: bool | None = True) -> Experiment:
-    """The experiment that a run's config.json describes, with some settings changed. None: with data if samples need them."""
-    settings = dict(run.config)
-    model = settings.pop("model")
-    if model not in MODELS:
-        raise UsageError(f"{run.path} is a run of {model!r}: this version knows {', '.join(MODELS)}")
+def _described(run: Run, changes: dict, with_data: bool | None = True) -> Any:
+    """The recipe that a run's config.json describes, with some settings changed.
+
+    with_data: whether to load the data; None, if samples need them
+    """
+    given = dict(run.config)
+    model = given.pop("model")
+    if model not in RECIPES:
+        known = ", ".join(RECIPES)
+        raise UsageError(f"{run.path} is a run of {model!r}: this version knows {known}")
     try:
-        config = MODELS[model].Config(**settings)
+        settings = asdict(RECIPES[model].Settings(**given))
     except (ValueError, TypeError) as error:
         raise UsageError(f"{run.path / 'config.json'}: {error}") from error
-    if foreign := [flag(name) for name in changes if name not in asdict(config)]:
-        raise UsageError(f"{', '.join(foreign)}: not for {MODELS[model].title}")
-    with_data = MODELS[model].samples_need_data if with_data is None else with_data
-    return _experiment(model, asdict(config) | changes, with_data)
+    if foreign := [flag(name) for name in changes if name not in settings]:
+        raise UsageError(f"{', '.join(foreign)}: not for {RECIPES[model].title}")
+    if with_data is None:
+        with_data = RECIPES[model].samples_need_data
+    return _recipe(model, settings | changes, with_data)
 
 
-def _reopened(options: argparse.Namespace, given: dict) -> tuple[Run, Experiment, int]:
-    """The run to go on with, its experiment, and the step it is at. Its settings stay as they were, but for MAY_CHANGE."""
+def _reopened(options: argparse.Namespace, given: dict) -> tuple[Run, Any, int]:
+    """The run to go on with, its recipe, and the step it is at.
+
+    Its settings stay as they were, but for MAY_CHANGE.
+    """
     fixed = sorted(given.keys() - set(MAY_CHANGE)) + (["out"] if options.out is not None else [])
     if fixed:
-        raise UsageError(f"{', '.join(map(flag, fixed))} cannot change with --resume: the run keeps its own settings")
+        names = ", ".join(map(flag, fixed))
+        raise UsageError(f"{names} cannot change with --resume: the run keeps its own settings")
     run = Run(options.resume)
-    if run.config["model"] != options.model:
-        raise UsageError(f"{run.path} is a run of {run.config['model']!r}: minigen train {run.config['model']} --resume")
-    experiment = _described(run, given)
-    done = restore(experiment, run)
-    if done > experiment.config.steps:
-        raise UsageError(f"{run.path} is at step {done} already: --steps {experiment.config.steps} lies behind it")
+    model = run.config["model"]
+    if model != options.model:
+        raise UsageError(f"{run.path} is a run of {model!r}: minigen train {model} --resume")
+    recipe = _described(run, given)
+    done, steps = restore(recipe, run), recipe.settings.steps
+    if done > steps:
+        raise UsageError(f"{run.path} is at step {done} already: --steps {steps} lies behind it")
     run.configure(run.config | given)
-    return run, experiment, done
+    return run, recipe, done
 
 
-def _trained(options: argparse.Namespace, with_data: bool | None = True) -> tuple[Run, Experiment, dict[str, Any]]:
-    """A run, its experiment with the weights of the checkpoint, and how to sample."""
+def _trained(options: argparse.Namespace, with_data: bool | None = True) -> tuple[Run, Any, dict]:
+    """A run, its recipe with the weights of the checkpoint, and how to sample."""
     run = Run(options.run)
-    experiment = _described(run, _given(options, MAY_CHANGE), with_data)
+    recipe = _described(run, _given(options, MAY_CHANGE), with_data)
     how = _given(options, SAMPLING)
-    try:
-        experiment.check_sampling(**how)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    if not restore(experiment, run):
-        raise UsageError(f"{run.path} has no checkpoint yet: minigen train {run.config['model']} --resume {run.path}")
+    if isinstance(recipe, DDPMRecipe):
+        try:
+            recipe.check_sampling(**how)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+    elif how:
+        raise UsageError(f"{', '.join(map(flag, how))}: not for {recipe.title}")
+    if not restore(recipe, run):
+        resume = f"minigen train {run.config['model']} --resume {run.path}"
+        raise UsageError(f"{run.path} has no checkpoint yet: {resume}")
     process.prepare()
-    return run, experiment, how
+    return run, recipe, how
 
 
 def _write_samples(folder: Path, x: np.ndarray, title: str) -> None:

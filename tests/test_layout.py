@@ -1,4 +1,5 @@
-"""The house: imports point one way, what is public is documented, and what is installed is complete."""
+"""The house: imports point one way, what is public is documented, and what is installed is
+complete."""
 
 import ast
 import io
@@ -19,6 +20,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     "minigen": {"tensor", "nn"},
     "examples": {"tensor", "nn", "minigen"},
 }
+MAY_USE: dict[str, set[str]] = {
+    "data": set(),
+    "networks": set(),
+    "models": {"networks"},
+    "training": {"data"},
+    "evaluation": {"data", "training"},
+    "recipes": {"data", "networks", "models", "training", "evaluation"},
+    "cli": {"data", "training", "evaluation", "recipes"},
+    "testing": set(),
+    "__main__": {"cli"},
+    "__init__": set(),
+}
+"""The rooms of minigen, and what each may import besides itself."""
+
 PACKAGES = ["tensor", "nn", "minigen"]
 SOURCES = sorted(path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))
 PACKAGED = [path for path in SOURCES if path.relative_to(ROOT).parts[0] in PACKAGES]
@@ -30,13 +45,14 @@ def module(path: Path) -> str:
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
-    """The names of all modules that a file imports, wherever in the file."""
+    """The names of all modules, and of what is taken from them, that a file imports, wherever in
+    it."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, "imports are absolute"
-            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=module)
@@ -46,9 +62,28 @@ def test_imports_point_one_way(path: Path) -> None:
     assert reached & (MAY_IMPORT.keys() | {"tests"}) <= MAY_IMPORT[package] | {package}
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "minigen").rglob("*.py")), ids=module)
+def test_no_room_of_minigen_looks_upstairs(path: Path) -> None:
+    room = path.relative_to(ROOT / "minigen").with_suffix("").parts[0]
+    names = [name.split(".") for name in imported(ast.parse(path.read_text()))]
+    reached = {name[1] for name in names if name[0] == "minigen"}
+    assert reached <= MAY_USE[room] | {room}
+
+
+def test_a_training_step_reads_in_one_function() -> None:
+    steps = {}
+    for path in (ROOT / "minigen" / "recipes").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name == "step":
+                steps[path.stem] = (node.end_lineno or 0) - node.lineno + 1
+    assert steps.keys() == {"ae", "vae", "gan", "cyclegan", "pix2pix", "ddpm"}
+    assert max(steps.values()) <= 15
+
+
 @pytest.mark.parametrize("path", PACKAGED, ids=module)
 def test_what_is_public_is_documented(path: Path) -> None:
-    """Modules, and the functions and classes at their top level. (Methods named after PyTorch's speak for themselves.)"""
+    """Modules, and the functions and classes at their top level. (Methods named after PyTorch's
+    speak for themselves.)"""
     tree = ast.parse(path.read_text())
     definitions = [node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
     undocumented = [d.name for d in definitions if not d.name.startswith("_") and not ast.get_docstring(d)]
@@ -60,7 +95,8 @@ def test_cupy_is_imported_only_for_a_gpu(tmp_path: Path) -> None:
     (tmp_path / "cupy.py").write_text("")
     modules = [module(path) for path in PACKAGED if path.name != "__main__.py"]
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import {', '.join(modules)}; "
-    code += "tensor.Tensor([1.0]).exp(); print('cupy' in sys.modules); import cupy; print(cupy.__file__)"
+    code += "tensor.Tensor([1.0]).exp(); print('cupy' in sys.modules); "
+    code += "import cupy; print(cupy.__file__)"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert process.stdout.split() == ["False", str(tmp_path / "cupy.py")], process.stderr
 

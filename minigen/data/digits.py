@@ -1,4 +1,4 @@
-"""The handwritten digits that come with minigen: 1,797 images of 8x8 (Alpaydin & Kaynak 1998; see README.md)."""
+"""The handwritten digits that come with minigen: 1,797 images of 8x8 (see README.md)."""
 
 from importlib.resources import files
 
@@ -9,7 +9,8 @@ _SPLITS = {"train": slice(0, 1297), "test": slice(1297, 1797)}
 
 
 def load_digits(split: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Images float32 (N, 1, 8, 8) in [-1, 1] and labels int64 (N,) in 0..9; N is 1,297 for "train", 500 for "test".
+    """Images float32 (N, 1, 8, 8) in [-1, 1] and labels int64 (N,) in 0..9; N is 1,297 for "train",
+    500 for "test".
 
     Raises ValueError for another split.
     """

@@ -1,7 +1,9 @@
-"""MNIST and Fashion-MNIST from their IDX files (LeCun, Cortes & Burges 1998; Xiao, Rasul & Vollgraf 2017).
+"""MNIST and Fashion-MNIST from their IDX files (LeCun, Cortes & Burges 1998; Xiao, Rasul & Vollgraf
+2017).
 
-An IDX file of bytes holds 0x00 0x00 0x08, the number of dimensions in one byte, each dimension as a big-endian uint32,
-then the bytes in C order. Both data sets use the same four file names, so `load_mnist` reads either.
+An IDX file of bytes holds 0x00 0x00 0x08, the number of dimensions in one byte, each dimension as a
+big-endian uint32, then the bytes in C order. Both data sets use the same four file names, so
+`load_mnist` reads either.
 """
 
 import gzip
@@ -18,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from minigen.checkpoint import write_atomically
+PathLike = str | os.PathLike[str]
 
 _PREFIXES = {"train": "train", "test": "t10k"}
 
@@ -45,13 +47,13 @@ SOURCES = {
 """Where each data set lies, and the published MD5 of each file."""
 
 
-def load_mnist(split: str, data_dir: str | os.PathLike[str]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Images float32 (N, 1, 28, 28) in [-1, 1] and labels int64 (N,) in 0..9, from IDX files in `data_dir`.
+def load_mnist(split: str, data_dir: PathLike) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Images float32 (N, 1, 28, 28) in [-1, 1] and labels int64 (N,) in 0..9, from IDX files.
 
-    `split` is "train" (train-images-idx3-ubyte and train-labels-idx1-ubyte, each with or without .gz) or "test"
-    (t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte).
+    `split` is "train" (train-images-idx3-ubyte and train-labels-idx1-ubyte, each with or without
+    .gz) or "test" (t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte).
 
-    Raises ValueError for another split or files that do not fit together, FileNotFoundError for a missing file.
+    Raises ValueError for another split or files that do not fit, FileNotFoundError for none.
     """
     if split not in _PREFIXES:
         raise ValueError(f"load_mnist: unknown split {split!r}; choose from {', '.join(_PREFIXES)}")
@@ -59,18 +61,20 @@ def load_mnist(split: str, data_dir: str | os.PathLike[str]) -> tuple[NDArray[np
     labels = read_idx(Path(data_dir, f"{_PREFIXES[split]}-labels-idx1-ubyte"))
     if images.shape[1:] != (28, 28) or labels.shape != images.shape[:1]:
         expected = "expected (N, 28, 28) and (N,)"
-        raise ValueError(f"load_mnist: {split} images {images.shape} and labels {labels.shape} in {data_dir}, {expected}")
+        found = f"{split} images {images.shape} and labels {labels.shape} in {data_dir}"
+        raise ValueError(f"load_mnist: {found}, {expected}")
     if not len(images):
         raise ValueError(f"load_mnist: there are no {split} images in {data_dir}")
     if np.any(labels > 9):
-        raise ValueError(f"load_mnist: {split} labels in {data_dir} go up to {labels.max()}, expected 0..9")
+        found = f"{split} labels in {data_dir} go up to {labels.max()}"
+        raise ValueError(f"load_mnist: {found}, expected 0..9")
     return images[:, None].astype(np.float32) / 127.5 - 1, labels.astype(np.int64)
 
 
-def read_idx(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
-    """The uint8 array in the IDX file `path`, or else in `path`.gz; gzip is recognised by content, not by name.
+def read_idx(path: PathLike) -> NDArray[np.uint8]:
+    """The uint8 array in the IDX file `path`, or else in `path`.gz; gzip is known by its content.
 
-    Raises FileNotFoundError where neither exists, ValueError where the file is damaged or another kind of file.
+    Raises FileNotFoundError where neither exists, ValueError for a damaged file or another kind.
     """
     path = _existing(Path(path))
     data = _gunzipped(path)
@@ -79,32 +83,37 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
         raise ValueError(f"{path}: starts with {data[:4].hex(' ') or 'nothing'}; {expected}")
     header = 4 + 4 * data[3]
     if len(data) < header:
-        raise ValueError(f"{path}: cut short: a header of {data[3]} dimensions takes {header} bytes, found {len(data)}")
+        needed = f"a header of {data[3]} dimensions takes {header} bytes"
+        raise ValueError(f"{path}: cut short: {needed}, found {len(data)}")
     shape = struct.unpack_from(f">{data[3]}I", data, offset=4)
     expected_size = header + math.prod(shape)
     if len(data) != expected_size:
         cause = "cut short" if len(data) < expected_size else "bytes left over at the end"
-        raise ValueError(f"{path}: {cause}: shape {shape} takes {expected_size} bytes, found {len(data)}")
+        needed = f"shape {shape} takes {expected_size} bytes"
+        raise ValueError(f"{path}: {cause}: {needed}, found {len(data)}")
     try:
         return np.frombuffer(data, np.uint8, offset=header).reshape(shape).copy()
     except ValueError as error:
-        raise ValueError(f"{path}: NumPy has no array of shape {str(shape):.80} ({error}); fetch the file again") from error
+        cause = f"NumPy has no array of shape {str(shape):.80} ({error})"
+        raise ValueError(f"{path}: {cause}; fetch the file again") from error
 
 
-def download_mnist(data_dir: str | os.PathLike[str], dataset: str = "mnist") -> None:
+def download_mnist(data_dir: PathLike, dataset: str = "mnist") -> None:
     """Fetches the four files of "mnist" or "fashion-mnist" into `data_dir`; see `download_files`.
 
     Raises ValueError for another data set.
     """
     if dataset not in SOURCES:
-        raise ValueError(f"download_mnist: unknown data set {dataset!r}; choose from {', '.join(SOURCES)}")
+        known = ", ".join(SOURCES)
+        raise ValueError(f"download_mnist: unknown data set {dataset!r}; choose from {known}")
     download_files(data_dir, *SOURCES[dataset])
 
 
-def download_files(data_dir: str | os.PathLike[str], base_url: str, md5: Mapping[str, str]) -> None:
-    """Fetches each file named in `md5` from `base_url` (ending in a slash) into `data_dir`, which is made if missing.
+def download_files(data_dir: PathLike, base_url: str, md5: Mapping[str, str]) -> None:
+    """Fetches each file named in `md5` from `base_url` (ending in a slash) into `data_dir`, which
+    is made if missing.
 
-    A file that is there with the right MD5 is kept; one that fails its check is not written. No half file is ever left.
+    A file that has the right MD5 is kept; one that fails its check is not written, nor half a file.
 
     Raises ConnectionError where an address cannot be read, ValueError where the MD5 differs.
     """
@@ -113,7 +122,9 @@ def download_files(data_dir: str | os.PathLike[str], base_url: str, md5: Mapping
     for name, expected in md5.items():
         path = folder / name
         if not (path.is_file() and _md5(path.read_bytes()) == expected):
-            write_atomically(path, _fetched(base_url + name, expected))
+            partial = path.with_name(f".{name}.part")
+            partial.write_bytes(_fetched(base_url + name, expected))
+            partial.replace(path)
 
 
 def _fetched(url: str, expected_md5: str) -> bytes:
@@ -124,7 +135,8 @@ def _fetched(url: str, expected_md5: str) -> bytes:
         advice = "without a network, copy the files from another machine and pass their folder"
         raise ConnectionError(f"{url}: cannot be fetched ({error}); {advice}") from error
     if _md5(data) != expected_md5:
-        raise ValueError(f"{url}: got {len(data)} bytes with MD5 {_md5(data)}, expected {expected_md5}; not written, try again")
+        got = f"got {len(data)} bytes with MD5 {_md5(data)}"
+        raise ValueError(f"{url}: {got}, expected {expected_md5}; not written, try again")
     return data
 
 
@@ -137,7 +149,8 @@ def _existing(path: Path) -> Path:
     for candidate in (path, zipped):
         if candidate.is_file():
             return candidate
-    raise FileNotFoundError(f"{path.parent} has neither {path.name} nor {zipped.name}: --data-dir says where they lie")
+    neither = f"{path.parent} has neither {path.name} nor {zipped.name}"
+    raise FileNotFoundError(f"{neither}: --data-dir says where they lie")
 
 
 def _gunzipped(path: Path) -> bytes:
@@ -147,4 +160,5 @@ def _gunzipped(path: Path) -> bytes:
     try:
         return gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path}: damaged or cut short gzip ({error}); fetch the file again") from error
+        cause = f"damaged or cut short gzip ({error})"
+        raise ValueError(f"{path}: {cause}; fetch the file again") from error

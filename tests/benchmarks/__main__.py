@@ -1,7 +1,9 @@
-"""Time, memory and loss curves of minigen beside PyTorch, measured in one run: `python -m tests.benchmarks`.
+"""Time, memory and loss curves of minigen beside PyTorch, measured in one run: `python -m
+tests.benchmarks`.
 
-Every measurement is a fresh process, and the contestants take turns, so that a machine that slows down slows all of them.
-Printed is the median over the rounds. Without PyTorch only minigen is measured.
+Every measurement is a fresh process, and the contestants take turns, so that a machine that slows
+down slows all of them. Printed is the median over the rounds. Without PyTorch only minigen is
+measured.
 """
 
 from __future__ import annotations
@@ -19,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from minigen import process
-from minigen.experiments.vae import VAERun
+from minigen.recipes.vae import VAERecipe
+from minigen.training import process
 from tensor.parallel import get_num_threads, one_blas_thread, set_num_threads
-from tests.benchmarks.work import RUNS, Work, new_run
+from tests.benchmarks.work import RECIPES, Work, new_recipe
 
 OPS: dict[str, tuple[str, dict[str, Any]]] = {
     "conv 3x3, N64 C32 14x14 O64": ("conv", {"N": 64, "C": 32, "size": 14, "O": 64}),
@@ -60,8 +62,8 @@ def _work(case: str, contestant: str, device: str) -> Work:
         from tests.benchmarks import theirs
 
         module, options["channels_last"] = theirs, contestant.endswith("channels_last")
-    if case in RUNS:
-        run = new_run(case, device)
+    if case in RECIPES:
+        run = new_recipe(case, device)
         if contestant != "minigen":
             run = module.twin_of(run, options["channels_last"])
         return lambda: run.step(1)
@@ -85,7 +87,8 @@ def _synchronize(contestant: str) -> None:
 
 
 def measure(case: str, contestant: str, device: str, threads: int, seconds: float) -> dict[str, float]:
-    """Median milliseconds of a call, and by how many MiB the process grew at most above its size before the first."""
+    """Median milliseconds of a call, and by how many MiB the process grew at most above its size
+    before the first."""
     if contestant == "minigen":
         process.prepare()
         set_num_threads(threads)
@@ -138,18 +141,20 @@ def table(contestants: tuple[str, ...], options: argparse.Namespace, threads: in
     print(f"{threads} thread{'s' * (threads > 1)} each")
     titles = [f"{name.removeprefix('torch ') or name:>14}" for name in contestants]
     print(f"{'ms, forward and backward':44}{''.join(titles)}{'ratio':>8}{'best':>8}{'MiB':>16}")
-    for case in [*OPS, *STEPS, *RUNS]:
+    for case in [*OPS, *STEPS, *RECIPES]:
         results = compare(case, contestants, options, threads)
         ours, *theirs = (result["ms"] for result in results.values())
         line = f"{case:44}" + "".join(f"{ms:14.2f}" for ms in (ours, *theirs))
         if theirs:
             line += f"{ours / theirs[0]:8.2f}{ours / min(theirs):8.2f}"
         print(line + f"{' / '.join(format(r['MiB'], '.0f') for r in results.values()):>16}", flush=True)
-    print("ratio: to torch as it comes; best: to the faster of its two memory orders; MiB: peak growth, in the same order")
+    print("ratio: to torch as it comes; best: to the faster of its two memory orders", end="; ")
+    print("MiB: peak growth, in the same order")
 
 
 def loss_curves(device: str, steps: int = 50) -> None:
-    """Train minigen and its twin from the same weights on the same draws and print how far their losses part."""
+    """Train minigen and its twin from the same weights on the same draws and print how far their
+    losses part."""
     from tests.benchmarks import ours, theirs
 
     for case, (batch, channels) in STEPS.items():
@@ -157,36 +162,40 @@ def loss_curves(device: str, steps: int = 50) -> None:
         twin.take_weights({name: x.numpy() for name, x in mine.model.state_dict().items()})
         pairs = [(mine.step(*d), twin.step(*d)) for d in (draws(batch, k) for k in range(steps))]
         apart = max(abs(a - b) / b for a, b in pairs)
-        print(f"{case}: over {steps} steps the losses differ by at most {apart:.1e} (relative); the last: {pairs[-1][0]:.5f}")
+        last = f"the last: {pairs[-1][0]:.5f}"
+        print(f"{case}: over {steps} steps the losses differ by at most {apart:.1e} (relative); {last}")
 
 
 def twins(device: str, steps: int = 20) -> None:
-    """Train each run and its twin from the same weights on the same draws and print how far the losses of each player part.
+    """Train each run and its twin from the same weights on the same draws and print how far the
+    losses of each player part.
 
     In double precision: in the game of two players a rounding error about doubles with each step.
     """
     from tests.benchmarks import theirs
 
-    for case in RUNS:
-        mine = new_run(case, device, double=True)
+    for case in RECIPES:
+        mine = new_recipe(case, device, double=True)
         twin = theirs.twin_of(mine)
         pairs = [(mine.step(k), twin.step(k)) for k in range(1, steps + 1)]
-        apart = {name: max(abs(a[name] - b[name]) for a, b in pairs) for name in pairs[0][1]}
+        apart = {name: max(abs(a[name].item() - b[name]) for a, b in pairs) for name in pairs[0][1]}
         listed = ", ".join(f"{name} {difference:.1e}" for name, difference in apart.items())
         print(f"{case}: over {steps} steps the losses differ by at most (absolute): {listed}")
 
 
 def vae_bounds(device: str) -> None:
-    """Train the VAE of `minigen train vae` and its twin to the end; print how far the test ELBOs part."""
+    """Train the VAE of `minigen train vae` and its twin to the end; print how far the test ELBOs
+    part."""
     from tests.benchmarks import theirs
 
-    mine = VAERun(VAERun.Config(device=device))
-    twin, steps = theirs.VAETwin(mine), mine.config.steps
+    mine = VAERecipe(VAERecipe.Settings(device=device))
+    twin, steps = theirs.VAETwin(mine), mine.settings.steps
     for k in range(1, steps + 1):
         mine.step(k)
         twin.step(k)
     (a, _), b = mine.evaluate(500, seed=0)["test ELBO"], twin.test_elbo(seed=0)
-    print(f"after {steps} steps the test ELBO is {a:.3f}, that of the twin {b:.3f} nats: they differ by {abs(a / b - 1):.2%}")
+    apart = f"they differ by {abs(a / b - 1):.2%}"
+    print(f"after {steps} steps the test ELBO is {a:.3f}, that of the twin {b:.3f} nats: {apart}")
 
 
 def flat_memory(steps: int = 1000) -> None:
@@ -199,7 +208,8 @@ def flat_memory(steps: int = 1000) -> None:
         training.step(*draws((32, 1, 8, 8), k))
         if k % (steps // 5) == 0:
             sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20)
-    print(f"resident memory over {steps} steps, MiB: {', '.join(format(size, '.1f') for size in sizes)}")
+    listed = ", ".join(format(size, ".1f") for size in sizes)
+    print(f"resident memory over {steps} steps, MiB: {listed}")
 
 
 def main() -> None:
@@ -223,7 +233,8 @@ def main() -> None:
         twins(options.device)
         vae_bounds(options.device)
     else:
-        print("PyTorch is not installed (pip install 'minigen[bench]'): there is nothing to compare with")
+        missing = "PyTorch is not installed (pip install 'minigen[bench]')"
+        print(f"{missing}: there is nothing to compare with")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""How many modes of the grid of 25 a GAN covers, by loss, over several seeds: `python -m tests.benchmarks.modes`.
+"""How many modes of the grid of 25 a GAN covers, by loss, over several seeds: `python -m
+tests.benchmarks.modes`.
 
-The measures are those of PacGAN (Lin et al. 2018, table 1): 2,500 samples; modes covered, share of good samples, reverse KL.
+The measures are those of PacGAN (Lin et al. 2018, table 1): 2,500 samples; modes covered, share of
+good samples, reverse KL.
 """
 
 from __future__ import annotations
@@ -12,17 +14,17 @@ import numpy as np
 from tqdm import trange
 
 from minigen import data
-from minigen.experiments.gan import Config, GANRun
-from minigen.metrics import mode_coverage
+from minigen.evaluation.metrics import mode_coverage
+from minigen.recipes.gan import GANRecipe, GANSettings
 
 
 def coverage(loss: str, seed: int, steps: int) -> np.ndarray:
     """Modes, share of good samples and reverse KL of a run with this loss and seed."""
-    settings = Config(data="grid", steps=steps, batch_size=256, lr=2e-3, loss=loss, penalty=0.3, latent=2, seed=seed)
-    experiment = GANRun(settings)
+    options = {"batch_size": 256, "lr": 2e-3, "penalty": 0.3, "latent": 2}
+    recipe = GANRecipe(GANSettings(data="grid", loss=loss, seed=seed, steps=steps, **options))
     for k in trange(1, steps + 1, desc=f"{loss}, seed {seed}"):
-        experiment.step(k)
-    return np.array(mode_coverage(experiment.sample(2500, seed=1), *data.MODES["grid"]))
+        recipe.step(k)
+    return np.array(mode_coverage(recipe.sample(2500, seed=1), *data.MODES["grid"]))
 
 
 def main() -> None:
@@ -31,7 +33,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10_000, help="training steps (default: 10000)")
     parser.add_argument("--losses", nargs="+", default=["minimax", "gan-gp"], metavar="LOSS")
     options = parser.parse_args()
-    print(f"{'mean +- standard error':22}{'modes':>20}{'good samples':>20}{'reverse KL, nats':>20}{'s a run':>12}")
+    measures = f"{'modes':>20}{'good samples':>20}{'reverse KL, nats':>20}"
+    print(f"{'mean +- standard error':22}{measures}{'s a run':>12}")
     for loss in options.losses:
         start = time.perf_counter()
         runs = np.array([coverage(loss, seed, options.steps) for seed in range(options.seeds)])

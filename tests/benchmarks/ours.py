@@ -1,4 +1,5 @@
-"""The measured work, done by minigen. Each function takes a device and returns what is to be timed."""
+"""The measured work, done by minigen. Each function takes a device and returns what is to be
+timed."""
 
 from __future__ import annotations
 
@@ -8,8 +9,8 @@ import numpy as np
 
 import nn
 import tensor as T
-from minigen.ddpm import Diffusion, beta_schedule
-from minigen.unet import UNet
+from minigen.models.ddpm import Diffusion, beta_schedule
+from minigen.networks.unet import UNet
 from tensor import Tensor
 from tests.benchmarks.work import Work, multiply_and_differentiate
 

@@ -1,10 +1,10 @@
-"""The measured work, done by PyTorch in eager mode. Each function takes a device and returns what is to be timed."""
+"""The measured work, done by PyTorch in eager mode. Each function takes a device and returns what
+is to be timed."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import tensor as T
-from minigen.cyclegan import ImagePool
-from minigen.ddpm import beta_schedule
-from minigen.experiments.cyclegan import CycleGANRun
-from minigen.experiments.gan import GANRun
-from minigen.experiments.vae import VAERun
+from minigen.data import SHAPES
+from minigen.models.cyclegan import ImagePool
+from minigen.models.ddpm import beta_schedule
+from minigen.recipes.cyclegan import CycleGANRecipe
+from minigen.recipes.gan import GANRecipe
+from minigen.recipes.vae import VAERecipe
 from nn import schedules
 from tests.benchmarks import twin
 from tests.benchmarks.work import Work, multiply_and_differentiate
@@ -93,63 +94,69 @@ class Training:
 
 
 class Twin:
-    """The twin of a new run of an experiment: its weights, batches, noise, learning rates, and average of weights.
+    """The twin of a new recipe: its weights, batches, noise, learning rates, and average of
+    weights.
 
-    Each twin adds `update`, which moves the weights once and returns the losses. Images take on the memory order of the
-    kernels that they meet.
+    Each twin adds `update`, which moves the weights once and returns the losses. Images take on the
+    memory order of the kernels that they meet.
     """
 
-    def __init__(self, mine: Any, model: Any, parts: dict[str, nn.Module], channels_last: bool = False):
-        self.mine, self.model, self.rng = mine, model, np.random.default_rng(mine.config.seed)
+    def __init__(self, mine: Any, model: Any, networks: dict[str, nn.Module], channels_last: bool = False):
+        self.mine, self.model, self.rng = mine, model, np.random.default_rng(mine.settings.seed)
         state = mine.model.state_dict()
         self.dtype = next(iter(state.values())).dtype
-        model.to(mine.config.device, getattr(torch, str(self.dtype)), memory_format=memory_format(channels_last))
+        model.to(mine.settings.device, getattr(torch, str(self.dtype)), memory_format=memory_format(channels_last))
         model.load_state_dict({name: torch.tensor(x.numpy()) for name, x in state.items()})
-        adam = partial(torch.optim.Adam, lr=mine.config.lr, betas=mine.betas)
-        self.optimizers = {name: adam(part.parameters()) for name, part in parts.items()}
-        self.averaged = next(iter(parts.values()))
-        self.average = copy.deepcopy(self.averaged)
+        self.learners = {name: getattr(mine, name) for name in networks}
+        self.optimizers = {
+            name: torch.optim.Adam(networks[name].parameters(), learner.lr, learner.optimizer.betas)
+            for name, learner in self.learners.items()
+        }
+        ((self.decay, self.network),) = (
+            (learner.average.decay, networks[name]) for name, learner in self.learners.items() if learner.average
+        )
+        self.average = copy.deepcopy(self.network)
 
     def update(self, k: int) -> dict[str, Tensor]:
         raise NotImplementedError
 
     def step(self, k: int) -> dict[str, float]:
         losses = self.update(k)
-        decay = min(self.mine.ema_decay, (1 + k) / (10 + k))
+        decay = min(self.decay, (1 + k) / (10 + k))
         with torch.no_grad():
-            for average, weight in zip(self.average.parameters(), self.averaged.parameters()):
+            for average, weight in zip(self.average.parameters(), self.network.parameters()):
                 average.lerp_(weight, 1 - decay)
         return {name: loss.item() for name, loss in losses.items()}
 
     def tensor(self, x: np.ndarray) -> Tensor:
-        return torch.tensor(x, device=self.mine.config.device)
+        return torch.tensor(x, device=self.mine.settings.device)
 
     def batch(self, images: np.ndarray) -> Tensor:
-        return self.tensor(images[self.rng.integers(len(images), size=self.mine.config.batch_size)])
+        return self.tensor(images[self.rng.integers(len(images), size=self.mine.settings.batch_size)])
 
     def noise(self, n: int, rng: np.random.Generator) -> Tensor:
-        return self.tensor(rng.standard_normal((n, self.mine.config.latent), self.dtype))
+        return self.tensor(rng.standard_normal((n, self.mine.settings.latent), self.dtype))
 
-    def descend(self, part: str, loss: Tensor, k: int) -> None:
-        optimizer = self.optimizers[part]
+    def descend(self, name: str, loss: Tensor, k: int) -> None:
+        learner, optimizer = self.learners[name], self.optimizers[name]
         (group,) = optimizer.param_groups
         optimizer.zero_grad()
         loss.backward(inputs=group["params"])
-        group["lr"] = self.mine.config.lr * self.mine.rate(k)
+        group["lr"] = learner.lr * learner.schedule(k)
         optimizer.step()
 
 
 class VAETwin(Twin):
-    """Of a `VAERun` with dense coders and Bernoulli pixels."""
+    """Of a `VAERecipe` with dense coders and Bernoulli pixels."""
 
-    def __init__(self, mine: VAERun, channels_last: bool = False):
-        model = twin.VAE(mine.shape, mine.config.latent)
-        super().__init__(mine, model, {"model": model}, channels_last)
+    def __init__(self, mine: VAERecipe, channels_last: bool = False):
+        model = twin.VAE(SHAPES[mine.settings.data], mine.settings.latent)
+        super().__init__(mine, model, {"learner": model}, channels_last)
 
     def update(self, k: int) -> dict[str, Tensor]:
         x = self.batch(self.mine.data.train)
         loss = self.model.negative_elbo(x, self.noise(len(x), self.rng))
-        self.descend("model", loss, k)
+        self.descend("learner", loss, k)
         return {"loss": loss}
 
     @torch.no_grad()
@@ -159,13 +166,15 @@ class VAETwin(Twin):
 
 
 class GANTwin(Twin):
-    """Of a `GANRun` with one step of the discriminator for one of the generator, and the loss non-saturating or wgan-gp."""
+    """Of a `GANRecipe` with one step of the discriminator for one of the generator, and the loss
+    non-saturating or wgan-gp."""
 
-    def __init__(self, mine: GANRun, channels_last: bool = False):
-        self.wasserstein = mine.config.loss == "wgan-gp"
-        model = twin.GAN(mine.shape, mine.config.latent, norm=not self.wasserstein)
-        parts = {"generator": model.generator, "discriminator": model.discriminator}
-        super().__init__(mine, model, parts, channels_last)
+    def __init__(self, mine: GANRecipe, channels_last: bool = False):
+        self.wasserstein = mine.settings.loss == "wgan-gp"
+        shape = SHAPES[mine.settings.data]
+        model = twin.GAN(shape, mine.settings.latent, norm=not self.wasserstein)
+        networks = {"generator": model.generator, "discriminator": model.discriminator}
+        super().__init__(mine, model, networks, channels_last)
 
     def update(self, k: int) -> dict[str, Tensor]:
         judge, x = self.model.discriminator, self.batch(self.mine.data.train)
@@ -173,7 +182,7 @@ class GANTwin(Twin):
             fake = self.model.generator(self.noise(len(x), self.rng))
         discriminator = self.discriminator_loss(judge(x), judge(fake))
         if self.wasserstein:
-            discriminator = discriminator + self.mine.config.penalty * self.gradient_penalty(x, fake)
+            discriminator = discriminator + self.mine.settings.penalty * self.gradient_penalty(x, fake)
         self.descend("discriminator", discriminator, k)
         judged = judge(self.model.generator(self.noise(len(x), self.rng)))
         generator = -judged.mean() if self.wasserstein else F.softplus(-judged).mean()
@@ -191,13 +200,13 @@ class GANTwin(Twin):
 
 
 class CycleGANTwin(Twin):
-    """Of a `CycleGANRun` without identity losses."""
+    """Of a `CycleGANRecipe` without identity losses."""
 
-    def __init__(self, mine: CycleGANRun, channels_last: bool = False):
-        model = twin.CycleGAN(mine.config.width, mine.config.blocks)
-        parts = {"generators": nn.Sequential(model.G, model.F), "discriminators": nn.Sequential(model.D_X, model.D_Y)}
-        super().__init__(mine, model, parts, channels_last)
-        self.pool_x, self.pool_y = ImagePool(mine.shape), ImagePool(mine.shape)
+    def __init__(self, mine: CycleGANRecipe, channels_last: bool = False):
+        model = twin.CycleGAN(mine.settings.width, mine.settings.blocks)
+        networks = {"generators": nn.Sequential(model.G, model.F), "discriminators": nn.Sequential(model.D_X, model.D_Y)}
+        super().__init__(mine, model, networks, channels_last)
+        self.pool_x, self.pool_y = (ImagePool((3, mine.settings.size, mine.settings.size)) for _ in range(2))
 
     def update(self, k: int) -> dict[str, Tensor]:
         G, F, D_X, D_Y = self.model.G, self.model.F, self.model.D_X, self.model.D_Y
@@ -205,8 +214,8 @@ class CycleGANTwin(Twin):
         fake_x, fake_y = F(y), G(x)
         adversarial = 0.5 * (D_Y(fake_y) - 1).square().mean() + 0.5 * (D_X(fake_x) - 1).square().mean()
         cycle = (F(fake_y) - x).abs().mean() + (G(fake_x) - y).abs().mean()
-        tie = self.mine.config.cycle * schedules.warmup(k - 1, self.mine.config.cycle_warmup)
-        generators = adversarial + tie * cycle
+        weight = self.mine.settings.cycle * schedules.warmup(k - 1, self.mine.settings.cycle_warmup)
+        generators = adversarial + weight * cycle
         self.descend("generators", generators, k)
         of_X = self.discriminator_loss(D_X, x, self.from_pool(self.pool_x, fake_x))
         of_Y = self.discriminator_loss(D_Y, y, self.from_pool(self.pool_y, fake_y))
@@ -221,6 +230,6 @@ class CycleGANTwin(Twin):
 
 
 def twin_of(mine: Any, channels_last: bool = False) -> Twin:
-    """Of the kind that belongs to the experiment."""
-    twins = {VAERun: VAETwin, GANRun: GANTwin, CycleGANRun: CycleGANTwin}
-    return next(twin for experiment, twin in twins.items() if isinstance(mine, experiment))(mine, channels_last)
+    """Of the kind that belongs to the recipe."""
+    twins = {VAERecipe: VAETwin, GANRecipe: GANTwin, CycleGANRecipe: CycleGANTwin}
+    return next(twin for recipe, twin in twins.items() if isinstance(mine, recipe))(mine, channels_last)

@@ -1,4 +1,5 @@
-"""Networks of minigen written again in PyTorch: same layers, same names, so that weights carry over by key."""
+"""Networks of minigen written again in PyTorch: same layers, same names, so that weights carry over
+by key."""
 
 from __future__ import annotations
 

@@ -8,39 +8,39 @@ from typing import Any
 
 import numpy as np
 
-from minigen.experiments.base import Experiment
-from minigen.experiments.cyclegan import CycleGANRun
-from minigen.experiments.gan import GANRun
-from minigen.experiments.vae import VAERun
+from minigen.recipes.cyclegan import CycleGANRecipe
+from minigen.recipes.gan import GANRecipe
+from minigen.recipes.vae import VAERecipe
+from minigen.training.learner import Learner
 
 Work = Callable[[], object]
 
-RUNS: dict[str, tuple[type[Experiment], dict[str, Any]]] = {
-    "VAE training step, digits, batch 128": (VAERun, {}),
-    "DCGAN training step, digits, batch 64": (GANRun, {"loss": "non-saturating"}),
-    "WGAN-GP training step, digits, batch 64": (GANRun, {"loss": "wgan-gp"}),
-    "WGAN-GP training step, points, batch 64": (GANRun, {"loss": "wgan-gp", "data": "grid"}),
-    "CycleGAN training step, 16x16, batch 8": (CycleGANRun, {}),
+RECIPES: dict[str, tuple[Any, dict[str, Any]]] = {
+    "VAE training step, digits, batch 128": (VAERecipe, {}),
+    "DCGAN training step, digits, batch 64": (GANRecipe, {"loss": "non-saturating"}),
+    "WGAN-GP training step, digits, batch 64": (GANRecipe, {"loss": "wgan-gp"}),
+    "WGAN-GP training step, points, batch 64": (GANRecipe, {"loss": "wgan-gp", "data": "grid"}),
+    "CycleGAN training step, 16x16, batch 8": (CycleGANRecipe, {}),
 }
 
 
-def new_run(case: str, device: str, double: bool = False) -> Any:
-    """An experiment as `minigen train` begins it; with `double`, weights and data are float64."""
-    experiment, options = RUNS[case]
-    return (_doubled(experiment) if double else experiment)(experiment.Config(device=device, **options))
+def new_recipe(case: str, device: str, double: bool = False) -> Any:
+    """A recipe as `minigen train` begins it; with `double`, weights and data are float64."""
+    kind, options = RECIPES[case]
+    recipe = kind(kind.Settings(device=device, **options))
+    if double:
+        _double(recipe)
+    return recipe
 
 
-def _doubled(experiment: type[Experiment]) -> type[Experiment]:
-    class Doubled(experiment):  # type: ignore[misc, valid-type]
-        def load(self) -> Any:
-            data = super().load()
-            images = {name: x for name, x in vars(data).items() if getattr(x, "dtype", None) == np.float32}
-            return replace(data, **{name: x.astype(np.float64) for name, x in images.items()})
-
-        def build(self) -> Any:
-            return super().build().to(np.float64)
-
-    return Doubled
+def _double(recipe: Any) -> None:
+    recipe.model.to(np.float64)
+    for name, x in list(vars(recipe).items()):
+        if isinstance(x, Learner):
+            ema = None if x.average is None else x.average.decay
+            setattr(recipe, name, Learner(x.network, x.lr, x.optimizer.betas, x.schedule, ema))
+    arrays = {n: x for n, x in vars(recipe.data).items() if getattr(x, "dtype", None) == np.float32}
+    recipe.data = replace(recipe.data, **{n: x.astype(np.float64) for n, x in arrays.items()})
 
 
 def multiply_and_differentiate(x: Any, factor: Any, count: int) -> Work:

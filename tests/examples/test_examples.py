@@ -1,4 +1,5 @@
-"""The examples: each runs, shortened, and leaves one labelled picture or film; what they compute themselves holds."""
+"""The examples: each runs, shortened, and leaves one labelled picture or film; what they compute
+themselves holds."""
 
 import importlib
 import os
@@ -18,7 +19,7 @@ import nn
 import tensor as T
 from examples import anomaly, compression, denoising_field, game, laboratory, manifold, reduction, restoration, retrieval
 from minigen.data.digits import load_digits
-from minigen.gan import GAN
+from minigen.models.gan import GAN
 
 FOLDER = Path(reduction.__file__).parent
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "common")

@@ -1,4 +1,5 @@
-"""Checkpoints: exact round trips, and damaged, foreign or hostile files that are refused, always in the same way."""
+"""Checkpoints: exact round trips, and damaged, foreign or hostile files that are refused, always in
+the same way."""
 
 import contextlib
 import hashlib
@@ -15,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from minigen.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from minigen.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 
 dtypes = st.one_of(
     hnp.boolean_dtypes(),

@@ -1,4 +1,5 @@
-"""The command line: what it leaves behind when all goes well, and one clear line and nothing else when it cannot."""
+"""The command line: what it leaves behind when all goes well, and one clear line and nothing else
+when it cannot."""
 
 import errno
 import io
@@ -25,13 +26,17 @@ import numpy as np
 import pytest
 
 import nn
-from minigen import cli, pictures
-from minigen.checkpoint import load_checkpoint, save_checkpoint
-from minigen.experiments import ae, base, gan, vae
-from minigen.experiments.ddpm import DDPM, Config
-from minigen.run import Run
-from minigen.settings import with_default
-from minigen.training import restore, train
+from minigen import cli
+from minigen.evaluation import batches, pictures
+from minigen.recipes import vae
+from minigen.recipes.ae import REGULARISERS, AERecipe, AESettings
+from minigen.recipes.ddpm import DDPMRecipe, DDPMSettings
+from minigen.recipes.gan import GANRecipe, GANSettings
+from minigen.recipes.vae import VAERecipe, VAESettings
+from minigen.training.checkpoint import load_checkpoint, save_checkpoint
+from minigen.training.loop import restore, state_of, train
+from minigen.training.run import Run
+from minigen.training.settings import with_default
 
 FILES = {"config.json", "metrics.jsonl", "checkpoint.npz", "samples.npz"}
 PICTURES = {
@@ -51,32 +56,32 @@ MEASURES = {
 
 
 @dataclass(frozen=True)
-class Small(Config):
+class Small(DDPMSettings):
     """The default settings, but of runs that take a moment."""
 
-    data: str = with_default(Config, "data", "ring")
-    steps: int = with_default(Config, "steps", 3)
-    batch_size: int = with_default(Config, "batch_size", 2)
-    timesteps: int = with_default(Config, "timesteps", 4)
+    data: str = with_default(DDPMSettings, "data", "ring")
+    steps: int = with_default(DDPMSettings, "steps", 3)
+    batch_size: int = with_default(DDPMSettings, "batch_size", 2)
+    timesteps: int = with_default(DDPMSettings, "timesteps", 4)
 
 
 @dataclass(frozen=True)
-class SmallAE(ae.Config):
-    steps: int = with_default(ae.Config, "steps", 3)
-    latent: int = with_default(ae.Config, "latent", 3)
+class SmallAE(AESettings):
+    steps: int = with_default(AESettings, "steps", 3)
+    latent: int = with_default(AESettings, "latent", 3)
 
 
 @dataclass(frozen=True)
-class SmallVAE(vae.Config):
-    steps: int = with_default(vae.Config, "steps", 3)
-    latent: int = with_default(vae.Config, "latent", 3)
+class SmallVAE(VAESettings):
+    steps: int = with_default(VAESettings, "steps", 3)
+    latent: int = with_default(VAESettings, "latent", 3)
 
 
 @dataclass(frozen=True)
-class SmallGAN(gan.Config):
-    steps: int = with_default(gan.Config, "steps", 3)
-    batch_size: int = with_default(gan.Config, "batch_size", 2)
-    latent: int = with_default(gan.Config, "latent", 3)
+class SmallGAN(GANSettings):
+    steps: int = with_default(GANSettings, "steps", 3)
+    batch_size: int = with_default(GANSettings, "batch_size", 2)
+    latent: int = with_default(GANSettings, "latent", 3)
 
 
 class Outcome(NamedTuple):
@@ -109,17 +114,18 @@ def small_runs() -> Iterator[None]:
     """Runs that take a moment, and pictures that nobody looks at."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pictures, "_save", lambda figure, path: path.touch())
-        patch.setattr(DDPM, "Config", Small)
-        patch.setattr(ae.AERun, "Config", SmallAE)
-        patch.setattr(vae.VAERun, "Config", SmallVAE)
-        patch.setattr(gan.GANRun, "Config", SmallGAN)
+        patch.setattr(DDPMRecipe, "Settings", Small)
+        patch.setattr(AERecipe, "Settings", SmallAE)
+        patch.setattr(VAERecipe, "Settings", SmallVAE)
+        patch.setattr(GANRecipe, "Settings", SmallGAN)
         patch.setattr(cli, "SAMPLES_OF_A_RUN", 5)
         yield
 
 
 @pytest.fixture(scope="module")
 def finished(small_runs: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A run of each model, made when it is first asked for: of a DDPM on the ring, of the others on the digits."""
+    """A run of each model, made when it is first asked for: of a DDPM on the ring, of the others on
+    the digits."""
 
     @cache
     def run_of(model: str) -> Path:
@@ -172,7 +178,7 @@ SHAPES = {"ring": (5, 2), "grid": (5, 2), "moons": (5, 2), "digits": (5, 1, 8, 8
         ("ddpm", "ring", []),
         ("ddpm", "digits", []),
         ("ddpm", "mnist", []),
-        *(("ae", "digits", ["--regulariser", regulariser]) for regulariser in ae.REGULARISERS),
+        *(("ae", "digits", ["--regulariser", regulariser]) for regulariser in REGULARISERS),
         ("ae", "mnist", ["--latent", 1, "--coders", "conv"]),
         ("vae", "digits", ["--coders", "conv"]),
         ("vae", "digits", ["--conditional", "--decoder", "gaussian", "--beta", 2]),
@@ -229,18 +235,19 @@ def check_samples(folder: Path, shape: tuple[int, ...]) -> None:
 
 
 AUTOENCODERS: list[Callable[[], Any]] = [
-    lambda: ae.AERun(SmallAE(regulariser="denoising")),
-    lambda: vae.VAERun(SmallVAE(decoder="gaussian", conditional=True)),
+    lambda: AERecipe(SmallAE(regulariser="denoising")),
+    lambda: VAERecipe(SmallVAE(decoder="gaussian", conditional=True)),
 ]
 
 
-@pytest.mark.parametrize("experiment", AUTOENCODERS)
-def test_networks_see_a_batch_at_a_time(experiment: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also outside training, however large the data are; samples and measures do not depend on it."""
-    trained, sizes = experiment(), []
+@pytest.mark.parametrize("recipe", AUTOENCODERS)
+def test_networks_see_a_batch_at_a_time(recipe: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also outside training, however large the data are; samples and measures do not depend on
+    it."""
+    trained, sizes = recipe(), []
     monkeypatch.setattr(vae, "IWAE_SAMPLES", 2)
     expected = trained.sample(7, seed=0), trained.evaluate(7, seed=0)
-    monkeypatch.setattr(base, "BATCH", 100)
+    monkeypatch.setattr(batches, "BATCH", 100)
     for network in (trained.model.encoder, trained.model.decoder):
         forward = network.forward
         monkeypatch.setattr(network, "forward", lambda x, f=forward: (sizes.append(len(x)), f(x))[1])
@@ -251,25 +258,25 @@ def test_networks_see_a_batch_at_a_time(experiment: Callable[[], Any], monkeypat
         assert (value, floor) == (pytest.approx(expected[1][name][0], rel=0.01), expected[1][name][1])
 
 
-@pytest.mark.parametrize("experiment", AUTOENCODERS)
-def test_an_autoencoder_goes_on_as_if_it_had_never_stopped(experiment: Callable[[], Any], tmp_path: Path) -> None:
-    whole, stopped, going_on = (experiment() for _ in range(3))
-    losses = [whole.step(k) for k in (1, 2, 3, 4)]
+@pytest.mark.parametrize("recipe", AUTOENCODERS)
+def test_an_autoencoder_goes_on_as_if_it_had_never_stopped(recipe: Callable[[], Any], tmp_path: Path) -> None:
+    whole, stopped, going_on = (recipe() for _ in range(3))
+    losses = [whole.step(k)["loss"].item() for k in (1, 2, 3, 4)]
     for k in (1, 2):
         stopped.step(k)
     run = Run.create(tmp_path / "run", {"model": "any"})
-    run.save(stopped.state_dict() | {"step": 2})
+    run.save(state_of(stopped.checkpointed) | {"step": 2})
     assert restore(going_on, run) == 2
-    assert [going_on.step(k) for k in (3, 4)] == losses[2:]
+    assert [going_on.step(k)["loss"].item() for k in (3, 4)] == losses[2:]
     assert np.array_equal(going_on.sample(3, seed=0), whole.sample(3, seed=0))
 
 
-@pytest.mark.parametrize("experiment", AUTOENCODERS)
-def test_samples_are_images_also_where_a_decoder_leaves_their_range(experiment: Callable[[], Any]) -> None:
-    trained = experiment()
+@pytest.mark.parametrize("recipe", AUTOENCODERS)
+def test_samples_are_images_also_where_a_decoder_leaves_their_range(recipe: Callable[[], Any]) -> None:
+    trained = recipe()
     for parameter in trained.model.decoder.parameters():
         parameter.copy_(10 * parameter.numpy())
-    trained.ema = nn.EMA(trained.model.parameters(), 0.99)
+    trained.learner.average = nn.EMA(trained.model.parameters(), 0.99)
     x = trained.sample(5, seed=0)
     assert (x.min(), x.max()) == (-1, 1) and x.dtype == np.float32
 
@@ -383,21 +390,21 @@ def test_ctrl_c_leaves_a_run_that_another_process_takes_up_exactly(place: Path) 
     whole, end = Run.create("whole", stopped.config), stopped.load()["step"] + 2
     settings = {name: value for name, value in stopped.config.items() if name != "model"}
     for run in (stopped, whole):
-        experiment = DDPM(Config(**settings))
-        assert train(experiment, run, end, restore(experiment, run))
+        recipe = DDPMRecipe(DDPMSettings(**settings))
+        assert train(recipe, run, end, restore(recipe, run))
     assert contents(stopped.path) == contents(whole.path)
 
 
 def test_a_loss_that_explodes_is_a_failure_and_keeps_the_checkpoint(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = (place / "run" / "checkpoint.npz").read_bytes()
-    monkeypatch.setattr(DDPM, "step", lambda self, k: {"loss": float("nan")})
+    monkeypatch.setattr(DDPMRecipe, "step", lambda self, k: {"loss": float("nan")})
     status, _, err = minigen("train", "ddpm", "--resume", "run", "--steps", 5)
     assert status == 1 and "loss is nan at step 4" in err and "--lr" in err
     assert (place / "run" / "checkpoint.npz").read_bytes() == before
 
 
 def test_ctrl_c_outside_training_is_no_traceback(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(DDPM, "sample", lambda *_: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(DDPMRecipe, "sample", lambda *_: signal.raise_signal(signal.SIGINT))
     assert minigen("sample", "run") == (130, "", "minigen: interrupted\n")
 
 
@@ -417,7 +424,7 @@ def test_a_lack_of_memory_is_told_in_one_line(place: Path, monkeypatch: pytest.M
     def allocate(*_: object) -> None:
         raise MemoryError("Unable to allocate 7 GiB")
 
-    monkeypatch.setattr(DDPM, "step", allocate)
+    monkeypatch.setattr(DDPMRecipe, "step", allocate)
     status, _, err = minigen("train", "ddpm")
     assert status == 1 and re.fullmatch(r"minigen: error: .*memory.*", err.splitlines()[-1], re.IGNORECASE)
 
@@ -444,7 +451,8 @@ def test_python_m_minigen_is_minigen() -> None:
 
 
 def refused(place: Path, arguments: list[Any], *words: str, statuses: tuple[int, ...] = (2,)) -> None:
-    """Asserts that a call ends with the status for wrong usage and one line that has the words, and changes nothing."""
+    """Asserts that a call ends with the status for wrong usage and one line that has the words, and
+    changes nothing."""
     before = contents(place)
     status, _, err = minigen(*arguments)
     assert status in statuses and "Traceback" not in err

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import nn
 import tensor as T
-from minigen.cyclegan import CycleGAN, ImagePool
+from minigen.models.cyclegan import CycleGAN, ImagePool
 from nn import Parameter
 from tensor import Tensor
 from tensor.testing import gradcheck
@@ -41,7 +41,7 @@ def images(seed: int) -> tuple[Tensor, Tensor]:
 
 
 def terms(model: CycleGAN, x: Tensor, y: Tensor) -> Any:
-    return model.generator_terms(x, y, fake_x=model.F(y), fake_y=model.G(x))
+    return model.generator_losses(x, y, fake_x=model.F(y), fake_y=model.G(x))
 
 
 # The losses
@@ -79,7 +79,7 @@ def test_the_total_is_the_weighted_sum(seed: int, cycle: float, identity: float)
 @given(seed=seeds)
 def test_identity_losses_may_be_left_out(seed: int) -> None:
     model, (x, y) = lines(seed), images(seed)
-    found = model.generator_terms(x, y, model.F(y), model.G(x), identity=False)
+    found = model.generator_losses(x, y, model.F(y), model.G(x), identity=False)
     assert [term.item() for term in found] == [term.item() for term in terms(model, x, y)[:4]] + [0, 0]
 
 
@@ -120,10 +120,11 @@ def test_translations_are_constants_to_the_discriminators(seed: int) -> None:
 
 
 def test_each_player_pulls_its_own_way() -> None:
-    """From 1/2, where the discriminators cannot decide: translations up for the generators, down for the discriminators."""
+    """From 1/2, where the discriminators cannot decide: translations up for the generators, down
+    for the discriminators."""
     model, (x, y) = lines(0), images(0)
     model.D_X, model.D_Y = Line(Parameter(np.array(1.0)), Parameter(np.array(0.5))), Line(1.0, 0.5)
-    found = model.generator_terms(x, y, fake_x=0 * y, fake_y=0 * x)
+    found = model.generator_losses(x, y, fake_x=0 * y, fake_y=0 * x)
     assert T.grad(found.adversarial_F, model.D_X.b)[0].item() == pytest.approx(-0.5)
     loss = model.discriminator_loss(x=Tensor(np.full((4, 1), 2.0)), y=y, fake_x=Tensor(np.full((4, 1), -2.0)), fake_y=x)
     assert T.grad(loss, model.D_X.a)[0].item() == pytest.approx(2 * 1.5 - 2 * -1.5)
@@ -146,7 +147,8 @@ def numbers(images: Any) -> list[int]:
 
 @given(seed=seeds, size=st.integers(1, 6), batches=st.lists(st.integers(1, 5), min_size=1, max_size=12))
 def test_a_pool_gives_back_images_and_loses_none(seed: int, size: int, batches: list[int]) -> None:
-    """What it is given while there is room, of which it keeps copies; and then each image that comes in or out is one."""
+    """What it is given while there is room, of which it keeps copies; and then each image that
+    comes in or out is one."""
     pool, rng, first = ImagePool((1, 2, 2), size), np.random.default_rng(seed), 1
     for n in batches:
         given, before = numbered(first, n), numbers(pool.images[: pool.count])

@@ -1,4 +1,5 @@
-"""Data: digits are the published ones, IDX files round-trip or are refused, toy sets are the densities they claim."""
+"""Data: digits are the published ones, IDX files round-trip or are refused, planar sets are the
+densities they claim."""
 
 import gzip
 import hashlib
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from minigen.data import NAMES, SHAPES, Dataset, idx, load, toy
+from minigen.data import NAMES, SHAPES, Dataset, idx, load, planar
 from minigen.data.digits import load_digits
 from minigen.data.idx import download_files, download_mnist, load_mnist, read_idx
 
@@ -56,7 +57,8 @@ def test_digits_are_grey_levels_from_minus_one_to_one() -> None:
 
 
 def test_digit_labels_belong_to_their_images() -> None:
-    """A classifier by nearest class mean, which knows nothing of the order, is right nine times out of ten."""
+    """A classifier by nearest class mean, which knows nothing of the order, is right nine times out
+    of ten."""
     (x, labels), (x_test, labels_test) = load_digits("train"), load_digits("test")
     means = np.stack([x[labels == digit].mean(axis=0) for digit in range(10)])
     nearest = np.square(x_test[:, None] - means).sum(axis=(2, 3, 4)).argmin(axis=1)
@@ -241,21 +243,21 @@ def test_download_names_its_data_sets(tmp_path: Path) -> None:
         download_mnist(tmp_path, "kmnist")
 
 
-TOYS = [toy.ring, toy.grid, toy.moons, toy.swiss_roll]
-MIXTURES = [(toy.ring, toy.ring_centres(), 0.01), (toy.grid, toy.grid_centres(), 0.05)]
+PLANAR = [planar.ring, planar.grid, planar.moons, planar.swiss_roll]
+MIXTURES = [(planar.ring, planar.ring_centres(), 0.01), (planar.grid, planar.grid_centres(), 0.05)]
 N = 40_000
 
 
-@pytest.mark.parametrize("draw", TOYS)
+@pytest.mark.parametrize("draw", PLANAR)
 @given(n=st.integers(0, 50), seed=seeds)
-def test_toys_are_float32_and_repeat(draw, n: int, seed: int) -> None:
+def test_planar_sets_are_float32_and_repeat(draw, n: int, seed: int) -> None:
     points = draw(n, np.random.default_rng(seed))
     assert points.shape == (n, 2) and points.dtype == np.float32
     assert np.array_equal(points, draw(n, np.random.default_rng(seed)))
 
 
-@pytest.mark.parametrize("draw", TOYS)
-def test_toys_draw_anew_from_a_generator_that_went_on(draw) -> None:
+@pytest.mark.parametrize("draw", PLANAR)
+def test_planar_sets_draw_anew_from_a_generator_that_went_on(draw) -> None:
     rng = np.random.default_rng(0)
     assert not np.array_equal(draw(10, rng), draw(10, rng))
 
@@ -274,13 +276,13 @@ def test_mixtures_fill_every_mode_with_its_gaussian(draw, centres: np.ndarray, s
 
 
 def test_centres_are_those_of_the_paper() -> None:
-    assert np.allclose(np.linalg.norm(toy.ring_centres(), axis=1), 1)
+    assert np.allclose(np.linalg.norm(planar.ring_centres(), axis=1), 1)
     turns = np.exp(1j * np.pi / 4 * np.arange(8))
-    assert np.allclose(toy.ring_centres() @ [1, 1j], turns)
-    assert {tuple(centre) for centre in toy.grid_centres()} == {(x, y) for x in range(-4, 5, 2) for y in range(-4, 5, 2)}
+    assert np.allclose(planar.ring_centres() @ [1, 1j], turns)
+    assert {tuple(centre) for centre in planar.grid_centres()} == {(x, y) for x in range(-4, 5, 2) for y in range(-4, 5, 2)}
 
 
-@pytest.mark.parametrize("draw", [toy.moons, toy.swiss_roll])
+@pytest.mark.parametrize("draw", [planar.moons, planar.swiss_roll])
 def test_curves_are_centred_with_unit_mean_square(draw) -> None:
     points = draw(N, np.random.default_rng(0))
     assert np.allclose(points.mean(axis=0), 0, atol=0.025)
@@ -288,7 +290,7 @@ def test_curves_are_centred_with_unit_mean_square(draw) -> None:
 
 
 def test_moons_lie_on_two_half_circles() -> None:
-    points = toy.moons(N, np.random.default_rng(0))
+    points = planar.moons(N, np.random.default_rng(0))
     radius = 1 / math.sqrt((21 / 16 - 1 / math.pi) / 2 + 0.05**2)
     centre, noise = radius * np.array([1 / 2, 1 / 4]), 6 * 0.05 * radius
     upper, lower = points + centre, points - centre
@@ -298,8 +300,9 @@ def test_moons_lie_on_two_half_circles() -> None:
 
 
 def test_swiss_roll_winds_once_and_a_half_outwards() -> None:
-    """On the spiral of radius t at angle t, the radius less the angle is a multiple of 2 pi, up to the noise."""
-    points = toy.swiss_roll(N, np.random.default_rng(0)).astype(np.float64)
+    """On the spiral of radius t at angle t, the radius less the angle is a multiple of 2 pi, up to
+    the noise."""
+    points = planar.swiss_roll(N, np.random.default_rng(0)).astype(np.float64)
     mean = np.array([2, 2 / (3 * np.pi)])
     spiral = points * np.sqrt((9.75 * np.pi**2 - mean @ mean) / 2 + 0.5**2) + mean
     radius, angle = np.linalg.norm(spiral, axis=1), np.arctan2(spiral[:, 1], spiral[:, 0])
@@ -317,7 +320,7 @@ def test_load_knows_every_name_and_repeats(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["ring", "grid", "moons", "swiss-roll"])
-def test_load_draws_toys_without_labels(name: str) -> None:
+def test_load_draws_planar_sets_without_labels(name: str) -> None:
     data = load(name)
     assert data.train.shape == (10_000, 2) and data.test.shape == (2_500, 2)
     assert data.train_labels is None and data.test_labels is None

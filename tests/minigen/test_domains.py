@@ -1,4 +1,5 @@
-"""Domains: the rules have the inverses they claim, unpaired digits are disjoint, PNGs are read as they were written."""
+"""Domains: the rules have the inverses they claim, unpaired digits are disjoint, PNGs are read as
+they were written."""
 
 import re
 import struct
@@ -19,15 +20,15 @@ from minigen.data.domains import (
     PAPER,
     from_paper,
     load_domains,
-    load_folders,
     load_symmetric_domains,
     on_black,
-    read_digits,
-    read_png,
     to_orange_and_blue,
     to_paper,
-    write_png,
 )
+from minigen.data.folders import load_folders
+from minigen.data.png import read_png
+from minigen.evaluation.neighbours import read_digits
+from minigen.evaluation.pictures import write_png
 
 grey_images = hnp.arrays(np.float32, (2, 1, 5, 5), elements=st.floats(-1, 1, width=32)).map(lambda x: np.repeat(x, 3, axis=1))
 any_images = hnp.arrays(np.float32, (2, 3, 5, 5), elements=st.floats(-9, 9, width=32))
@@ -150,7 +151,8 @@ def test_symmetric_training_images_are_of_disjoint_digits() -> None:
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """pixels (H, W, C) of 8 or 16 bits, C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA, as the PNG specification has it."""
+    """pixels (H, W, C) of 8 or 16 bits, C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA, as the PNG
+    specification has it."""
     H, W, C = pixels.shape
     header = struct.pack(">IIBBBBB", W, H, 8 * pixels.itemsize, {1: 0, 2: 4, 3: 2, 4: 6}[C], 0, 0, 0)
     rows = b"".join(b"\0" + row.astype(f">u{pixels.itemsize}").tobytes() for row in pixels)

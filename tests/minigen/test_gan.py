@@ -1,5 +1,5 @@
-"""The game of two networks: its losses against theory and by hand, the gradient penalty against finite differences, and who
-moves whom."""
+"""The game of two networks: its losses against theory and by hand, the gradient penalty against
+finite differences, and who moves whom."""
 
 import math
 import re
@@ -14,18 +14,9 @@ from hypothesis.extra import numpy as hnp
 
 import nn
 import tensor as T
-from minigen.gan import (
-    GAN,
-    LOSSES,
-    PENALISED,
-    FourierFeatures,
-    clip_weights,
-    dcgan_discriminator,
-    dcgan_generator,
-    gradient_penalty,
-    mlp_discriminator,
-    mlp_generator,
-)
+from minigen.models.gan import GAN, LOSSES, PENALISED, clip_weights, gradient_penalty
+from minigen.networks.dcgan import dcgan_discriminator, dcgan_generator
+from minigen.networks.fourier import FourierFeatures, mlp_discriminator, mlp_generator
 from tensor import Tensor
 
 LOG4 = math.log(4)
@@ -41,7 +32,8 @@ def leaf(values: Any) -> Tensor:
     return Tensor(np.asarray(values, np.float64), requires_grad=True)
 
 
-# The losses, of discrete distributions: a batch with so many draws of each outcome has the expectation for its mean
+# The losses, of discrete distributions: a batch with so many draws of each outcome has the
+# expectation for its mean
 
 counts = hnp.arrays(np.int64, (2, 4), elements=st.integers(1, 6))
 
@@ -54,7 +46,8 @@ def drawn(d: Tensor, counts: np.ndarray) -> Tensor:
 @pytest.mark.parametrize("loss", ["minimax", "non-saturating", "gan-gp", "lsgan"])
 @given(counts=counts, seed=seeds)
 def test_the_best_discriminator_is_p_over_p_plus_q(loss: str, counts: np.ndarray, seed: int) -> None:
-    """Goodfellow et al. 2014, Proposition 1: there the gradient vanishes, and everywhere else the loss is higher."""
+    """Goodfellow et al. 2014, Proposition 1: there the gradient vanishes, and everywhere else the
+    loss is higher."""
     p, q = counts / counts.sum(1, keepdims=True)
     best = p / (p + q)
     d = leaf(best if loss == "lsgan" else np.log(p / q))
@@ -66,7 +59,8 @@ def test_the_best_discriminator_is_p_over_p_plus_q(loss: str, counts: np.ndarray
 
 @given(counts=counts)
 def test_the_value_of_the_game_is_twice_the_jensen_shannon_divergence_less_log_4(counts: np.ndarray) -> None:
-    """Goodfellow et al. 2014 eq. 6, where V = E log D + E log(1 - D) is the negative of the discriminator's loss."""
+    """Goodfellow et al. 2014 eq. 6, where V = E log D + E log(1 - D) is the negative of the
+    discriminator's loss."""
     p, q = counts / counts.sum(1, keepdims=True)
     d = Tensor(np.log(p / q))
     value = -LOSSES["minimax"].discriminator(drawn(d, counts[0]), drawn(d, counts[1])).item()
@@ -78,7 +72,8 @@ def test_the_value_of_the_game_is_twice_the_jensen_shannon_divergence_less_log_4
 
 @given(d=hnp.arrays(np.float64, 5, elements=st.floats(-30, 30)))
 def test_one_generator_loss_saturates_and_the_other_does_not(d: np.ndarray) -> None:
-    """By a logit their slopes are -D and -(1 - D): of one sign, but where D is near 0 one vanishes and one is -1."""
+    """By a logit their slopes are -D and -(1 - D): of one sign, but where D is near 0 one vanishes
+    and one is -1."""
     D = 1 / (1 + np.exp(-d))
     for loss, slopes in (("minimax", -D), ("non-saturating", D - 1)):
         x = leaf(d)
@@ -384,7 +379,8 @@ def test_mlps_make_points_and_judge_them() -> None:
 
 
 def test_fourier_features_are_sines_and_cosines_of_one_projection() -> None:
-    """Tancik et al. 2020 eq. 5, whose kernel they are: on average, the product of two is exp(-std^2 |x - y|^2 / 2)."""
+    """Tancik et al. 2020 eq. 5, whose kernel they are: on average, the product of two is exp(-std^2
+    |x - y|^2 / 2)."""
     T.manual_seed(0)
     features = FourierFeatures(2, 20_000, 1.5)
     x = Tensor([[0.3, -0.2], [0.5, 0.4]], requires_grad=True)

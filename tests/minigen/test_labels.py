@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import tensor as T
-from minigen.labels import one_hot, with_labels
+from minigen.networks.labels import one_hot, with_labels
 from tensor import Tensor
 
 CLASSES = 5

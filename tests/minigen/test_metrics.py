@@ -1,4 +1,5 @@
-"""Metrics: distances, precision/recall, mode coverage and k-NN against closed forms, invariances and the textbook loop."""
+"""Metrics: distances, precision/recall, mode coverage and k-NN against closed forms, invariances
+and the textbook loop."""
 
 import tracemalloc
 from unittest.mock import patch
@@ -9,15 +10,15 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from minigen.data import toy
-from minigen.metrics import (
+from minigen.data import planar
+from minigen.evaluation.metrics import (
     frechet_distance,
     frechet_distance_gaussians,
-    knn_classify,
     mode_coverage,
     precision_recall,
     principal_angle,
 )
+from minigen.evaluation.neighbours import knn_classify
 
 seeds = st.integers(0, 2**32 - 1)
 dims = st.integers(1, 6)
@@ -34,7 +35,8 @@ def rotation(rng: np.random.Generator, D: int) -> np.ndarray:
 
 
 def naive_frechet(m1, C1, m2, C2) -> float:
-    """The formula as it stands: tr (C1 C2)^{1/2} is the sum of the roots of the eigenvalues of the product."""
+    """The formula as it stands: tr (C1 C2)^{1/2} is the sum of the roots of the eigenvalues of the
+    product."""
     roots = np.sqrt(np.linalg.eigvals(C1 @ C2).astype(complex))
     return float(np.sum((m1 - m2) ** 2) + np.trace(C1 + C2) - 2 * roots.sum().real)
 
@@ -117,7 +119,8 @@ def test_frechet_obeys_the_triangle_inequality(seed: int, D: int, rank: int) -> 
 
 @given(exponent=st.integers(-14, -1))
 def test_frechet_is_accurate_for_gaussians_that_nearly_agree(exponent: int) -> None:
-    """(sqrt(1 + e) - 1)^2 is about e^2 / 4, far below the rounding of the traces that the formula subtracts."""
+    """(sqrt(1 + e) - 1)^2 is about e^2 / 4, far below the rounding of the traces that the formula
+    subtracts."""
     e = 10.0**exponent
     C = np.diag([1.0, 4.0])
     expected = np.square(e / (np.sqrt(1 + e) + 1))
@@ -215,19 +218,20 @@ def test_distances_are_held_in_blocks(measure) -> None:
 def test_blocks_join_seamlessly(measure, seed: int, n: int, m: int, block: int) -> None:
     rng = np.random.default_rng(seed)
     real, fake = rng.standard_normal((n, 2)), rng.standard_normal((m, 2))
-    with patch("minigen.metrics.BLOCK", block):
+    with patch("minigen.evaluation.neighbours.BLOCK", block):
         in_blocks = measure(real, fake)
     assert in_blocks == measure(real, fake)
 
 
-@pytest.mark.parametrize(("centres", "sigma"), [(toy.ring_centres(), 0.01), (toy.grid_centres(), 0.05)])
+@pytest.mark.parametrize(("centres", "sigma"), [(planar.ring_centres(), 0.01), (planar.grid_centres(), 0.05)])
 def test_mode_coverage_of_the_centres_is_perfect_and_of_one_of_them_collapsed(centres: np.ndarray, sigma: float) -> None:
     assert mode_coverage(np.tile(centres, (3, 1)), centres, sigma) == pytest.approx((len(centres), 1, 0))
     assert mode_coverage(np.tile(centres[3], (9, 1)), centres, sigma) == pytest.approx((1, 1, np.log(len(centres))))
 
 
 def test_mode_coverage_by_hand() -> None:
-    """Modes 0, 1 and 2 of 4 have 4, 2 and 1 of 7 samples as their nearest, of which 3, 1 and 0 are good."""
+    """Modes 0, 1 and 2 of 4 have 4, 2 and 1 of 7 samples as their nearest, of which 3, 1 and 0 are
+    good."""
     x, centres = [[0], [2], [-3], [4], [11], [14.9], [23.5]], [[0], [10], [20], [30]]
     reverse_kl = (4 * np.log(16 / 7) + 2 * np.log(8 / 7) + np.log(4 / 7)) / 7
     assert mode_coverage(x, centres, sigma=1) == pytest.approx((2, 4 / 7, reverse_kl))
@@ -259,8 +263,8 @@ def test_mode_coverage_is_invariant_under_order_repetition_and_similarity(seed: 
 
 
 def test_mode_coverage_of_the_mixture_itself_is_nearly_perfect() -> None:
-    x = toy.grid(2_500, np.random.default_rng(0))
-    modes, good, reverse_kl = mode_coverage(x, toy.grid_centres(), toy.GRID_SIGMA)
+    x = planar.grid(2_500, np.random.default_rng(0))
+    modes, good, reverse_kl = mode_coverage(x, planar.grid_centres(), planar.GRID_SIGMA)
     within, n = 1 - np.exp(-4.5), 2_500
     assert modes == 25 and abs(good - within) < 5 * np.sqrt(within * (1 - within) / n)
     assert 0 < 2 * n * reverse_kl < 24 + 5 * np.sqrt(48)  # Wilks: about chi-squared with 24 degrees of freedom
@@ -337,7 +341,8 @@ def test_errors_say_what_is_wrong(call, message: str) -> None:
 @given(seed=seeds, k=st.integers(1, 3), angle=st.floats(0, np.pi / 2))
 @example(seed=0, k=2, angle=1e-9)
 def test_the_principal_angle_is_by_how_much_one_span_was_turned(seed: int, k: int, angle: float) -> None:
-    """One direction of k is turned by `angle`, another by half of it, out of the span; bases and axes do not matter."""
+    """One direction of k is turned by `angle`, another by half of it, out of the span; bases and
+    axes do not matter."""
     rng = np.random.default_rng(seed)
     axes, B = np.eye(2 * k), np.eye(2 * k)[:, :k]
     for j, turn in enumerate([angle, angle / 2, 0][:k]):

@@ -14,8 +14,8 @@ from hypothesis.extra import numpy as hnp
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
-from minigen import pictures
-from minigen.pictures import tiles
+from minigen.evaluation import pictures
+from minigen.evaluation.pictures import tiles
 
 GREY = 0.5
 METRICS = [{"step": float(k), "loss": 1 / k, "other": 2.0} for k in range(1, 101)]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import nn
 import tensor as T
-from minigen.pix2pix import Pix2Pix
+from minigen.models.pix2pix import Pix2Pix
 from nn import Parameter
 from tensor import Tensor
 from tensor.testing import gradcheck
@@ -53,10 +53,11 @@ def pairs(seed: int) -> tuple[Tensor, Tensor]:
 
 @given(seed=seeds, l1=st.floats(0, 200))
 def test_the_losses_are_those_of_the_paper(seed: int, l1: float) -> None:
-    """With D = sigmoid(d): the generator minimises -log D(x, G(x)), the discriminator -log D(x, y) - log(1 - D(x, G(x)))."""
+    """With D = sigmoid(d): the generator minimises -log D(x, G(x)), the discriminator -log D(x, y)
+    - log(1 - D(x, G(x)))."""
     p, (x, y) = parameters(seed), pairs(seed)
     model = model_of(*p)
-    terms, discriminator = model.generator_terms(x, y, model.G(x)), model.discriminator_loss(x, y, model.G(x))
+    terms, discriminator = model.generator_losses(x, y, model.G(x)), model.discriminator_loss(x, y, model.G(x))
     a, b, c, d = (number.item() for number in p)
     X, Y, fake = x.numpy(), y.numpy(), a * x.numpy() + b
     D_real, D_fake = (1 / (1 + np.exp(-(c * X + d * z))) for z in (Y, fake))
@@ -73,7 +74,7 @@ def test_the_derivatives_are_right(seed: int) -> None:
 
     def total(*p: Tensor) -> Tensor:
         model = model_of(*p)
-        return model.generator_terms(x, y, model.G(x)).total(0.7)
+        return model.generator_losses(x, y, model.G(x)).total(0.7)
 
     gradcheck(total, parameters(seed))
     gradcheck(lambda c, d: model_of(1, 0, c, d).discriminator_loss(x, y, 2 * x), parameters(seed)[:2])
@@ -97,11 +98,11 @@ def test_each_player_pulls_its_own_way() -> None:
     (slope,) = T.grad(model.discriminator_loss(x, y, fake), model.D.b)
     assert slope.item() == pytest.approx(-1)
     model.D.b.copy_(np.array(1.0))
-    (slope,) = T.grad(model.generator_terms(x, y, fake).adversarial, fake)
+    (slope,) = T.grad(model.generator_losses(x, y, fake).adversarial, fake)
     assert (slope.numpy() < 0).all()
 
 
 def test_a_perfect_generator_has_no_l1_loss() -> None:
     x, _ = pairs(0)
     model = model_of(2.0, 1.0, 1.0, 1.0)
-    assert model.generator_terms(x, 2 * x + 1, model.G(x)).l1.item() == 0
+    assert model.generator_losses(x, 2 * x + 1, model.G(x)).l1.item() == 0

@@ -8,13 +8,14 @@ from types import ModuleType
 
 import pytest
 
-from minigen import cli, process
+from minigen import cli
+from minigen.training import process
 
 ROOT = Path(__file__).parents[2]
 COMPILING = """
 import time
 from numba.core import event
-from minigen import process
+from minigen.training import process
 now = 0.0
 time.perf_counter = lambda: now
 for _ in range({commands}):
@@ -25,7 +26,8 @@ for seconds, inside in {loops}:
             now += inside
         now += seconds - inside
 """
-"""Commands in a process whose clock says that each loop takes so many seconds, and another inside it some of them."""
+"""Commands in a process whose clock says that each loop takes so many seconds, and another inside
+it some of them."""
 
 
 def said_while_compiling(loops: list[tuple[float, float]], commands: int = 1) -> list[str]:

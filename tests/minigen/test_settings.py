@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigen.settings import check, setting, with_default
+from minigen.training.settings import check, setting, with_default
 
 
 @dataclass

@@ -1,4 +1,5 @@
-"""The checks for coursework: right answers pass, and each of the usual mistakes is called by the identity it breaks."""
+"""The checks for coursework: right answers pass, and each of the usual mistakes is called by the
+identity it breaks."""
 
 import importlib
 import math
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 import tensor as T
 from minigen import testing
-from minigen.ddpm import Diffusion
+from minigen.models.ddpm import Diffusion
 from minigen.testing import (
     check_gaussian_entropy,
     check_gaussian_kl,

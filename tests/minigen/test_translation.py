@@ -11,115 +11,139 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minigen import cli, pictures
-from minigen.data.domains import from_paper, load_domains, read_digits, read_png, to_paper, write_png
-from minigen.experiments import base, cyclegan, pix2pix
-from minigen.experiments.cyclegan import CycleGANRun
-from minigen.experiments.pix2pix import Pix2PixRun
-from minigen.run import Run
+from minigen import cli
+from minigen.data.domains import Domains, from_paper, load_domains, to_paper
+from minigen.data.png import read_png
+from minigen.evaluation import batches, pictures
+from minigen.evaluation.neighbours import read_digits
+from minigen.evaluation.pictures import write_png
+from minigen.recipes.cyclegan import CycleGANRecipe, CycleGANSettings
+from minigen.recipes.pix2pix import Pix2PixRecipe, Pix2PixSettings
+from minigen.training.learner import Learner
+from minigen.training.loop import restore
+from minigen.training.run import Run
 from tensor import Tensor
 
 SMALL: Any = {"steps": 2, "batch_size": 3, "width": 2}
-CYCLEGAN, PIX2PIX = cyclegan.Config(**SMALL), pix2pix.Config(**SMALL)
-EXPERIMENTS = {"cyclegan": lambda: CycleGANRun(CYCLEGAN), "pix2pix": lambda: Pix2PixRun(PIX2PIX)}
-PARTS = {
+CYCLEGAN, PIX2PIX = CycleGANSettings(**SMALL), Pix2PixSettings(**SMALL)
+NEW = {"cyclegan": lambda: CycleGANRecipe(CYCLEGAN), "pix2pix": lambda: Pix2PixRecipe(PIX2PIX)}
+MOVED = {
     "cyclegan": {"generators": {"G", "F"}, "discriminators": {"D_X", "D_Y"}},
     "pix2pix": {"generators": {"x2y.G", "y2x.G"}, "discriminators": {"x2y.D", "y2x.D"}},
 }
-both = pytest.mark.parametrize("model", list(EXPERIMENTS))
+both = pytest.mark.parametrize("model", list(NEW))
 
 
-def generators(experiment: Any) -> tuple[Any, Any]:
+def generators(recipe: Any) -> tuple[Any, Any]:
     """From X to Y, and from Y to X."""
-    model = experiment.model
-    return (model.G, model.F) if isinstance(experiment, CycleGANRun) else (model.x2y.G, model.y2x.G)
+    model = recipe.model
+    return (model.G, model.F) if isinstance(recipe, CycleGANRecipe) else (model.x2y.G, model.y2x.G)
 
 
 # Training
 
 
 @both
-def test_each_step_moves_the_networks_of_one_part(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    experiment: Any = EXPERIMENTS[model]()
-    descend, moved = experiment.descend, {}
+def test_each_learner_moves_its_own_networks(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe: Any = NEW[model]()
+    descend, moved = Learner.descend, {}
 
-    def watched(part: str, *arguments: Any) -> None:
-        before = experiment.model.state_dict()
-        descend(part, *arguments)
-        after = experiment.model.state_dict()
-        changed = {name for name in before if not np.array_equal(before[name].numpy(), after[name].numpy())}
-        moved[part] = {re.sub(r"\.\d.*", "", name) for name in changed}
+    def watched(learner: Learner, loss: Tensor, k: int) -> None:
+        (name,) = [name for name, x in vars(recipe).items() if x is learner]
+        before = recipe.model.state_dict()
+        descend(learner, loss, k)
+        after = recipe.model.state_dict()
+        changed = {n for n in before if not np.array_equal(before[n].numpy(), after[n].numpy())}
+        moved[name] = {re.sub(r"\.\d.*", "", n) for n in changed}
 
-    monkeypatch.setattr(experiment, "descend", watched)
-    experiment.step(1)
-    assert moved == PARTS[model]
+    monkeypatch.setattr(Learner, "descend", watched)
+    recipe.step(1)
+    assert moved == MOVED[model]
+
+
+@both
+def test_the_generators_alone_are_averaged(model: str) -> None:
+    recipe: Any = NEW[model]()
+    assert recipe.checkpointed["ema"] is recipe.generators.average is not None
+    assert recipe.discriminators.average is None
+
+
+def stand_still(recipe: Any) -> None:
+    recipe.generators.schedule = recipe.discriminators.schedule = lambda k: 0.0
 
 
 def test_discriminators_see_images_from_the_pools(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of X what F made, and those of Y what G made."""
-    experiment: Any = CycleGANRun(CYCLEGAN)
+    recipe: Any = CycleGANRecipe(CYCLEGAN)
     seen: dict[str, Any] = {}
-    loss = experiment.model.discriminator_loss
+    loss = recipe.model.discriminator_loss
 
     def watched(x: Tensor, y: Tensor, fake_x: Tensor, fake_y: Tensor) -> Tensor:
-        seen.update(x=fake_x.numpy(), y=fake_y.numpy(), made_x=experiment.model.F(y).numpy())
+        seen.update(x=fake_x.numpy(), y=fake_y.numpy(), made_x=recipe.model.F(y).numpy())
         return loss(x, y, fake_x, fake_y)
 
-    monkeypatch.setattr(experiment.model, "discriminator_loss", watched)
-    monkeypatch.setattr(experiment, "rate", lambda k: 0.0)
-    experiment.step(1)
-    assert seen["x"] == pytest.approx(seen["made_x"]) and experiment.pool_x.count == experiment.pool_y.count == 3
-    monkeypatch.setattr(experiment.pool_x, "query", lambda images, rng: 0 * images.detach() + 0.25)
-    monkeypatch.setattr(experiment.pool_y, "query", lambda images, rng: 0 * images.detach() + 0.5)
-    experiment.step(2)
+    monkeypatch.setattr(recipe.model, "discriminator_loss", watched)
+    stand_still(recipe)
+    recipe.step(1)
+    assert seen["x"] == pytest.approx(seen["made_x"]) and recipe.pool_x.count == recipe.pool_y.count == 3
+    monkeypatch.setattr(recipe.pool_x, "query", lambda images, rng: 0 * images.detach() + 0.25)
+    monkeypatch.setattr(recipe.pool_y, "query", lambda images, rng: 0 * images.detach() + 0.5)
+    recipe.step(2)
     assert (seen["x"] == 0.25).all() and (seen["y"] == 0.5).all()
 
 
 @both
 def test_the_losses_of_a_step_are_those_of_its_batch(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each translation is compared with what it should be: the pair of its image, or the image after a cycle."""
-    experiment: Any = EXPERIMENTS[model]()
-    monkeypatch.setattr(experiment, "rate", lambda k: 0.0)
-    batch = experiment.batch_of_both()
-    x, y = batch
-    monkeypatch.setattr(experiment, "batch_of_both", lambda: batch)
-    logged = experiment.step(1)
-    G, F = generators(experiment)
+    """Each translation is compared with what it should be: the pair of its image, or the image
+    after a cycle."""
+    recipe: Any = NEW[model]()
+    stand_still(recipe)
+    draw = Domains.batch if model == "cyclegan" else Domains.pairs
+    x, y = draw(recipe.data, 3, np.random.default_rng(0))
+    monkeypatch.setattr(Domains, draw.__name__, lambda *_: (x, y))
+    logged = {name: value.item() for name, value in recipe.step(1).items()}
+    G, F = generators(recipe)
     if model == "cyclegan":
         distances = {"cycle_x": F(G(x)) - x, "cycle_y": G(F(y)) - y}
-        discriminators = experiment.model.discriminator_loss(x, y, F(y), G(x))
+        discriminators = recipe.model.discriminator_loss(x, y, F(y), G(x))
     else:
         distances = {"l1_x": F(y) - x, "l1_y": G(x) - y}
-        x2y, y2x = experiment.model.x2y, experiment.model.y2x
+        x2y, y2x = recipe.model.x2y, recipe.model.y2x
         discriminators = x2y.discriminator_loss(x, y, G(x)) + y2x.discriminator_loss(y, x, F(y))
-        l1 = experiment.config.l1 * (logged["l1_x"] + logged["l1_y"])
-        adversarial = x2y.generator_terms(x, y, G(x)).adversarial + y2x.generator_terms(y, x, F(y)).adversarial
+        l1 = recipe.settings.l1 * (logged["l1_x"] + logged["l1_y"])
+        adversarial = x2y.generator_losses(x, y, G(x)).adversarial + y2x.generator_losses(y, x, F(y)).adversarial
         assert logged["generators"] == pytest.approx(adversarial.item() + l1, rel=1e-5)
     for name, distance in distances.items():
         assert logged[name] == pytest.approx(np.mean(abs(distance.numpy())), rel=1e-5)
     assert logged["discriminators"] == pytest.approx(discriminators.item(), rel=1e-5)
 
 
-def test_only_pix2pix_sees_pairs() -> None:
-    x, y = Pix2PixRun(PIX2PIX).batch_of_both()
+def test_only_pix2pix_sees_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    x, y = Pix2PixRecipe(PIX2PIX).data.pairs(3, rng)
     assert to_paper(x.numpy()) == pytest.approx(y.numpy(), abs=1e-5)
-    unpaired = CycleGANRun(replace(CYCLEGAN, batch_size=20))
-    x, y = unpaired.batch_of_both()
+    x, y = CycleGANRecipe(CYCLEGAN).data.batch(20, rng)
     assert not (abs(to_paper(x.numpy())[:, None] - y.numpy()).max((2, 3, 4)) < 1e-5).any()
+    for unused, model in (("batch", "pix2pix"), ("pairs", "cyclegan")):
+        monkeypatch.delattr(Domains, unused)
+        NEW[model]().step(1)
+        monkeypatch.undo()
 
 
-@both
-def test_the_learning_rate_falls_over_the_second_half(model: str) -> None:
-    experiment: Any = EXPERIMENTS[model]()
-    experiment.config = replace(experiment.config, steps=8)
-    assert [experiment.rate(k) for k in range(1, 9)] == [1, 1, 1, 1, 1, 0.75, 0.5, 0.25]
+@pytest.mark.parametrize("model", [CYCLEGAN, PIX2PIX], ids=["cyclegan", "pix2pix"])
+def test_the_learning_rate_falls_over_the_second_half(model: Any) -> None:
+    recipe = (CycleGANRecipe if model is CYCLEGAN else Pix2PixRecipe)(replace(model, steps=8))
+    for learner in (recipe.generators, recipe.discriminators):
+        rates = [learner.schedule(k) for k in range(1, 9)]
+        assert rates == [1, 1, 1, 1, 1, 0.75, 0.5, 0.25]
 
 
 @pytest.mark.parametrize(("step", "share"), [(1, 0.25), (2, 0.5), (4, 1), (5, 1)])
 @pytest.mark.parametrize("weights", [{"cycle": 0.0, "identity": 2.0}, {"cycle": 3.0, "identity": 0.0}])
 def test_the_weights_of_the_losses_are_those_of_the_settings(weights: dict[str, float], step: int, share: float) -> None:
     """Once they have grown to their full size."""
-    logged = CycleGANRun(replace(CYCLEGAN, steps=9, cycle_warmup=4, **weights)).step(step)
+    losses = CycleGANRecipe(replace(CYCLEGAN, steps=9, cycle_warmup=4, **weights)).step(step)
+    logged = {name: loss.item() for name, loss in losses.items()}
     cycle, identity = (sum(logged[f"{name}_{domain}"] for domain in "xy") for name in ("cycle", "identity"))
     tied = share * (weights["cycle"] * cycle + weights["identity"] * identity)
     assert logged["generators"] == pytest.approx(logged["adversarial_G"] + logged["adversarial_F"] + tied, rel=1e-5)
@@ -132,12 +156,12 @@ def test_the_weights_of_the_losses_are_those_of_the_settings(weights: dict[str, 
 @both
 def test_translations_are_those_of_the_averaged_generators(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many there are at once."""
-    monkeypatch.setattr(base, "BATCH", 3)
-    experiment: Any = EXPERIMENTS[model]()
-    experiment.ema.average[...] *= 2
-    x = experiment.data.test_x[:7]
-    to_y, to_x = experiment.translate(x), experiment.translate(x, "y2x")
-    G, F = generators(experiment)
+    monkeypatch.setattr(batches, "BATCH", 3)
+    recipe: Any = NEW[model]()
+    recipe.checkpointed["ema"].average[...] *= 2
+    x = recipe.data.test_x[:7]
+    to_y, to_x = recipe.translate(x), recipe.translate(x, "y2x")
+    G, F = generators(recipe)
     assert abs(G(Tensor(x)).numpy() - to_y).max() > 1e-3 and to_y.shape == x.shape and to_y.dtype == np.float32
     for network in (G, F):
         for p in network.parameters():
@@ -147,9 +171,9 @@ def test_translations_are_those_of_the_averaged_generators(model: str, monkeypat
 
 @both
 def test_the_truth_has_the_best_measures_and_no_change_those_of_before(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    experiment: Any = EXPERIMENTS[model]()
-    monkeypatch.setattr(experiment, "translate", lambda x, way="x2y": to_paper(x) if way == "x2y" else from_paper(x))
-    found = experiment.evaluate(60, seed=0)
+    recipe: Any = NEW[model]()
+    monkeypatch.setattr(recipe, "translate", lambda x, way="x2y": to_paper(x) if way == "x2y" else from_paper(x))
+    found = recipe.evaluate(60, seed=0)
     assert [found[name][0] for name in found if "L1" in name] == pytest.approx([0, 0, 0], abs=1e-6)
     assert all(found[name][0] > 100 for name in found if "PSNR" in name)
     test = load_domains(paired=False)
@@ -157,8 +181,8 @@ def test_the_truth_has_the_best_measures_and_no_change_those_of_before(model: st
     share = np.mean(read_digits(test.test_x[:60]) == test.test_labels[:60])
     assert found["digits read rightly"] == (share, share) and share > 0.9
 
-    monkeypatch.setattr(experiment, "translate", lambda x, way="x2y": x)
-    found = experiment.evaluate(60, seed=0)
+    monkeypatch.setattr(recipe, "translate", lambda x, way="x2y": x)
+    found = recipe.evaluate(60, seed=0)
     assert found.pop("L1, X to Y to X") == (0, None) and found.pop("digits read rightly")[0] < 0.5
     assert all(value == before for value, before in found.values())
     assert found["L1, X to Y"][0] == pytest.approx(np.mean(abs(test.test_x - to_paper(test.test_x))[:60]))
@@ -225,9 +249,9 @@ def test_from_training_to_translations(place: Path, model: str, options: list[An
         status, out, _ = minigen("translate", "run", "--input", source, "--direction", direction)
         folder = Path(f"run/translated-{direction}")
         assert status == 0 and str(folder) in out and {path.name for path in folder.iterdir()} == names
-        experiment: Any = cli._described(Run("run"), {})
-        experiment.load_state_dict(Run("run").load())
-        expected = experiment.translate(read_png("X/3.png", size)[None], direction)[0]
+        recipe: Any = cli._described(Run("run"), {})
+        restore(recipe, Run("run"))
+        expected = recipe.translate(read_png("X/3.png", size)[None], direction)[0]
         assert read_png(folder / "3.png", size) == pytest.approx(expected, abs=1 / 127)
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import nn
 import tensor as T
-from minigen.translators import patch_discriminator, resnet_generator
+from minigen.networks.translators import patch_discriminator, resnet_generator
 from tensor import Tensor, grad
 
 
@@ -31,7 +31,8 @@ def test_the_networks_treat_each_image_by_itself(device: str) -> None:
 
 @pytest.mark.parametrize(("layers", "side", "patch"), [(1, 32, 16), (2, 64, 34), (3, 128, 70)])
 def test_a_patch_has_the_side_that_is_promised(layers: int, side: int, patch: int) -> None:
-    """The pixels on which a number in the middle depends, but for the norms, which see the whole image."""
+    """The pixels on which a number in the middle depends, but for the norms, which see the whole
+    image."""
     network = patch_discriminator(1, 2, layers)
     local = nn.Sequential(*(part for part in network if not isinstance(part, nn.InstanceNorm2d)))
     x = images(1, 1, side, side).to("float64").requires_grad_()
@@ -44,7 +45,8 @@ def test_a_patch_has_the_side_that_is_promised(layers: int, side: int, patch: in
 
 
 def test_no_pixel_of_a_generated_image_gets_more_products_than_its_neighbours() -> None:
-    """The transposed convolution with equal weights makes an even image of an even one, but for the border."""
+    """The transposed convolution with equal weights makes an even image of an even one, but for the
+    border."""
     (doubling,) = (part for part in resnet_generator(1, 1, 2) if isinstance(part, nn.ConvTranspose2d))
     nn.init.ones_(doubling.weight)
     assert np.ptp(doubling(T.ones((1, 4, 5, 5))).numpy()[:, :, 1:-1, 1:-1]) == 0

@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 
 import nn
 import tensor as T
-from minigen.unet import MLPDenoiser, ResBlock, TimeMLP, UNet, timestep_embedding
+from minigen.networks.unet import MLPDenoiser, ResBlock, TimeMLP, UNet, timestep_embedding
 from tensor import Tensor, grad
 
 seeds = st.integers(0, 2**32 - 1)
 
 
 def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
-    """The model in float64 with normal weights: the zeros at which training starts would hide what depends on what."""
+    """The model in float64 with normal weights: the zeros at which training starts would hide what
+    depends on what."""
     rng = np.random.default_rng(seed)
     model.to(np.float64)
     for p in model.parameters():
@@ -138,7 +139,8 @@ def test_images_that_cannot_be_halved_are_refused(size: tuple[int, int]) -> None
 
 @pytest.mark.parametrize("create_graph", [False, True])
 def test_derivatives_of_the_whole_network_are_right(device: str, create_graph: bool) -> None:
-    """d/de of the loss, and of its slope along u, at (x, parameters) + e v: by reverse mode and by differences."""
+    """d/de of the loss, and of its slope along u, at (x, parameters) + e v: by reverse mode and by
+    differences."""
     unet = randomised(UNet(1, (4, 6))).to(device)
     x, g = (normal(2, 1, 4, 4, seed=seed, device=device) for seed in (1, 2))
     leaves, t = [x.requires_grad_(), *unet.parameters()], np.array([1, 40])

@@ -1,4 +1,5 @@
-"""The VAE against closed forms: with a linear decoder and Gaussian pixels, log p(x) and the posterior are known."""
+"""The VAE against closed forms: with a linear decoder and Gaussian pixels, log p(x) and the
+posterior are known."""
 
 import math
 from typing import Any, NamedTuple
@@ -11,8 +12,8 @@ from hypothesis.extra import numpy as hnp
 
 import nn
 import tensor as T
-from minigen.coders import mlp_decoder, mlp_encoder
-from minigen.vae import VAE, lerp, slerp, traversal
+from minigen.models.vae import VAE, lerp, slerp, traversal
+from minigen.networks.coders import mlp_decoder, mlp_encoder
 from tensor import Tensor
 
 PIXELS = (1, 2, 3)
@@ -25,11 +26,13 @@ def close(expected: Any, tolerance: float = 1e-9) -> Any:
     return pytest.approx(expected, rel=tolerance, abs=tolerance)
 
 
-# A VAE that is a factor analysis: z ~ N(0, I), x = W z + b + s N(0, I), where the columns of W are orthogonal
+# A VAE that is a factor analysis: z ~ N(0, I), x = W z + b + s N(0, I), where the columns of W are
+# orthogonal
 
 
 class Linear(NamedTuple):
-    """The VAE, whose encoder is N(shift + posterior mean, stretch^2 posterior variance), and what is known about it."""
+    """The VAE, whose encoder is N(shift + posterior mean, stretch^2 posterior variance), and what
+    is known about it."""
 
     vae: VAE
     W: np.ndarray
@@ -83,8 +86,8 @@ def with_noise(noise: np.ndarray) -> Any:
 def expected_terms(vae: VAE, x: np.ndarray, latent: int) -> list[np.ndarray]:
     """Both terms (N,), in expectation over z.
 
-    log p(x | z) is quadratic in z, so that the mean over the 2 latent points +- sqrt(latent) e_k, whose moments are those of
-    N(0, I), is its expectation.
+    log p(x | z) is quadratic in z, so that the mean over the 2 latent points +- sqrt(latent) e_k,
+    whose moments are those of N(0, I), is its expectation.
     """
     points = math.sqrt(latent) * np.concatenate([np.eye(latent), -np.eye(latent)])
     patch = with_noise(np.repeat(points, len(x), 0))
@@ -116,7 +119,7 @@ def test_the_elbo_of_another_posterior_is_lower_by_its_kl(latent: int, seed: int
 
 def test_the_elbo_of_single_draws_averages_to_the_log_marginal_likelihood() -> None:
     model, x = linear(2, 0), np.repeat(images(1), 5000, 0)
-    elbo = model.vae.terms(Tensor(x), generator=np.random.default_rng(0)).elbo.numpy()
+    elbo = model.vae.terms(Tensor(x), rng=np.random.default_rng(0)).elbo.numpy()
     assert elbo.mean() == pytest.approx(model.log_marginal(x)[0], abs=5 * elbo.std() / math.sqrt(5000))
 
 
@@ -126,7 +129,7 @@ def test_the_elbo_of_single_draws_averages_to_the_log_marginal_likelihood() -> N
 @given(latent=latents, seed=seeds, samples=st.integers(1, 4))
 def test_with_the_exact_posterior_every_importance_weight_is_the_marginal_likelihood(latent, seed, samples) -> None:
     model, x = linear(latent, seed), images(3, seed)
-    bound = model.vae.iwae_bound(Tensor(x), samples, generator=np.random.default_rng(seed))
+    bound = model.vae.iwae_bound(Tensor(x), samples, rng=np.random.default_rng(seed))
     assert bound.numpy() == close(model.log_marginal(x))
 
 
@@ -136,9 +139,9 @@ def test_with_one_sample_it_is_the_elbo_of_that_draw(latent: int, seed: int) -> 
     model, x = linear(latent, seed, 0.5, 1.5), images(3, seed)
     q = model.vae.posterior(Tensor(x))
     z = q.sample(generator=np.random.default_rng(seed))
-    estimate = model.vae.terms(Tensor(x), generator=np.random.default_rng(seed)).reconstruction.numpy()
+    estimate = model.vae.terms(Tensor(x), rng=np.random.default_rng(seed)).reconstruction.numpy()
     kl = (q.log_prob(z) - model.vae.prior(3).log_prob(z)).numpy()
-    bound = model.vae.iwae_bound(Tensor(x), 1, generator=np.random.default_rng(seed)).numpy()
+    bound = model.vae.iwae_bound(Tensor(x), 1, rng=np.random.default_rng(seed)).numpy()
     assert bound == close(-(estimate + kl))
 
 
@@ -146,7 +149,7 @@ def test_it_grows_with_the_samples_to_the_log_marginal_likelihood() -> None:
     model = linear(2, 3, shift=0.4, stretch=1.3)
     x = np.repeat(images(1), 4000, 0)
     rng = np.random.default_rng(0)
-    bounds = [model.vae.iwae_bound(Tensor(x), k, generator=rng).numpy() for k in (1, 3, 10, 100)]
+    bounds = [model.vae.iwae_bound(Tensor(x), k, rng=rng).numpy() for k in (1, 3, 10, 100)]
     means, errors = [b.mean() for b in bounds], [b.std() / math.sqrt(len(b)) for b in bounds]
     exact = model.log_marginal(x)[0]
     assert all(b - a > 5 * (ea + eb) for a, b, ea, eb in zip(means, means[1:], errors, errors[1:]))
@@ -217,7 +220,8 @@ def test_the_gradient_reaches_every_parameter(likelihood: str, classes: int, bet
     "bound", [lambda vae, x, rng: vae.iwae_bound(x, 3, None, rng), lambda vae, x, rng: vae.terms(x, None, rng).elbo]
 )
 def test_the_gradients_of_the_bounds_are_those_of_finite_differences(bound: Any) -> None:
-    """By all parameters at once, in one direction: through the draws, their densities and the images."""
+    """By all parameters at once, in one direction: through the draws, their densities and the
+    images."""
     model, x, eps, rng = vae("gaussian"), Tensor(greys(2)), 1e-6, np.random.default_rng(0)
     parameters = list(model.parameters())
     starts = [p.numpy().copy() for p in parameters]
@@ -234,7 +238,7 @@ def test_the_gradients_of_the_bounds_are_those_of_finite_differences(bound: Any)
 
 def test_draws_follow_their_seed() -> None:
     model, x = vae(), Tensor(greys(2))
-    a, b, c = (model.loss(x, generator=np.random.default_rng(seed)).item() for seed in (1, 1, 2))
+    a, b, c = (model.loss(x, rng=np.random.default_rng(seed)).item() for seed in (1, 1, 2))
     assert a == b != c
 
 
@@ -245,7 +249,7 @@ def test_the_best_variance_of_gaussian_pixels_is_the_mean_squared_error() -> Non
     error = np.mean((model.decoder(z).numpy() - x) ** 2)
     for factor, sign in ((0.9, -1), (1, 0), (1.1, 1)):
         model.log_var.copy_(np.log(factor * error))
-        (g,) = T.grad(model.loss(Tensor(x), generator=np.random.default_rng(0)), model.log_var)
+        (g,) = T.grad(model.loss(Tensor(x), rng=np.random.default_rng(0)), model.log_var)
         assert g.item() == close(sign * abs(g.item()))
         assert (abs(g.item()) < 1e-9) == (sign == 0)
 
@@ -358,3 +362,12 @@ def test_a_traversal_changes_one_dimension_only(z: np.ndarray, dim: int, values:
     points = traversal(z, dim, values)
     assert np.array_equal(points[:, dim], values) and points.shape == (len(values), 3)
     assert (np.delete(points, dim, 1) == np.delete(z, dim)).all() and np.array_equal(z, before)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("log_var", [math.nan, math.inf, -math.inf, 1e30, -1e30])
+def test_a_variance_that_is_not_finite_is_found_where_it_arises(log_var: float) -> None:
+    model = VAE(nn.Linear(1, 2), nn.Linear(1, 1), latent=1)
+    model.encoder.forward = lambda x: T.cat([x, 0 * x + log_var], 1)  # type: ignore[method-assign]
+    with pytest.raises(FloatingPointError, match="VAE: a variance is 0 or not finite"):
+        model.posterior(Tensor(np.ones((3, 1))))

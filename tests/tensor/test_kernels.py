@@ -435,7 +435,7 @@ def at_work():
     np.ones((2000, 2000)) @ np.ones((2000, 2000))
     return sum(s - before.get(t, 0) > 1e7 for t, s in seconds().items())
 print(threads(), at_work())
-import tensor, nn, minigen, minigen.ddpm, minigen.training, minigen.process
+import tensor, nn, minigen, minigen.models.ddpm, minigen.training.loop, minigen.training.process
 print(threads(), at_work())
 print("numba" in sys.modules)
 x = tensor.ones(8, 8, 64, 64).requires_grad_()

@@ -1,0 +1,102 @@
+"""What `minigen evaluate` reports: measures of samples, reconstructions and translations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from minigen.data import MODES, Dataset
+from minigen.data.domains import Domains, from_paper
+from minigen.evaluation.metrics import frechet_distance, mode_coverage, precision_recall, psnr
+from minigen.evaluation.neighbours import knn_classify, read_digits
+
+Measures = dict[str, tuple[float, float | None]]
+"""By name: the value, and that of the reference beside it, if there is one."""
+
+Translate = Callable[[np.ndarray, str], np.ndarray]
+"""Images (N, 3, H, W) of one domain, and "x2y" or "y2x", to images of the other."""
+
+
+class Reference(NamedTuple):
+    """What stands beside the measures, and how many samples they need at least."""
+
+    name: str
+    meaning: str
+    fewest: int
+
+
+FLOOR = Reference("floor", "training points in their place", fewest=5)
+BEFORE = Reference("before", "the images as they were", fewest=1)
+
+
+def sample_measures(fake: np.ndarray, data: Dataset) -> Measures:
+    """Each measure of samples beside its floor, the same for as many real training points.
+
+    Mixtures have modes, whose coverage is measured too.
+    """
+    real, floor = data.test[: len(fake)], data.train[: len(fake)]
+    precision, recall = precision_recall(real, fake)
+    best_precision, best_recall = precision_recall(real, floor)
+    measures: Measures = {
+        "Fréchet distance": (frechet_distance(real, fake), frechet_distance(real, floor)),
+        "precision (k = 3)": (precision, best_precision),
+        "recall (k = 3)": (recall, best_recall),
+    }
+    if data.name in MODES:
+        pairs = zip(*(mode_coverage(x, *MODES[data.name]) for x in (fake, floor)))
+        measures |= dict(zip(("modes covered", "good samples", "reverse KL, nats"), pairs))
+    return measures
+
+
+def label_measures(fake: np.ndarray, asked: np.ndarray, data: Dataset) -> Measures:
+    """The share of samples that are read as the class asked for, by their neighbours among the
+    training images; beside it, the share of test images that are read rightly."""
+    n = len(fake)
+    assert data.train_labels is not None and data.test_labels is not None
+    read_fake = knn_classify(data.train, data.train_labels, fake)
+    read_real = knn_classify(data.train, data.train_labels, data.test[:n])
+    return {"read as asked": (_share(read_fake, asked), _share(read_real, data.test_labels[:n]))}
+
+
+def reconstruction_measures(x: np.ndarray, seen: np.ndarray, y: np.ndarray) -> Measures:
+    """How well images x come back as y, and how noisy they were, if what was seen is not x."""
+    measures: Measures = {
+        "test error": (float(((y - x) ** 2).sum() / len(x)), None),
+        "test PSNR, dB": (psnr(x, y), None),
+    }
+    if seen is not x:
+        measures["PSNR before, dB"] = psnr(x, seen), None
+    return measures
+
+
+def translation_measures(domains: Domains, n: int, translate: Translate) -> Measures:
+    """Of the first n test images: how far they are from themselves after a cycle, and their
+    translations from the truth; and which share of digits is read rightly, when the truth has
+    brought the translations back."""
+    x = domains.test_x[:n]
+    fake_y = translate(x, "x2y")
+    measures: Measures = {"L1, X to Y to X": (_l1(translate(fake_y, "y2x"), x), None)}
+    if domains.test_y is not None:
+        y = domains.test_y[:n]
+        fake_x = translate(y, "y2x")
+        measures |= {
+            "L1, X to Y": (_l1(fake_y, y), _l1(x, y)),
+            "L1, Y to X": (_l1(fake_x, x), _l1(y, x)),
+            "PSNR, X to Y, dB": (psnr(fake_y, y), psnr(x, y)),
+            "PSNR, Y to X, dB": (psnr(fake_x, x), psnr(y, x)),
+        }
+    if domains.test_labels is not None:
+        read_back, read_x = read_digits(from_paper(fake_y)), read_digits(x)
+        labels = domains.test_labels[:n]
+        measures["digits read rightly"] = _share(read_back, labels), _share(read_x, labels)
+    return measures
+
+
+def _l1(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.mean(np.abs(a - b), dtype=np.float64))
+
+
+def _share(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.mean(a == b))

@@ -1,0 +1,197 @@
+"""Denoising diffusion probabilistic models (Ho, Jain & Abbeel 2020) and the DDIM sampler (Song,
+Meng & Ermon 2021).
+
+The forward process adds noise in T steps, t = 1..T, until nothing of the data is left:
+
+    q(x_t | x_{t-1}) = N(sqrt(1 - beta_t) x_{t-1}, beta_t I)                        DDPM eq. 2
+    q(x_t | x_0)     = N(sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I)                DDPM eq. 4
+
+with alpha_t = 1 - beta_t and alpha_bar_t = alpha_1 ... alpha_t; alpha_bar_0 = 1. A network learns
+to predict the noise in x_t; sampling runs the process backwards with its predictions. A denoiser is
+any function eps(x_t, t) of images or points (N, ...) and timesteps (N,).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+import nn
+import tensor as T
+from tensor import Tensor
+
+Rng = np.random.Generator
+Denoiser = Callable[[Tensor, np.ndarray], Tensor]
+SCHEDULES = ("cosine", "linear", "quadratic", "constant")
+
+
+def beta_schedule(name: str, steps: int) -> np.ndarray:
+    """beta_1..beta_T as float64 (T,), for T = `steps`.
+
+    linear: 1e-4 to 0.02 (DDPM sec. 4). quadratic: linear in sqrt(beta) between the same ends.
+    constant: 0.02. cosine: alpha_bar_t ~ cos^2(pi/2 (t/T + s) / (1 + s)), s = 0.008, beta at most
+    0.999 (Nichol & Dhariwal 2021 eq. 17). Only cosine adapts to T: the others leave much of the
+    data in x_T unless T is near 1000.
+
+    Raises ValueError for another name, and for T below 1.
+    """
+    if steps < 1:
+        raise ValueError(f"beta_schedule: T must be at least 1, got {steps}")
+    if name == "linear":
+        return np.linspace(1e-4, 0.02, steps)
+    if name == "quadratic":
+        return np.linspace(1e-4**0.5, 0.02**0.5, steps) ** 2
+    if name == "constant":
+        return np.full(steps, 0.02)
+    if name == "cosine":
+        t = np.arange(steps + 1)
+        alpha_bar = np.cos((t / steps + 0.008) / 1.008 * math.pi / 2) ** 2
+        return np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], 0.999)
+    known = ", ".join(SCHEDULES)
+    raise ValueError(f"beta_schedule: unknown schedule {name!r}, expected one of {known}")
+
+
+class Step(NamedTuple):
+    """A state of a sampler: x_t, and the x_0 seen behind the state before (None at first)."""
+
+    t: int
+    x: Tensor
+    x0: Tensor | None
+
+
+class Diffusion:
+    """The forward process of a schedule, its loss, and its samplers.
+
+    `beta`, `alpha`, `alpha_bar` and `beta_tilde` are float64 arrays indexed by t = 0..T; at 0 there
+    is no noise. Raises ValueError unless every beta lies strictly between 0 and 1.
+    """
+
+    def __init__(self, beta: np.ndarray):
+        beta = np.asarray(beta, np.float64)
+        if beta.ndim != 1 or not len(beta) or not ((beta > 0) & (beta < 1)).all():
+            raise ValueError("Diffusion: beta must be a vector of numbers strictly between 0 and 1")
+        self.T = len(beta)
+        self.beta = np.concatenate([[0.0], beta])
+        self.alpha = 1 - self.beta
+        self.alpha_bar = np.cumprod(self.alpha)
+        self.signal = np.sqrt(self.alpha_bar)  # the factors of eq. 4
+        self.spread = np.sqrt(1 - self.alpha_bar)
+        before = np.concatenate([[1.0], self.alpha_bar[:-1]])  # alpha_bar_{t-1}
+        variance = np.concatenate([[1.0], 1 - self.alpha_bar[1:]])
+        self.beta_tilde = (1 - before) / variance * self.beta
+        self._of_x0 = np.sqrt(before) * self.beta / variance  # the factors of eq. 7
+        self._of_xt = np.sqrt(self.alpha) * (1 - before) / variance
+
+    # The forward process and the loss
+
+    def q_sample(self, x0: Tensor, t: np.ndarray | int, noise: Tensor) -> Tensor:
+        """A draw from q(x_t | x_0), sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps: DDPM eq. 4.
+
+        Raises ValueError for shapes that differ, IndexError for timesteps not in 0..T.
+        """
+        t = self._times(t, 0, x0, noise)
+        return _at(self.signal, t, x0) * x0 + _at(self.spread, t, x0) * noise
+
+    def q_posterior(self, x0: Tensor, xt: Tensor, t: np.ndarray | int) -> tuple[Tensor, Tensor]:
+        """Mean and variance of q(x_{t-1} | x_t, x_0) for t >= 1, DDPM eqs. 6-7."""
+        t = self._times(t, 1, x0, xt)
+        mean = _at(self._of_x0, t, x0) * x0 + _at(self._of_xt, t, x0) * xt
+        return mean, _at(self.beta_tilde, t, x0)
+
+    def loss(self, denoiser: Denoiser, x0: Tensor, t: np.ndarray | int, noise: Tensor) -> Tensor:
+        """The simple loss, |eps - eps(x_t, t)|^2 averaged over elements and batch: DDPM eq. 14.
+
+        Raises ValueError for shapes that differ, IndexError for timesteps not in 1..T.
+        """
+        t = self._times(t, 1, x0, noise)
+        return nn.mse_loss(denoiser(self.q_sample(x0, t, noise), t), noise)
+
+    def predict_x0(self, xt: Tensor, t: np.ndarray | int, noise: Tensor) -> Tensor:
+        """The x_0 of which x_t would be the noisy version: eq. 4 solved for x_0."""
+        t = self._times(t, 0, xt, noise)
+        return _at(1 / self.signal, t, xt) * (xt - _at(self.spread, t, xt) * noise)
+
+    # The samplers
+
+    def ancestral(
+        self,
+        denoiser: Denoiser,
+        x: Tensor,
+        rng: Rng,
+        variance: str = "beta",
+        clip_x0: bool = True,
+    ) -> Iterator[Step]:
+        """DDPM Algorithm 2, from x = x_T ~ N(0, I): the states from x_T to x_0.
+
+        variance: that of the noise added, beta_t ("beta") or beta-tilde_t ("beta_tilde"), sec. 3.2;
+            the last step adds none
+        clip_x0: the predicted x_0 is held in [-1, 1], and the mean follows from it by eq. 7
+
+        Raises ValueError, once a state is asked for, if there is no such variance.
+        """
+        if variance not in ("beta", "beta_tilde"):
+            raise ValueError(f"variance must be 'beta' or 'beta_tilde', got {variance!r}")
+        sigma = np.sqrt(self.beta if variance == "beta" else self.beta_tilde)
+        yield Step(self.T, x, None)
+        for t in range(self.T, 0, -1):
+            x0 = self._seen_x0(denoiser, x, t, clip_x0)
+            x, _ = self.q_posterior(x0, x, t)
+            if t > 1:
+                z = T.randn(x.shape, generator=rng, dtype=x.dtype, device=x.device)
+                x = x + float(sigma[t]) * z
+            yield Step(t - 1, x, x0)
+
+    def ddim(
+        self,
+        denoiser: Denoiser,
+        x: Tensor,
+        steps: int,
+        clip_x0: bool = True,
+    ) -> Iterator[Step]:
+        """The deterministic sampler (DDIM eq. 12 with sigma = 0), from x = x_T ~ N(0, I).
+
+        x_s = sqrt(alpha_bar_s) x_0 + sqrt(1 - alpha_bar_s) eps, where s is the next timestep kept,
+        and the noise eps is derived anew from x_t and the x_0 that was clipped.
+
+        steps: how many timesteps are kept, evenly spread over 1..T
+
+        Raises ValueError, once a state is asked for, unless `steps` lies in 1..T.
+        """
+        if not 1 <= steps <= self.T:
+            raise ValueError(f"ddim: steps must lie in 1..{self.T}, got {steps}")
+        kept = np.linspace(0, self.T, steps + 1).round().astype(int)[::-1].tolist()
+        yield Step(self.T, x, None)
+        for t, s in pairwise(kept):
+            x0 = self._seen_x0(denoiser, x, t, clip_x0)
+            noise = (x - math.sqrt(self.alpha_bar[t]) * x0) / math.sqrt(1 - self.alpha_bar[t])
+            x = self.q_sample(x0, s, noise)
+            yield Step(s, x, x0)
+
+    def _seen_x0(self, denoiser: Denoiser, x: Tensor, t: int, clip: bool) -> Tensor:
+        """The x_0 that the denoiser sees behind x_t."""
+        with T.no_grad():
+            noise = denoiser(x, np.full(len(x), t))
+        x0 = self.predict_x0(x, t, noise)
+        return x0.clamp(-1, 1) if clip else x0
+
+    def _times(self, t: np.ndarray | int, first: int, x: Tensor, y: Tensor) -> np.ndarray:
+        """t as (N,), for each item of x and y (N, ...) a timestep in first..T."""
+        t = np.asarray(t)
+        if x.shape != y.shape or t.shape not in ((), x.shape[:1]) or not len(x):
+            raise ValueError(
+                f"Diffusion: tensors {x.shape} and {y.shape} with timesteps {t.shape}, "
+                "expected twice the same (N, ...), N at least 1, and timesteps (N,) or a single one"
+            )
+        if t.dtype.kind not in "iu" or (t < first).any() or (t > self.T).any():
+            got = f"{t.dtype} from {t.min()} to {t.max()}"
+            raise IndexError(f"timesteps must be integers in {first}..{self.T}, got {got}")
+        return np.broadcast_to(t, len(x))
+
+
+def _at(table: np.ndarray, t: np.ndarray, x: Tensor) -> Tensor:
+    """table[t] for each item of x, shaped to broadcast over it."""
+    return Tensor(table[t].reshape(-1, *[1] * (x.ndim - 1)), dtype=x.dtype, device=x.device)

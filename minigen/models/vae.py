@@ -1,0 +1,171 @@
+"""The variational autoencoder (Kingma & Welling 2014; Rezende, Mohamed & Wierstra 2014).
+
+Images are thought to arise from latent vectors, z ~ p(z) = N(0, I) and x ~ p(x | z). An encoder
+network gives a Gaussian q(z | x) that stands in for the posterior, a decoder network p(x | z), and
+both maximise the same lower bound:
+
+    log p(x)  >=  E over q(z|x) of log p(x | z)  -  KL(q(z | x) || p(z))             VAE eq. 3
+
+All terms are in nats per image: summed over pixels and latent dimensions, never averaged over them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+import nn
+import tensor as T
+from minigen.networks.labels import Labels, with_labels
+from nn.checks import check_sizes
+from nn.distributions import Bernoulli, Independent, Normal, kl_divergence
+from tensor import Tensor
+
+Rng = np.random.Generator
+LIKELIHOODS = ("bernoulli", "gaussian")
+
+
+class BoundTerms(NamedTuple):
+    """The two terms of the bound for each image (N,), in nats: the ELBO is minus their sum."""
+
+    reconstruction: Tensor
+    kl: Tensor
+
+    @property
+    def elbo(self) -> Tensor:
+        """-(reconstruction + kl) (N,)"""
+        return -(self.reconstruction + self.kl)
+
+
+class VAE(nn.Module):
+    """A Gaussian encoder and a decoder around a latent space of `latent` dimensions.
+
+    `encoder` maps images (N, C, H, W) to 2 `latent` numbers, the mean and log-variance of q(z | x);
+    `decoder` maps latents back to (N, C, H, W), the logits of Bernoulli pixels or the means of
+    Gaussian ones, all of one variance, which is learnt. Grey values are the chances of white for
+    Bernoulli pixels: the bounds are then of the mean of log p over black-and-white images drawn
+    with these chances. With `classes`, both are also told the label: p(x | z, y) and q(z | x, y)
+    (Sohn, Lee & Yan 2015). Labels are then needed everywhere, and without `classes` they are a
+    ValueError.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        latent: int,
+        likelihood: str = "bernoulli",
+        classes: int = 0,
+    ):
+        if likelihood not in LIKELIHOODS:
+            raise ValueError(f"VAE: likelihood must be one of {LIKELIHOODS}, got {likelihood!r}")
+        self.encoder, self.decoder = encoder, decoder
+        self.latent, self.likelihood, self.classes = latent, likelihood, classes
+        self.log_var = nn.Parameter(np.zeros((), np.float32)) if likelihood == "gaussian" else None
+
+    def posterior(self, x: Tensor, labels: Labels = None) -> Independent:
+        """q(z | x): a diagonal Gaussian for each image."""
+        mu, log_var = T.chunk(self.encoder(with_labels(x, labels, self.classes)), 2, 1)
+        return Independent(Normal(mu, _standard_deviation(log_var)), 1)
+
+    def prior(self, n: int) -> Independent:
+        """p(z) = N(0, I), n times."""
+        first = next(self.parameters())
+        zeros = T.zeros(n, self.latent, dtype=first.dtype, device=first.device)
+        return Independent(Normal(zeros, zeros + 1), 1)
+
+    def observation(self, z: Tensor, labels: Labels = None) -> Independent:
+        """p(x | z) for latents (N, latent): a distribution over images."""
+        y = self.decoder(with_labels(z, labels, self.classes))
+        if self.log_var is None:
+            return Independent(Bernoulli(y), 3)
+        return Independent(Normal(y, _standard_deviation(self.log_var)), 3)
+
+    def terms(self, x: Tensor, labels: Labels = None, rng: Rng | None = None) -> BoundTerms:
+        """The bound for images in [-1, 1], with one draw of z each (VAE eq. 10, L = 1)."""
+        q = self.posterior(x, labels)
+        z = q.rsample(generator=rng)
+        log_likelihood = self.observation(z, labels).log_prob(self.pixels(x))
+        return BoundTerms(-log_likelihood, kl_divergence(q, self.prior(len(x))))
+
+    def loss(
+        self,
+        x: Tensor,
+        labels: Labels = None,
+        beta: float = 1.0,
+        rng: Rng | None = None,
+    ) -> Tensor:
+        """reconstruction + beta KL, averaged; beta = 1: -ELBO (beta-VAE, Higgins et al. 2017)."""
+        terms = self.terms(x, labels, rng)
+        return T.mean(terms.reconstruction + beta * terms.kl)
+
+    def iwae_bound(
+        self,
+        x: Tensor,
+        samples: int,
+        labels: Labels = None,
+        rng: Rng | None = None,
+    ) -> Tensor:
+        """log of the mean of p(x, z) / q(z | x) over `samples` draws of z: (N,) nats (Burda et al.
+        2016 eq. 8).
+
+        It is the ELBO for one draw, and comes closer to log p(x) with every more.
+        """
+        check_sizes("iwae_bound", samples=samples)
+        q = self.posterior(x, labels)
+        prior, pixels = self.prior(len(x)), self.pixels(x)
+        weights = []
+        for _ in range(samples):
+            z = q.rsample(generator=rng)
+            joint = self.observation(z, labels).log_prob(pixels) + prior.log_prob(z)
+            weights.append(joint - q.log_prob(z))
+        return T.logsumexp(T.stack(weights), 0) - math.log(samples)
+
+    def pixels(self, x: Tensor) -> Tensor:
+        """Images in [-1, 1] as the decoder sees them: Bernoulli pixels are brought to [0, 1]."""
+        return x if self.log_var is not None else 0.5 * (x + 1)
+
+    def decode(self, z: Tensor, labels: Labels = None) -> Tensor:
+        """The mean image of each latent, in [-1, 1] again."""
+        mean = self.observation(z, labels).mean
+        return mean if self.log_var is not None else 2 * mean - 1
+
+
+def _standard_deviation(log_var: Tensor) -> Tensor:
+    """exp(log_var / 2). FloatingPointError if it is 0, infinite or NaN: no density has that."""
+    std = T.exp(0.5 * log_var)
+    if not ((std.data > 0) & (std.data < math.inf)).all():
+        raise FloatingPointError("VAE: a variance is 0 or not finite")
+    return std
+
+
+# Ways through the latent space
+
+
+def lerp(a: np.ndarray, b: np.ndarray, n: int) -> np.ndarray:
+    """n points on the straight line from a to b, both (latent,): (n, latent)."""
+    t = np.linspace(0, 1, n, dtype=a.dtype)[:, None]
+    return (1 - t) * a + t * b
+
+
+def slerp(a: np.ndarray, b: np.ndarray, n: int) -> np.ndarray:
+    """n points on the arc from a to b, which keeps to typical lengths (Shoemake 1985; White 2016).
+
+    Parallel vectors, and zeros, have no arc between them: there it is the straight line.
+    """
+    lengths = np.linalg.norm(a) * np.linalg.norm(b)
+    cosine = a @ b / lengths if lengths else 1.0
+    angle = np.arccos(np.clip(cosine, -1, 1), dtype=np.float64)
+    if np.sin(angle) < 1e-6:
+        return lerp(a, b, n)
+    t = np.linspace(0, 1, n)[:, None]
+    return ((np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)).astype(a.dtype)
+
+
+def traversal(z: np.ndarray, dim: int, values: np.ndarray) -> np.ndarray:
+    """z (latent,) with one dimension running through `values` (n,): (n, latent)."""
+    moved = np.repeat(z[None], len(values), 0)
+    moved[:, dim] = values
+    return moved

@@ -1,0 +1,70 @@
+"""Encoders and decoders: images to vectors and back, by dense layers or by convolutions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import nn
+
+Shape = tuple[int, int, int]
+
+
+def mlp(*sizes: int) -> nn.Sequential:
+    """Dense layers from sizes[0] to sizes[-1] features, with SiLU between them."""
+    layers: list[nn.Module] = []
+    for before, after in zip(sizes, sizes[1:]):
+        layers += [nn.Linear(before, after), nn.SiLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def mlp_encoder(shape: Shape, features: int, hidden: int = 256) -> nn.Sequential:
+    """Images (N, *shape) to (N, features) through two hidden layers."""
+    return nn.Sequential(nn.Flatten(), *mlp(math.prod(shape), hidden, hidden, features))
+
+
+def mlp_decoder(features: int, shape: Shape, hidden: int = 256) -> nn.Sequential:
+    """Vectors (N, features) to (N, *shape) through two hidden layers."""
+    return nn.Sequential(*mlp(features, hidden, hidden, math.prod(shape)), nn.Unflatten(1, shape))
+
+
+def conv_encoder(shape: Shape, features: int, width: int = 32) -> nn.Sequential:
+    """Images (N, *shape) to (N, features): convolutions that halve twice, a dense layer."""
+    C, H, W = quarterable(shape)
+    return nn.Sequential(
+        nn.Conv2d(C, width, 3, padding=1),
+        nn.SiLU(),  # (N, width, H, W)
+        nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
+        nn.SiLU(),  # (N, 2 width, H / 2, W / 2)
+        nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1),
+        nn.SiLU(),  # (N, 4 width, H / 4, W / 4)
+        nn.Flatten(),
+        nn.Linear(4 * width * (H // 4) * (W // 4), features),
+    )
+
+
+def conv_decoder(features: int, shape: Shape, width: int = 32) -> nn.Sequential:
+    """Vectors (N, features) to (N, *shape): a dense layer, convolutions that double twice."""
+    C, H, W = quarterable(shape)
+    return nn.Sequential(
+        nn.Linear(features, 4 * width * (H // 4) * (W // 4)),
+        nn.Unflatten(1, (4 * width, H // 4, W // 4)),
+        nn.SiLU(),  # (N, 4 width, H / 4, W / 4)
+        nn.ConvTranspose2d(4 * width, 2 * width, 4, stride=2, padding=1),
+        nn.SiLU(),  # (N, 2 width, H / 2, W / 2)
+        nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1),
+        nn.SiLU(),  # (N, width, H, W)
+        nn.Conv2d(width, C, 3, padding=1),
+    )
+
+
+def quarterable(shape: Shape) -> Shape:
+    """shape itself; ValueError unless height and width are divisible by 4."""
+    if shape[1] % 4 or shape[2] % 4:
+        rule = "must have sides divisible by 4"
+        raise ValueError(f"convolutions halve an image twice: {shape} {rule}")
+    return shape
+
+
+ENCODERS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp_encoder, "conv": conv_encoder}
+DECODERS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp_decoder, "conv": conv_decoder}

@@ -1,0 +1,51 @@
+"""The players of a game over points in the plane: dense networks behind Fourier features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+import nn
+import tensor as T
+from tensor import Tensor
+from tensor.creation import default_generator
+
+
+class FourierFeatures(nn.Module):
+    """x (N, dim) as sines and cosines (N, 2 features) of random projections x B, B ~ N(0, std^2)
+    (Tancik et al. 2020 eq. 5).
+
+    Dense layers learn slowly what varies fast, but not behind these features.
+    """
+
+    def __init__(self, dim: int, features: int, std: float):
+        B = std * default_generator().standard_normal((dim, features))
+        self.B = nn.Buffer(B.astype(np.float32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        angles = x @ self.B  # (N, features)
+        return T.cat([T.sin(angles), T.cos(angles)], 1)  # (N, 2 features)
+
+
+def mlp_generator(latent: int, dim: int, hidden: int = 128) -> nn.Sequential:
+    """Noise (N, latent) to points (N, dim): Fourier features, and two hidden layers."""
+    return _dense(FourierFeatures(latent, hidden // 2, 0.5), hidden, dim, nn.ReLU)
+
+
+def mlp_discriminator(dim: int, hidden: int = 128) -> nn.Sequential:
+    """Points (N, dim) to (N, 1): Fourier features, and two hidden layers."""
+    return _dense(FourierFeatures(dim, hidden // 2, 1.5), hidden, 1, lambda: nn.LeakyReLU(0.2))
+
+
+def _dense(
+    features: nn.Module,
+    hidden: int,
+    out_features: int,
+    activation: Callable[[], nn.Module],
+) -> nn.Sequential:
+    """Two hidden layers behind features (N, hidden), with weights as He et al. 2015 draw them."""
+    sizes = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, out_features)
+    for layer in sizes:
+        nn.init.kaiming_normal_(layer.weight)
+    return nn.Sequential(features, sizes[0], activation(), sizes[1], activation(), sizes[2])

@@ -1,0 +1,23 @@
+"""The recipes, by the names that the command line knows.
+
+A recipe is made of its settings, and loads its data when it first needs them. The loop calls its
+`step`, the command line its `sample`, `evaluate` and `draw`.
+"""
+
+from typing import Any
+
+from minigen.recipes.ae import AERecipe
+from minigen.recipes.cyclegan import CycleGANRecipe
+from minigen.recipes.ddpm import DDPMRecipe
+from minigen.recipes.gan import GANRecipe
+from minigen.recipes.pix2pix import Pix2PixRecipe
+from minigen.recipes.vae import VAERecipe
+
+RECIPES: dict[str, Any] = {
+    "ae": AERecipe,
+    "vae": VAERecipe,
+    "ddpm": DDPMRecipe,
+    "gan": GANRecipe,
+    "cyclegan": CycleGANRecipe,
+    "pix2pix": Pix2PixRecipe,
+}

@@ -1,0 +1,159 @@
+"""Autoencoders: images through a code and back, with a regulariser that keeps it from copying."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+import nn
+import tensor as T
+from minigen.data import SHAPES, Dataset, load
+from minigen.evaluation import pictures
+from minigen.evaluation.batches import in_batches
+from minigen.evaluation.report import FLOOR, Measures, reconstruction_measures, sample_measures
+from minigen.models.autoencoder import (
+    CORRUPTIONS,
+    SPARSITIES,
+    Autoencoder,
+    contraction,
+    squared_error,
+)
+from minigen.networks.coders import DECODERS, ENCODERS
+from minigen.training.learner import Learner, checkpointed, cosine
+from minigen.training.run import Run
+from minigen.training.settings import DataSettings, setting, unused_settings, with_default
+from tensor import Tensor
+
+PENALISED = ("contractive", *SPARSITIES)
+REGULARISERS = ("none", "denoising", *PENALISED)
+
+
+@dataclass(frozen=True)
+class AESettings(DataSettings):
+    """`weight` multiplies the penalty of l1, kl and contractive; `corruption` and `strength` are
+    for denoising."""
+
+    data: str = setting("digits", "what to learn", choices=("digits", "mnist"))
+    batch_size: int = with_default(DataSettings, "batch_size", 128)
+    latent: int = setting(16, "dimensions of the latent code", within=(1, 10**4))
+    coders: str = setting("mlp", "dense or convolutional networks", choices=tuple(ENCODERS))
+    regulariser: str = setting("none", "what keeps the code from copying", choices=REGULARISERS)
+    weight: float = setting(0.1, "weight of the penalty", within=(0, 1e6))
+    corruption: str = setting("gaussian", "what denoising removes", choices=tuple(CORRUPTIONS))
+    strength: float = setting(
+        0.5,
+        "standard deviation of the noise, or share of the pixels",
+        within=(0, 1e3),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.corruption != "gaussian" and self.strength > 1:
+            rule = f"strength is a share of the pixels for {self.corruption}, and at most 1"
+            raise ValueError(f"{rule}, got {self.strength!r}")
+
+
+class AERecipe:
+    """An autoencoder of images."""
+
+    Settings = AESettings
+    title = "Autoencoder"
+    reference = FLOOR
+    samples_need_data = True
+
+    def __init__(self, settings: AESettings):
+        self.settings, self.heading = settings, f"{self.title} on {settings.data}"
+        T.manual_seed(settings.seed)
+        self.rng = np.random.default_rng(settings.seed)
+        shape, latent = SHAPES[settings.data], settings.latent
+        encoder = ENCODERS[settings.coders](shape, latent)
+        if settings.regulariser == "kl":  # for a code in (0, 1)
+            encoder = nn.Sequential(encoder, nn.Sigmoid())
+        decoder = DECODERS[settings.coders](latent, shape)
+        self.model = Autoencoder(encoder, decoder)
+        self.model.to(settings.device)
+        schedule = cosine(settings.steps, warmup_steps=100)
+        self.learner = Learner(self.model, settings.lr, (0.9, 0.99), schedule, ema=0.99)
+        self.checkpointed = checkpointed(self.model, self.rng, {"model": self.learner})
+
+    @cached_property
+    def data(self) -> Dataset:
+        """Loaded when it is first needed."""
+        return load(self.settings.data, self.settings.data_dir)
+
+    @property
+    def warning(self) -> str | None:
+        """Settings that were changed, but are for other regularisers."""
+        used = {"weight": PENALISED, "corruption": ("denoising",), "strength": ("denoising",)}
+        return unused_settings(self.settings, "regulariser", used)
+
+    def step(self, k: int) -> dict[str, Tensor]:
+        """The encoder sees x, or a corrupted copy; its code must be enough to bring x back."""
+        s = self.settings
+        x, _ = self.data.batch(s.batch_size, self.rng, s.device)
+        code = self.model.encoder(Tensor(self.corrupted(x.numpy(), self.rng), device=s.device))
+        reconstruction = squared_error(self.model.decoder(code), x)
+        metrics = {"loss": reconstruction}
+        if s.regulariser in PENALISED:
+            penalty = self.penalty(x, code)
+            loss = reconstruction + s.weight * penalty
+            metrics = {"loss": loss, "reconstruction": reconstruction, "penalty": penalty}
+        self.learner.descend(metrics["loss"], k)
+        return metrics
+
+    def corrupted(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """What the encoder sees of x: x itself, but for denoising."""
+        if self.settings.regulariser != "denoising":
+            return x
+        return CORRUPTIONS[self.settings.corruption](x, self.settings.strength, rng)
+
+    def penalty(self, x: Tensor, code: Tensor) -> Tensor:
+        """What the regulariser asks for its code.
+
+        A contraction takes a backward per feature, so a quarter of the batch stands for all of it.
+        """
+        if self.settings.regulariser != "contractive":
+            return SPARSITIES[self.settings.regulariser](code)
+        few = x[: -(-len(x) // 4)].requires_grad_()
+        return contraction(self.model.encoder(few), few)
+
+    def sample(self, n: int, seed: int) -> np.ndarray:
+        """Decoded draws of a Gaussian fitted to the training codes (Ghosh et al. 2020 sec. 4).
+
+        Returns float32 (n, ...) within [-1, 1]. Raises Diverged if they are not finite.
+        """
+        rng, device = np.random.default_rng(seed), self.settings.device
+        with self.learner.using_average():
+            codes = in_batches(self.model.encoder, self.data.train, device=device)
+            covariance = np.cov(codes, rowvar=False).reshape(2 * codes.shape[1:])
+            drawn = rng.multivariate_normal(codes.mean(0), covariance, n)
+            return in_batches(self.model.decoder, drawn, device=device).clip(-1, 1)
+
+    def reconstruct(self, x: np.ndarray) -> np.ndarray:
+        """Images (N, ...) through the code and back, by the averaged weights."""
+        with self.learner.using_average():
+            return in_batches(self.model, x, device=self.settings.device)
+
+    def evaluate(self, n: int, seed: int) -> Measures:
+        """How well the test images come back; then the measures of n samples."""
+        x = self.data.test
+        seen = self.corrupted(x, np.random.default_rng(seed))
+        measures = reconstruction_measures(x, seen, self.reconstruct(seen))
+        return measures | sample_measures(self.sample(n, seed), self.data)
+
+    def draw(self, run: Run) -> None:
+        """The losses; test images, what the encoder saw of them, and what came back."""
+        penalised = self.settings.regulariser in PENALISED
+        names = ["loss", "reconstruction", "penalty"] if penalised else ["loss"]
+        pictures.losses(run, names, f"{self.heading}: squared error per image")
+        x = self.data.test[: pictures.ROWS]
+        seen = self.corrupted(x, np.random.default_rng(self.settings.seed))
+        columns = {"test image": x}
+        if seen is not x:
+            columns["corrupted"] = seen
+        columns["reconstruction"] = self.reconstruct(seen)
+        title = f"{self.heading}, {self.settings.regulariser}: reconstructions"
+        path = run.path / "reconstructions.png"
+        pictures.sequence(path, list(columns.values()), list(columns), title)

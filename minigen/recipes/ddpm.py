@@ -1,0 +1,167 @@
+"""DDPM: a denoiser learns to see the noise in data, and noise becomes data without it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from tqdm import tqdm
+
+import nn
+import tensor as T
+from minigen.data import SHAPES, Dataset, load
+from minigen.evaluation import pictures
+from minigen.evaluation.batches import finite
+from minigen.evaluation.report import FLOOR, Measures, sample_measures
+from minigen.models.ddpm import SCHEDULES, Diffusion, Step, beta_schedule
+from minigen.networks.unet import MLPDenoiser, UNet
+from minigen.training.learner import Learner, checkpointed, cosine
+from minigen.training.run import Run
+from minigen.training.settings import DataSettings, setting, with_default
+from tensor import Tensor
+
+BATCH_OF_SAMPLES = 500
+
+
+@dataclass(frozen=True)
+class DDPMSettings(DataSettings):
+    """`timesteps` and `schedule` define the forward process."""
+
+    steps: int = with_default(DataSettings, "steps", 3000)
+    lr: float = with_default(DataSettings, "lr", 3e-3)
+    timesteps: int = setting(20, "T, the steps of the forward process", within=(1, 10**5))
+    schedule: str = setting("cosine", "how the noise grows with t", choices=SCHEDULES)
+
+
+class DDPMRecipe:
+    """A diffusion model: the denoiser is a U-Net for images, an MLP for points in the plane."""
+
+    Settings = DDPMSettings
+    title = "DDPM"
+    reference = FLOOR
+    samples_need_data = False
+
+    def __init__(self, settings: DDPMSettings):
+        self.settings, self.heading = settings, f"{self.title} on {settings.data}"
+        T.manual_seed(settings.seed)
+        self.rng = np.random.default_rng(settings.seed)
+        self.shape = SHAPES[settings.data]
+        self.diffusion = Diffusion(beta_schedule(settings.schedule, settings.timesteps))
+        self.denoiser = _denoiser(self.shape).to(settings.device)
+        schedule = cosine(settings.steps, warmup_steps=100)
+        self.learner = Learner(self.denoiser, settings.lr, (0.9, 0.99), schedule, ema=0.99)
+        self.checkpointed = checkpointed(self.denoiser, self.rng, {"model": self.learner})
+
+    @cached_property
+    def data(self) -> Dataset:
+        """Loaded when it is first needed: samples can be drawn without it."""
+        return load(self.settings.data, self.settings.data_dir)
+
+    @property
+    def warning(self) -> str | None:
+        """A schedule that leaves signal in x_T, of which the sampler knows nothing."""
+        signal = float(self.diffusion.alpha_bar[-1])
+        if signal <= 1e-3:
+            return None
+        process = f"{self.settings.schedule} over {self.diffusion.T} steps"
+        return f"{process} leaves alpha_bar_T = {signal:.2g} of the signal at T"
+
+    def step(self, k: int) -> dict[str, Tensor]:
+        """DDPM Algorithm 1."""
+        n, device = self.settings.batch_size, self.settings.device
+        x0, _ = self.data.batch(n, self.rng, device)  # line 2: x_0 ~ q(x_0)
+        t = self.rng.integers(1, self.diffusion.T + 1, size=n)  # line 3
+        noise = T.randn(x0.shape, generator=self.rng, device=device)  # line 4
+        loss = self.diffusion.loss(self.denoiser, x0, t, noise)
+        self.learner.descend(loss, k)  # line 5
+        return {"loss": loss}
+
+    def check_sampling(self, sampler: str = "ancestral", sampler_steps: int | None = None) -> None:
+        """ValueError unless `sampler_steps` are for ddim, and at most T."""
+        most = self.diffusion.T
+        if sampler_steps and (sampler != "ddim" or sampler_steps > most):
+            rule = f"is for --sampler ddim, and at most {most} for this run"
+            raise ValueError(f"--sampler-steps {rule}")
+
+    def states(
+        self,
+        n: int,
+        rng: np.random.Generator,
+        sampler: str = "ancestral",
+        sampler_steps: int | None = None,
+    ) -> Iterator[Step]:
+        """The states of a sampler, from n draws of x_T ~ N(0, I) to x_0.
+
+        Images are held in [-1, 1], points are not.
+        """
+        x = T.randn((n, *self.shape), generator=rng, device=self.settings.device)
+        is_image = len(self.shape) == 3
+        if sampler == "ddim":
+            steps = sampler_steps or self.diffusion.T
+            return self.diffusion.ddim(self.denoiser, x, steps, is_image)
+        return self.diffusion.ancestral(self.denoiser, x, rng, clip_x0=is_image)
+
+    def sample(
+        self,
+        n: int,
+        seed: int,
+        sampler: str = "ancestral",
+        sampler_steps: int | None = None,
+    ) -> np.ndarray:
+        """n samples by the averaged weights.
+
+        sampler: "ancestral" or "ddim"
+        sampler_steps: those of ddim, T if it is None
+
+        Returns float32 (n, ...). Raises Diverged if they are not finite.
+        """
+        rng = np.random.default_rng(seed)
+        total = (sampler_steps or self.diffusion.T) + 1
+        batches = []
+        with self.learner.using_average():
+            for start in range(0, n, BATCH_OF_SAMPLES):
+                size = min(BATCH_OF_SAMPLES, n - start)
+                states = self.states(size, rng, sampler, sampler_steps)
+                progress = f"sampling {start + size} of {n}"
+                for state in tqdm(states, desc=progress, total=total, unit="step"):
+                    x = state.x
+                batches.append(x.numpy())
+            return finite(np.concatenate(batches))
+
+    def evaluate(
+        self,
+        n: int,
+        seed: int,
+        sampler: str = "ancestral",
+        sampler_steps: int | None = None,
+    ) -> Measures:
+        """The measures of n samples; arguments and errors are those of `sample`."""
+        return sample_measures(self.sample(n, seed, sampler, sampler_steps), self.data)
+
+    def draw(self, run: Run) -> None:
+        """The loss, the forward process, and the denoising of a few samples."""
+        diffusion = self.diffusion
+        pictures.losses(run, ["loss"], f"{self.heading}: simple loss (DDPM eq. 14)")
+        times = np.unique(np.linspace(0, diffusion.T, 9).round().astype(int)).tolist()
+        n = min(len(self.data.test), pictures.ROWS if len(self.shape) == 3 else 1000)
+        rng = np.random.default_rng(self.settings.seed)
+        x0, noise = Tensor(self.data.test[:n]), T.randn((n, *self.shape), generator=rng)
+        noisy = [diffusion.q_sample(x0, t, noise).numpy() for t in times]
+        labels = [f"t = {t}\n$\\bar\\alpha$ = {diffusion.alpha_bar[t]:.3f}" for t in times]
+        title = "Forward process: q(x_t | x_0), DDPM eq. 4"
+        pictures.sequence(run.path / "forward.png", noisy, labels, title)
+        with self.learner.using_average():
+            shown = [state for state in self.states(n, rng) if state.t in times]
+        denoised = [state.x.numpy() for state in shown]
+        labels = [f"t = {state.t}" for state in shown]
+        title = "Denoising: x_t on its way from noise, DDPM Algorithm 2"
+        pictures.sequence(run.path / "trajectory.png", denoised, labels, title)
+
+
+def _denoiser(shape: tuple[int, ...]) -> nn.Module:
+    """A U-Net, with a level more for large images, or an MLP for points."""
+    if len(shape) == 1:
+        return MLPDenoiser(shape[0])
+    return UNet(shape[0], (24, 48) if shape[1] < 16 else (32, 64, 64))

@@ -1,0 +1,152 @@
+"""GANs: the turns of the two players."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+import nn
+import tensor as T
+from minigen.data import CLASSES, SHAPES, Dataset, classes_in_turn, load
+from minigen.evaluation import batches, pictures
+from minigen.evaluation.report import FLOOR, Measures, label_measures, sample_measures
+from minigen.models.gan import GAN, LOSSES, PENALISED, clip_weights
+from minigen.networks.dcgan import dcgan_discriminator, dcgan_generator
+from minigen.networks.fourier import mlp_discriminator, mlp_generator
+from minigen.training.learner import Learner, checkpointed, cosine
+from minigen.training.run import Run
+from minigen.training.settings import DataSettings, setting, unused_settings, with_default
+from tensor import Tensor
+
+
+@dataclass(frozen=True)
+class GANSettings(DataSettings):
+    """`critic_steps` is the k of Algorithm 1, which the papers of wgan and wgan-gp set to 5;
+    `penalty` is for gan-gp and wgan-gp, `clip` for wgan, whose paper has 0.01."""
+
+    steps: int = with_default(DataSettings, "steps", 4000)
+    batch_size: int = with_default(DataSettings, "batch_size", 64)
+    lr: float = with_default(DataSettings, "lr", 5e-4)
+    loss: str = setting("non-saturating", "the loss of the two players", choices=tuple(LOSSES))
+    conditional: bool = setting(False, "tell both players the label")
+    critic_steps: int = setting(
+        1,
+        "steps of the discriminator for one of the generator",
+        within=(1, 1000),
+    )
+    latent: int = setting(16, "dimensions of the noise", within=(1, 10**4))
+    penalty: float = setting(10.0, "weight of the gradient penalty", within=(0, 1e6))
+    clip: float = setting(0.1, "limit of the weights of a wgan critic", within=(1e-6, 1e6))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.conditional and len(SHAPES[self.data]) == 1:
+            raise ValueError(f"conditional is for images, which have labels: {self.data} has none")
+
+
+class GANRecipe:
+    """A generative adversarial network: convolutions for images, dense layers for points."""
+
+    Settings = GANSettings
+    title = "GAN"
+    reference = FLOOR
+    samples_need_data = False
+
+    def __init__(self, settings: GANSettings):
+        self.settings, self.heading = settings, f"{self.title} on {settings.data}"
+        T.manual_seed(settings.seed)
+        self.rng = np.random.default_rng(settings.seed)
+        classes = CLASSES if settings.conditional else 0
+        G, D = _players(SHAPES[settings.data], settings.latent, classes, settings.loss)
+        self.model = GAN(G, D, settings.latent, settings.loss, classes)
+        self.model.to(settings.device)
+        lr, betas, schedule = settings.lr, (0.5, 0.99), cosine(settings.steps, warmup_steps=500)
+        self.generator = Learner(self.model.generator, lr, betas, schedule, ema=0.995)
+        self.discriminator = Learner(self.model.discriminator, lr, betas, schedule)
+        players = {"generator": self.generator, "discriminator": self.discriminator}
+        self.checkpointed = checkpointed(self.model, self.rng, players)
+
+    @cached_property
+    def data(self) -> Dataset:
+        """Loaded when it is first needed: samples can be drawn without it."""
+        return load(self.settings.data, self.settings.data_dir)
+
+    @property
+    def warning(self) -> str | None:
+        """Settings that were changed, but are for other losses."""
+        return unused_settings(self.settings, "loss", {"penalty": PENALISED, "clip": ("wgan",)})
+
+    def step(self, k: int) -> dict[str, Tensor]:
+        """Goodfellow et al. 2014, Algorithm 1."""
+        s, model = self.settings, self.model
+        for _ in range(s.critic_steps):  # the turn of the discriminator
+            x, labels = self.data.batch(s.batch_size, self.rng, s.device)
+            labels = self.labels_if_conditional(labels)
+            d_loss = model.discriminator_loss(x, labels, self.rng, s.penalty)
+            self.discriminator.descend(d_loss, k)
+            if s.loss == "wgan":
+                clip_weights(model.discriminator.parameters(), s.clip)
+        g_loss = model.generator_loss(len(x), labels, self.rng)  # the turn of the generator
+        self.generator.descend(g_loss, k)
+        return {"discriminator": d_loss, "generator": g_loss}
+
+    def labels_if_conditional(self, labels: np.ndarray | None) -> np.ndarray | None:
+        """The labels, if the players are told them."""
+        return labels if self.settings.conditional else None
+
+    def sample(self, n: int, seed: int) -> np.ndarray:
+        """n samples by the averaged generator; of a conditional model, the classes in turn.
+
+        Returns float32 (n, ...). Raises Diverged if they are not finite.
+        """
+        rng = np.random.default_rng(seed)
+        samples = []
+        with self.generator.using_average():
+            for labels in np.split(classes_in_turn(n), range(batches.BATCH, n, batches.BATCH)):
+                given = self.labels_if_conditional(labels)
+                samples.append(self.model.generate(len(labels), given, rng).numpy())
+            return batches.finite(np.concatenate(samples))
+
+    def evaluate(self, n: int, seed: int) -> Measures:
+        """The measures of n samples, and of a conditional model of their labels."""
+        fake = self.sample(n, seed)
+        measures = sample_measures(fake, self.data)
+        if self.settings.conditional:
+            measures |= label_measures(fake, classes_in_turn(n), self.data)
+        return measures
+
+    def draw(self, run: Run) -> None:
+        """The losses; samples by class if conditional, or beside test images, or over points."""
+        pictures.losses(run, ["discriminator", "generator"], f"{self.heading}: losses")
+        path, seed, rows = run.path / "comparison.png", self.settings.seed, pictures.ROWS
+        if self.settings.conditional:
+            x = self.sample(rows * CLASSES, seed)
+            columns = [x[label::CLASSES] for label in range(CLASSES)]
+            titles = [str(label) for label in range(CLASSES)]
+            pictures.sequence(path, columns, titles, f"{self.heading}: samples by class")
+        elif self.data.test.ndim == 4:
+            real = self.data.test[: 4 * rows]
+            columns = [x[k::4] for x in (real, self.sample(len(real), seed)) for k in range(4)]
+            titles = 4 * ["test"] + 4 * ["sample"]
+            pictures.sequence(path, columns, titles, f"{self.heading}: samples beside test images")
+        else:
+            real = self.data.test[:1000]
+            sets = {"test points": real, "samples": self.sample(len(real), seed)}
+            pictures.overlay(path, sets, f"{self.heading}: samples over test points")
+
+
+def _players(
+    shape: tuple[int, ...],
+    latent: int,
+    classes: int,
+    loss: str,
+) -> tuple[nn.Module, nn.Module]:
+    """A generator and a discriminator. With a gradient penalty there is no batch norm."""
+    if len(shape) == 1:
+        return mlp_generator(latent, *shape), mlp_discriminator(*shape)
+    C, H, W = shape
+    discriminator_shape = C + classes, H, W
+    generator = dcgan_generator(latent + classes, (C, H, W))
+    return generator, dcgan_discriminator(discriminator_shape, norm=loss not in PENALISED)

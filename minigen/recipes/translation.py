@@ -1,0 +1,87 @@
+"""What the recipes of CycleGAN and pix2pix share: settings, two domains, pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+import nn
+from minigen.data.domains import SIZE, Domains, load_domains
+from minigen.data.folders import load_folders
+from minigen.evaluation import pictures
+from minigen.evaluation.report import Translate
+from minigen.training.learner import Schedule
+from minigen.training.run import Run
+from minigen.training.settings import RunSettings, setting, with_default
+
+DIRECTIONS = ("x2y", "y2x")
+
+
+@dataclass(frozen=True)
+class TranslationSettings(RunSettings):
+    """The domains are made from the digits, unless there are two folders of images."""
+
+    steps: int = with_default(RunSettings, "steps", 1500)
+    batch_size: int = with_default(RunSettings, "batch_size", 8)
+    lr: float = with_default(RunSettings, "lr", 1e-3)
+    data_x: str | None = setting(
+        None,
+        "a folder of PNG files, the images of X (default: made from the digits)",
+    )
+    data_y: str | None = setting(None, "a folder of PNG files, the images of Y")
+    size: int = setting(
+        SIZE,
+        "height and width to which the images in folders are brought",
+        within=(8, 512),
+    )
+    width: int = setting(16, "channels of the first layer of each network", within=(1, 1024))
+    blocks: int = setting(1, "residual blocks of each generator", within=(0, 100))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.data_x is None) != (self.data_y is None):
+            raise ValueError("--data-x and --data-y go together: the images of X, and those of Y")
+        if self.size % 2:
+            rule = "size must be even, for the generators halve the images"
+            raise ValueError(f"{rule}, got {self.size}")
+
+    @property
+    def data(self) -> str:
+        """What the domains are called."""
+        return "digits" if self.data_x is None else "folders"
+
+
+def load(settings: TranslationSettings, paired: bool) -> Domains:
+    """The two domains, in pairs or not. ValueError for digits of another size."""
+    if settings.data_x is not None and settings.data_y is not None:
+        return load_folders(settings.data_x, settings.data_y, settings.size, paired)
+    if settings.size != SIZE:
+        rule = f"--size {settings.size} is for --data-x and --data-y"
+        raise ValueError(f"{rule}: the digits have a size of {SIZE}")
+    return load_domains(paired)
+
+
+def linear_fall(steps: int) -> Schedule:
+    """The full learning rate for half of the steps, then a line to 0 (Zhu et al. 2017, sec. 4)."""
+    return lambda k: nn.schedules.linear(k - 1, steps, steps // 2)
+
+
+def sample_translations(data: Domains, translate: Translate, n: int, seed: int) -> np.ndarray:
+    """Translations of n random test images of X."""
+    rows = np.random.default_rng(seed).integers(len(data.test_x), size=n)
+    return translate(data.test_x[rows], "x2y")
+
+
+def draw_translations(run: Run, heading: str, data: Domains, translate: Translate) -> None:
+    """The losses; test images, their translations, the truth where it is known, the way back."""
+    pictures.losses(run, ["generators", "discriminators"], f"{heading}: losses")
+    x = data.test_x[: pictures.ROWS]
+    fake_y = translate(x, "x2y")
+    shown = {"x": x, "G(x)": fake_y, "F(G(x))": translate(fake_y, "y2x")}
+    if data.test_y is not None:
+        y = data.test_y[: pictures.ROWS]
+        fake_x = translate(y, "y2x")
+        shown |= {"y, the truth": y, "F(y)": fake_x, "G(F(y))": translate(fake_x, "x2y")}
+    title = f"{heading}: test images, translations, cycles"
+    pictures.sequence(run.path / "translations.png", list(shown.values()), list(shown), title)

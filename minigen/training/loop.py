@@ -1,0 +1,155 @@
+"""The training loop that every recipe shares: progress, metrics, checkpoints, a stop on Ctrl-C."""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol, SupportsFloat
+
+import numpy as np
+from tqdm import tqdm
+
+from minigen.training.checkpoint import CheckpointError
+from minigen.training.run import Run, State
+from tensor import Tensor
+from tensor.parallel import one_blas_thread
+
+
+class Trainable(Protocol):
+    """What the loop needs of a recipe."""
+
+    checkpointed: dict[str, Any]
+    """All that the next steps depend on: a tree of dicts. Its leaves are random generators, or have
+    `state_dict` and `load_state_dict`, of tensors and arrays that keep their shapes and dtypes, of
+    counts (the integers from 0, below 2**128), and of whatever else keeps its type."""
+
+    def step(self, k: int) -> Mapping[str, SupportsFloat]:
+        """Train on one batch, the k-th of the run (from 1), and return what to log."""
+
+
+class Diverged(Exception):
+    """A number became NaN or infinite."""
+
+
+def train(recipe: Trainable, run: Run, steps: int, done: int = 0, save_every: int = 500) -> bool:
+    """Train from step `done`, to which `restore` has brought the recipe, to step `steps`.
+
+    A checkpoint is written every `save_every` steps, at the end, and on Ctrl-C.
+
+    Returns False if Ctrl-C ended it early.
+    Raises Diverged if a number is no longer finite; the last checkpoint stays as it was.
+    """
+    run.forget_after(done)
+    bar = tqdm(total=steps, initial=done, desc="training", unit="step")
+    with bar, _stop_requested() as stopped, np.errstate(all="ignore"), one_blas_thread():
+        while done < steps:
+            done += 1
+            metrics = _finite_step(recipe, done)
+            run.log({"step": done} | metrics)
+            shown = {name: f"{value:.4f}" for name, value in metrics.items()}
+            bar.set_postfix(shown, refresh=False)
+            bar.update()
+            ending = done == steps or bool(stopped)
+            if ending or done % save_every == 0:
+                run.save(state_of(recipe.checkpointed) | {"step": done})
+            if ending:
+                break
+    return done >= steps
+
+
+def _finite_step(recipe: Trainable, k: int) -> dict[str, float]:
+    """What step k logs. Diverged if a number is not finite; other errors are what they are."""
+    try:
+        metrics = {name: float(value) for name, value in recipe.step(k).items()}
+    except FloatingPointError as error:
+        raise Diverged(f"{error}, at step {k}: a lower --lr may help") from error
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise Diverged(f"{name} is {value} at step {k}: a lower --lr may help")
+    return metrics
+
+
+# States
+
+
+def state_of(checkpointed: Any) -> Any:
+    """The state of what a recipe has `checkpointed`: a tree of the same form."""
+    if isinstance(checkpointed, dict):
+        return {name: state_of(part) for name, part in checkpointed.items()}
+    if isinstance(checkpointed, np.random.Generator):
+        return checkpointed.bit_generator.state
+    return checkpointed.state_dict()
+
+
+def load_state(checkpointed: Any, state: Any) -> None:
+    """Go on from a state. KeyError or ValueError if it is of something else."""
+    if isinstance(checkpointed, dict):
+        for name, part in checkpointed.items():
+            load_state(part, state[name])
+    elif isinstance(checkpointed, np.random.Generator):
+        checkpointed.bit_generator.state = state
+    else:
+        checkpointed.load_state_dict(state)
+
+
+def restore(recipe: Trainable, run: Run) -> int:
+    """Give the recipe the state of the run's checkpoint.
+
+    Returns the step it was saved at, 0 if there is none.
+    Raises CheckpointError unless the state has the form of the recipe's own: names, types, shapes
+    and dtypes.
+    """
+    path = run.path / "checkpoint.npz"
+    if not path.exists():
+        return 0
+    state = run.load()
+    saved, own = _form(state), _form(state_of(recipe.checkpointed) | {"step": 0})
+    wrong = [
+        f"{name} is {saved.get(name, 'missing')}, expected {own.get(name, 'nothing')}"
+        for name in own | saved
+        if saved.get(name) != own.get(name)
+    ]
+    try:
+        if not wrong:
+            load_state(recipe.checkpointed, state)
+            return state["step"]
+    except (ArithmeticError, ValueError) as error:
+        wrong = [str(error)]
+    raise CheckpointError(f"{path} is a checkpoint of another model: {'; '.join(wrong[:3])}")
+
+
+def _form(state: State, prefix: str = "") -> dict[str, str]:
+    """What stands where in a state: {"ema": "dict", "ema/updates": "count", "ema/average": ...}"""
+    form = {}
+    for name, value in state.items():
+        if isinstance(value, (Tensor, np.ndarray)):
+            form[prefix + name] = f"{value.dtype} {value.shape}"
+        elif type(value) is int and 0 <= value < 2**128:
+            form[prefix + name] = "count"
+        else:
+            form[prefix + name] = type(value).__name__
+        if isinstance(value, dict):
+            form |= _form(value, f"{prefix}{name}/")
+    return form
+
+
+@contextmanager
+def _stop_requested() -> Iterator[list[int]]:
+    """A list that is empty until Ctrl-C is pressed; a second Ctrl-C interrupts at once."""
+    pressed: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        pressed.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    try:
+        before = signal.signal(signal.SIGINT, note)
+    except ValueError:  # not in the main thread: Ctrl-C is somebody else's business
+        yield pressed
+        return
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)

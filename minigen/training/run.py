@@ -1,0 +1,156 @@
+"""A run is a folder: what was asked for, how it went, and where it stands.
+
+config.json      the model and its settings
+metrics.jsonl    one line of JSON a step
+checkpoint.npz   weights, their average, optimisers, step and random state, and the settings:
+                 enough to go on bit for bit
+*.png, *.npz     pictures and samples
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minigen.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from minigen.training.files import write_atomically
+from tensor import Tensor
+
+State = dict[str, Any]
+"""A tree of dicts with tensors, arrays, numbers and strings for leaves."""
+
+MAY_CHANGE = ("steps", "device", "data_dir")
+"""The settings that a run may change when it goes on; all others belong to its checkpoint."""
+
+
+class RunError(Exception):
+    """A folder that cannot be used as a run: the message says why, and what to do."""
+
+
+def new_folder(path: str | Path, advice: str) -> Path:
+    """A new or empty folder. RunError, with advice, if it holds something or cannot be made."""
+    path = Path(path)
+    try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RunError(f"{path} exists and is not empty: {advice}")
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {error}") from None
+    return path
+
+
+class Run:
+    """The folder of one run. `Run.create` makes a new one, `Run(path)` opens one that exists."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        try:
+            self.config = json.loads((self.path / "config.json").read_text())
+        except FileNotFoundError:
+            cause = "it has no config.json; minigen train makes one"
+            raise RunError(f"{self.path} is not a run: {cause}") from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunError(f"{self.path / 'config.json'} cannot be read: {error}") from None
+        if not isinstance(self.config, dict) or "model" not in self.config:
+            cause = "it was not written by minigen train"
+            raise RunError(f"{self.path / 'config.json'} names no model: {cause}")
+
+    @classmethod
+    def create(cls, path: str | Path, config: dict[str, Any]) -> Run:
+        """A new run in an empty or new folder. What is there already is never overwritten."""
+        path = new_folder(path, f"choose another --out, or go on with --resume {path}")
+        try:
+            write_atomically(path / "config.json", _json(config))
+        except OSError as error:
+            raise RunError(f"{path} cannot be written: {error}") from None
+        return cls(path)
+
+    def configure(self, config: dict[str, Any]) -> None:
+        """Replace config.json."""
+        write_atomically(self.path / "config.json", _json(config))
+        self.config = config
+
+    @staticmethod
+    def unused(name: str, parent: str | Path = "runs") -> Path:
+        """`parent/name`, or the first of `name-2`, `name-3`, ... that does not exist."""
+        names = (name if k == 1 else f"{name}-{k}" for k in range(1, 10**6))
+        return next(path for path in (Path(parent) / n for n in names) if not path.exists())
+
+    def log(self, metrics: dict[str, float]) -> None:
+        """Add a line to metrics.jsonl."""
+        with open(self.path / "metrics.jsonl", "a") as file:
+            file.write(json.dumps(metrics) + "\n")
+
+    def metrics(self, *names: str) -> list[dict[str, float]]:
+        """The lines of metrics.jsonl, each with its step and `names`, but for one cut short."""
+        path = self.path / "metrics.jsonl"
+        try:
+            text = path.read_text() if path.exists() else ""
+            whole = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+            lines = [json.loads(line) for line in whole]
+            if all(math.isfinite(line[name]) for line in lines for name in ("step", *names)):
+                return lines
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+            pass
+        wanted = ", ".join(("step", *names))
+        line = f"the line that is not JSON with finite numbers for {wanted}"
+        raise RunError(f"{path} is damaged: move it away, or repair {line}")
+
+    def forget_after(self, step: int) -> None:
+        """Drop metrics beyond `step`, which a run that goes on from there will write again."""
+        kept = [json.dumps(line) + "\n" for line in self.metrics() if line["step"] <= step]
+        write_atomically(self.path / "metrics.jsonl", "".join(kept).encode())
+
+    def save(self, state: State) -> None:
+        """Replace the checkpoint, at once and whole."""
+        arrays: dict[str, np.ndarray] = {}
+        meta = {"config": _fixed(self.config), "state": _without_arrays(state, "", arrays)}
+        save_checkpoint(self.path / "checkpoint.npz", arrays, meta)
+
+    def load(self) -> State:
+        """The checkpoint's state. CheckpointError if missing or damaged, or config.json changed."""
+        path = self.path / "checkpoint.npz"
+        arrays, meta = load_checkpoint(path)
+        try:
+            config, state = dict(meta["config"]), dict(meta["state"])
+            for name, array in arrays.items():
+                *folders, leaf = name.split("/")
+                place = state
+                for folder in folders:
+                    place = place.setdefault(folder, {})
+                place[leaf] = array
+        except (AttributeError, LookupError, TypeError, ValueError):
+            cause = f"{path} is not a run's checkpoint as this version writes it"
+            raise CheckpointError(f"{cause}: start a new run") from None
+        now = _fixed(self.config)
+        if changed := [name for name in config | now if config.get(name) != now.get(name)]:
+            was = ", ".join(f"{name} was {config.get(name)!r}" for name in changed)
+            cause = f"{self.path / 'config.json'} was changed since {path} was saved"
+            raise CheckpointError(f"{cause}: {was}; change it back")
+        return state
+
+
+def _json(config: dict[str, Any]) -> bytes:
+    return (json.dumps(config, indent=2) + "\n").encode()
+
+
+def _fixed(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings that a run keeps."""
+    return {name: value for name, value in config.items() if name not in MAY_CHANGE}
+
+
+def _without_arrays(state: State, prefix: str, arrays: dict[str, np.ndarray]) -> State:
+    """The tree without its arrays, which go to `arrays` under the names of their paths."""
+    rest: State = {}
+    for name, value in state.items():
+        if isinstance(value, dict):
+            rest[name] = _without_arrays(value, f"{prefix}{name}/", arrays)
+        elif isinstance(value, (Tensor, np.ndarray)):
+            arrays[prefix + name] = value.numpy() if isinstance(value, Tensor) else value
+        else:
+            rest[name] = value
+    return rest

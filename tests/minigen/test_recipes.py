@@ -1,0 +1,248 @@
+"""Recipes: who moves in a step, and where samples and measures come from."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tensor as T
+from minigen.data import Dataset
+from minigen.evaluation import batches, pictures
+from minigen.models.gan import LOSSES, PENALISED
+from minigen.recipes import ddpm, gan
+from minigen.recipes.ddpm import DDPMRecipe
+from minigen.recipes.gan import GANRecipe
+from minigen.training.learner import Learner
+from tensor import Tensor
+from tests.minigen.small_runs import GAN, POINTS, RING, new, new_run, trained
+
+# DDPM
+
+
+def test_training_lowers_the_loss(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", replace(RING, steps=100, batch_size=32, lr=5e-3))
+    losses = [line["loss"] for line in run.metrics()]
+    assert len(losses) == 100 and np.mean(losses[-10:]) < 0.7 * np.mean(losses[:10])
+
+
+def test_every_step_moves_the_weights_the_last_one_too() -> None:
+    recipe = DDPMRecipe(RING)
+    for k in range(1, RING.steps + 1):
+        before = recipe.denoiser.state_dict()
+        recipe.step(k)
+        after = recipe.denoiser.state_dict()
+        assert not any(np.array_equal(before[name].numpy(), after[name].numpy()) for name in before)
+
+
+def test_training_sees_every_timestep_from_1_to_T() -> None:
+    recipe, seen = DDPMRecipe(RING), set()
+    loss = recipe.diffusion.loss
+    recipe.diffusion.loss = lambda model, x0, t, noise: seen.update(t.tolist()) or loss(model, x0, t, noise)  # type: ignore
+    for k in range(1, 7):
+        recipe.step(k)
+    assert seen == {1, 2, 3, 4}
+
+
+def test_samples_come_from_the_averaged_weights_and_points_are_not_clipped() -> None:
+    """An average of zero sees no noise anywhere, while the weights themselves do."""
+    recipe, rng = DDPMRecipe(RING), np.random.default_rng(7)
+    recipe.learner.average.average[...] = 0  # type: ignore[union-attr]
+    *_, last = recipe.diffusion.ancestral(lambda x, t: 0 * x, T.randn(5, 2, generator=rng), rng, clip_x0=False)
+    assert np.array_equal(recipe.sample(5, seed=7), last.x.numpy()) and abs(last.x.numpy()).max() > 1
+
+
+@pytest.mark.parametrize("n", [1, 3, 7])
+def test_many_samples_are_drawn_in_batches(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ddpm, "BATCH_OF_SAMPLES", 3)
+    x = DDPMRecipe(RING).sample(n, seed=0)
+    assert x.shape == (n, 2) and x.dtype == np.float32 and len(np.unique(x, axis=0)) == n
+
+
+def test_samplers_take_the_steps_that_were_asked_for() -> None:
+    recipe, rng = DDPMRecipe(RING), np.random.default_rng(0)
+    times = {
+        asked: [state.t for state in recipe.states(1, rng, *asked)]
+        for asked in [("ancestral", None), ("ddim", None), ("ddim", 2)]
+    }
+    assert list(times.values()) == [[4, 3, 2, 1, 0], [4, 3, 2, 1, 0], [4, 2, 0]]
+
+
+@pytest.mark.parametrize(("timesteps", "expected"), [(1, [0, 1]), (3, [0, 1, 2, 3]), (16, list(range(0, 17, 2)))])
+def test_pictures_show_each_timestep_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timesteps: int, expected: list[int]
+) -> None:
+    drawn: dict[str, list[int]] = {}
+
+    def note(path: Path, states: list[np.ndarray], labels: list[str], title: str) -> None:
+        drawn[path.name] = [int(label.split()[2]) for label in labels]
+
+    monkeypatch.setattr(pictures, "sequence", note)
+    DDPMRecipe(replace(RING, timesteps=timesteps)).draw(new_run(tmp_path / "run"))
+    assert drawn == {"forward.png": expected, "trajectory.png": expected[::-1]}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "timesteps", "left"), [("linear", 50, "0.6"), ("linear", 1000, None), ("cosine", 50, None)]
+)
+def test_a_schedule_that_leaves_signal_is_reported(schedule: str, timesteps: int, left: str | None) -> None:
+    warning = DDPMRecipe(replace(RING, schedule=schedule, timesteps=timesteps)).warning
+    if left is None:
+        assert warning is None
+    else:
+        assert warning is not None and f"{schedule} over {timesteps} steps leaves alpha_bar_T = {left}" in warning
+
+
+# GANs
+
+
+PLAYERS = ("generator", "discriminator")
+
+
+def weights_of_players(recipe: Any) -> dict[str, list[np.ndarray]]:
+    return {n: [p.numpy() for p in getattr(recipe.model, n).parameters()] for n in PLAYERS}
+
+
+def test_a_step_of_a_gan_is_k_of_the_discriminator_and_one_of_the_generator(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each on a batch of its own, and with the other player still: it is not even given
+    gradients."""
+    recipe = GANRecipe(replace(POINTS, critic_steps=3))
+    moved: list[str] = []
+    batches: list[Tensor] = []
+    descend, batch = Learner.descend, Dataset.batch
+
+    def descending(learner: Learner, loss: Tensor, k: int) -> None:
+        (moving,) = [name for name in PLAYERS if getattr(recipe, name) is learner]
+        (other,) = {*PLAYERS} - {moving}
+        before, still = weights_of_players(recipe), list(getattr(recipe.model, other).parameters())
+        gradients = [p.grad for p in still]
+        descend(learner, loss, k)
+        after = weights_of_players(recipe)
+        assert all(p.grad is g for p, g in zip(still, gradients, strict=True))
+        changed = [n for n in PLAYERS if not all(map(np.array_equal, before[n], after[n]))]
+        assert changed == [moving]
+        moved.append(moving)
+
+    def batching(data: Dataset, *arguments: Any) -> Any:
+        x, labels = batch(data, *arguments)
+        batches.append(x)
+        return x, labels
+
+    monkeypatch.setattr(Learner, "descend", descending)
+    monkeypatch.setattr(Dataset, "batch", batching)
+    for k in (1, 2):
+        recipe.step(k)
+    assert moved == 2 * [*3 * ["discriminator"], "generator"]
+    assert len({x.numpy().tobytes() for x in batches}) == 6
+    assert (recipe.generator.optimizer.steps, recipe.discriminator.optimizer.steps) == (2, 6)
+
+
+def test_the_generator_alone_is_averaged() -> None:
+    recipe = GANRecipe(POINTS)
+    assert recipe.checkpointed["ema"] is recipe.generator.average is not None
+    assert recipe.discriminator.average is None
+
+
+def test_both_players_are_told_the_labels_of_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe: Any = GANRecipe(replace(GAN, loss="hinge", conditional=True))
+    told, batches = [], []
+    judge, generate, batch = recipe.model.judge, recipe.model.generate, recipe.data.batch
+    recipe.model.judge = lambda x, labels: told.append(labels) or judge(x, labels)
+    recipe.model.generate = lambda n, labels, rng: told.append(labels) or generate(n, labels, rng)
+    monkeypatch.setattr(Dataset, "batch", lambda data, *a: batches.append(batch(*a)) or batches[-1])
+    recipe.step(1)
+    ((_, labels),) = batches
+    assert len(told) == 5 and all(np.array_equal(seen, labels) for seen in told)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_only_the_critic_of_wgan_has_its_weights_clipped(loss: str) -> None:
+    recipe: Any = GANRecipe(replace(GAN, loss=loss, clip=1e-3))
+    recipe.step(1)
+    largest = {n: max(abs(p).max() for p in part) for n, part in weights_of_players(recipe).items()}
+    assert (largest["discriminator"] <= 1e-3 * (1 + 1e-6)) == (loss == "wgan") and largest["generator"] > 0.01
+
+
+def test_only_a_critic_with_a_gradient_penalty_has_no_batch_norm() -> None:
+    for loss in LOSSES:
+        model: Any = GANRecipe(replace(GAN, loss=loss)).model
+        assert "2.running_mean" in model.generator.state_dict()
+        assert ("3.running_mean" in model.discriminator.state_dict()) == (loss not in PENALISED)
+
+
+def test_the_weight_of_the_penalty_is_the_one_asked_for() -> None:
+    recipes = [GANRecipe(replace(POINTS, loss="wgan-gp", penalty=p)) for p in (0.0, 1.0, 3.0)]
+    first = [recipe.step(1)["discriminator"].item() for recipe in recipes]
+    assert first[2] - first[0] == pytest.approx(3 * (first[1] - first[0]), rel=1e-4) and first[1] > first[0]
+
+
+def test_samples_come_from_the_averaged_generator_and_running_statistics() -> None:
+    """What a sample is does not depend on those drawn with it, and in a conditional model the
+    classes take turns."""
+    recipe: Any = GANRecipe(replace(GAN, conditional=True))
+    recipe.step(1)
+    model, seen = recipe.model, []
+    forward = model.generator.forward
+    model.generator.forward = lambda z: seen.append(z.numpy()) or forward(z)
+    x = recipe.sample(12, seed=7)
+    assert np.array_equal(seen[0][:, GAN.latent :], np.eye(10)[np.arange(12) % 10])
+    assert recipe.sample(3, seed=7) == pytest.approx(x[:3], rel=1e-5, abs=1e-6) and len(np.unique(x, axis=0)) == 12
+    recipe.generator.average.average[...] = 0
+    assert not recipe.sample(3, seed=7).any() and model.generator.training
+
+
+def test_conditional_games_need_data_with_labels() -> None:
+    for name in ("ring", "grid", "moons", "swiss-roll"):
+        with pytest.raises(ValueError, match=f"conditional is for images, which have labels: {name} has none"):
+            gan.GANSettings(data=name, conditional=True)
+
+
+@pytest.mark.parametrize("data", ["ring", "grid", "moons", "digits"])
+@pytest.mark.parametrize("model", ["gan", "ddpm"])
+def test_where_data_have_modes_their_coverage_is_measured(model: str, data: str) -> None:
+    """Data in place of samples are the floor."""
+    settings = POINTS if model == "gan" else RING
+    recipe = new(replace(settings, data=data))
+    recipe.sample = lambda n, *_: recipe.data.train[:n]  # type: ignore[method-assign]
+    measures = recipe.evaluate(200, seed=0)
+    names = ["modes covered", "good samples", "reverse KL, nats"]
+    assert [name for name in measures if name in names] == (names if data in ("ring", "grid") else [])
+    assert all(value == floor for value, floor in measures.values())
+    if data in ("ring", "grid"):
+        recipe.sample = lambda n, *_: np.tile(recipe.data.train[:1], (n, 1))  # type: ignore[method-assign]
+        modes = {"ring": 8, "grid": 25}[data]
+        coverage = [recipe.evaluate(200, seed=0)[name] for name in names]
+        assert [value for value, _ in coverage] == pytest.approx([1, 1, math.log(modes)])
+        assert coverage[0][1] == modes and 0.9 < (coverage[1][1] or 0) <= 1
+
+
+def test_digits_asked_for_are_read() -> None:
+    """Training digits in place of samples are read as what they are, if they are what was asked
+    for."""
+    recipe = new(replace(GAN, conditional=True))
+    train, labels = recipe.data.train, recipe.data.train_labels
+    turns = np.stack([train[labels == label][:5] for label in range(10)], 1).reshape(50, 1, 8, 8)
+    for samples, share in ((turns, 1), (np.roll(turns, 1, 0), 0)):
+        recipe.sample = lambda n, seed, samples=samples: samples  # type: ignore[method-assign]
+        read, best = recipe.evaluate(50, seed=0)["read as asked"]
+        assert read == pytest.approx(share, abs=0.05) and best is not None and best > 0.9
+    assert "read as asked" not in new(GAN).evaluate(5, seed=0)
+
+
+def test_samples_are_the_same_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = new(replace(GAN, conditional=True))
+    whole = recipe.sample(7, seed=0)
+    monkeypatch.setattr(batches, "BATCH", 3)
+    assert recipe.sample(7, seed=0) == pytest.approx(whole, abs=1e-6)
+
+
+def test_large_images_are_computed_fewer_at_once() -> None:
+    """So that memory does not grow with their size either."""
+    sizes: list[int] = []
+    x = np.zeros((3, 3, 800, 800), np.float32)
+    y = batches.in_batches(lambda x: (sizes.append(len(x)), x)[1], x)
+    assert y.shape == x.shape and sizes == [1, 1, 1]
