@@ -106,7 +106,8 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, rng: Rng | None
 class GAN(nn.Module):
     """A generator of noise (N, latent), a discriminator of samples, and the name of their loss.
 
-    With `classes`, both are told the label (Mirza & Osindero 2014).
+    With `classes`, both are told the label (Mirza & Osindero 2014). Raises ValueError for a loss
+    that is not in LOSSES.
     """
 
     def __init__(
@@ -139,7 +140,11 @@ class GAN(nn.Module):
         rng: Rng | None = None,
         penalty: float = 10.0,
     ) -> Tensor:
-        """For data x and as many samples, constants here; with the penalty of a PENALISED loss."""
+        """For data x and as many samples, which are constants here.
+
+        labels: those of x, for a conditional GAN
+        penalty: the weight of the gradient penalty, which PENALISED losses add
+        """
         with T.no_grad():
             fake = self.generate(len(x), labels, rng)
         loss = LOSSES[self.loss].discriminator(self.judge(x, labels), self.judge(fake, labels))
