@@ -68,8 +68,14 @@ def check_gaussian_kl(kl: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]) ->
         parts = [kl(*(v[:, k : k + 1] for v in (*p, *q))).numpy() for k in range(p[0].shape[1])]
         _assert_close("KL adds up over independent dimensions", value, np.sum(parts, 0))
         a, b = data.draw(st.sampled_from([-3.0, 0.5, 2.0]), "a"), data.draw(st.floats(-2, 2), "b")
-        moved = [v for mean, log_var in (p, q) for v in (a * mean + b, log_var + 2 * np.log(abs(a)))]
-        _assert_close("KL does not change when p and q are scaled and shifted together", kl(*moved), value.numpy())
+        moved = [
+            v for mean, log_var in (p, q) for v in (a * mean + b, log_var + 2 * np.log(abs(a)))
+        ]
+        _assert_close(
+            "KL does not change when p and q are scaled and shifted together",
+            kl(*moved),
+            value.numpy(),
+        )
         gradcheck(lambda *args: kl(*args).sum(), [*p, *q])
 
     holds()
@@ -87,10 +93,14 @@ def check_kl_to_standard_normal(kl: Callable[[Tensor, Tensor], Tensor]) -> None:
     def holds(p: Gaussian) -> None:
         value = _checked_shape("KL", kl(*p), p)
         zeros = T.zeros(p[0].shape, dtype=np.float64)
-        _assert_close("KL = E over p of log p - log N(0, I)", value, _expected_log_ratio(p, (zeros, zeros)))
+        _assert_close(
+            "KL = E over p of log p - log N(0, I)", value, _expected_log_ratio(p, (zeros, zeros))
+        )
         by_mean, by_log_var = _gradients("KL", value, mean=p[0], log_var=p[1])
         _assert_close("dKL/dmean = mean", by_mean, p[0].numpy())
-        _assert_close("dKL/dlog_var = (exp(log_var) - 1) / 2", by_log_var, (np.exp(p[1].numpy()) - 1) / 2)
+        _assert_close(
+            "dKL/dlog_var = (exp(log_var) - 1) / 2", by_log_var, (np.exp(p[1].numpy()) - 1) / 2
+        )
 
     holds()
     check_gaussian_kl(to_any)
@@ -121,8 +131,12 @@ def check_reparameterisation(rsample: Callable[[Tensor, Tensor, Tensor], Tensor]
     def holds(mean: Tensor, log_var: Tensor) -> None:
         nodes, weights = _quadrature()
         rows = (NODES, 1)
-        z = rsample(T.expand(mean, rows), T.expand(log_var, rows), Tensor(nodes[:, None], dtype=np.float64))
-        assert z.shape == rows, f"rsample: expected draws of the shape of mean, {rows}, got shape {tuple(z.shape)}"
+        z = rsample(
+            T.expand(mean, rows), T.expand(log_var, rows), Tensor(nodes[:, None], dtype=np.float64)
+        )
+        assert z.shape == rows, (
+            f"rsample: expected draws of the shape of mean, {rows}, got shape {tuple(z.shape)}"
+        )
         m, v = mean.item(), np.exp(log_var.item())
         e = np.exp(m + v / 2)
         for name, values, expected, by_mean, by_log_var in [
@@ -133,7 +147,9 @@ def check_reparameterisation(rsample: Callable[[Tensor, Tensor, Tensor], Tensor]
             average = T.sum(values * weights[:, None])
             _assert_close(f"E[{name}]", average, expected)
             found = _gradients("z", average, mean=mean, log_var=log_var)
-            for parameter, gradient, wanted in zip(("mean", "log_var"), found, (by_mean, by_log_var)):
+            for parameter, gradient, wanted in zip(
+                ("mean", "log_var"), found, (by_mean, by_log_var)
+            ):
                 _assert_close(f"dE[{name}]/d{parameter}", gradient, np.full((1, 1), wanted), 1e-6)
 
     holds()
@@ -154,7 +170,9 @@ def _quadrature() -> tuple[np.ndarray, np.ndarray]:
 
 def _expected_log_density(p: Gaussian, q: Gaussian) -> np.ndarray:
     """E over p of log q, (N,)"""
-    (mean_p, log_var_p), (mean_q, log_var_q) = ([v.numpy()[..., None] for v in gaussian] for gaussian in (p, q))
+    (mean_p, log_var_p), (mean_q, log_var_q) = (
+        [v.numpy()[..., None] for v in gaussian] for gaussian in (p, q)
+    )
     nodes, weights = _quadrature()
     x = mean_p + np.exp(log_var_p / 2) * nodes
     log_q = -0.5 * (np.log(2 * np.pi) + log_var_q + (x - mean_q) ** 2 / np.exp(log_var_q))
@@ -168,14 +186,20 @@ def _expected_log_ratio(p: Gaussian, q: Gaussian) -> np.ndarray:
 
 def _checked_shape(name: str, value: Tensor, p: Gaussian) -> Tensor:
     N = len(p[0])
-    assert tuple(value.shape) == (N,), f"{name}: expected one number per Gaussian, ({N},), got shape {tuple(value.shape)}"
+    assert tuple(value.shape) == (N,), (
+        f"{name}: expected one number per Gaussian, ({N},), got shape {tuple(value.shape)}"
+    )
     return value
 
 
 def _gradients(name: str, value: Tensor, **parameters: Tensor) -> tuple[Tensor, ...]:
     """Those of the sum of `value`, where there are any."""
     xs = list(parameters.values())
-    found = T.grad(value.sum(), xs, retain_graph=True, allow_unused=True) if value.requires_grad else [None] * len(xs)
+    found = (
+        T.grad(value.sum(), xs, retain_graph=True, allow_unused=True)
+        if value.requires_grad
+        else [None] * len(xs)
+    )
     for parameter, gradient in zip(parameters, found):
         assert gradient is not None, f"no gradient flows from {name} to {parameter}"
     return tuple(found)
@@ -185,4 +209,6 @@ def _assert_close(identity: str, found: Tensor, expected, tolerance: float = 1e-
     """Relative to the larger of the expected values and 1."""
     error = np.abs(found.numpy() - expected).max()
     scale = max(1.0, np.abs(expected).max())
-    assert error <= tolerance * scale, f"{identity} does not hold: found {found.numpy()}, expected {expected}"
+    assert error <= tolerance * scale, (
+        f"{identity} does not hold: found {found.numpy()}, expected {expected}"
+    )

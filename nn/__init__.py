@@ -28,4 +28,8 @@ from nn.losses import binary_cross_entropy_with_logits, cross_entropy, l1_loss, 
 from nn.module import Buffer, Module, Parameter, Sequential
 from nn.optim import SGD, Adam, AdamW, Optimizer, clip_grad_norm_, clip_grad_value_
 
-__all__ = [name for name, value in list(vars().items()) if not (name.startswith("_") or _inspect.ismodule(value))]
+__all__ = [
+    name
+    for name, value in list(vars().items())
+    if not (name.startswith("_") or _inspect.ismodule(value))
+]

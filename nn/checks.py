@@ -53,7 +53,9 @@ def check_probabilities(name: str, given: Any) -> None:
     """ValueError unless all values lie in [0, 1]."""
     values = given.data if isinstance(given, Tensor) else np.asarray(given)
     if values.size and not (values.min() >= 0 and values.max() <= 1):
-        raise ValueError(f"{name} must lie in [0, 1], got values from {values.min()} to {values.max()}")
+        raise ValueError(
+            f"{name} must lie in [0, 1], got values from {values.min()} to {values.max()}"
+        )
 
 
 def fitting(name: str, value: Any, like: Array) -> Array:

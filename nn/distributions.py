@@ -45,7 +45,9 @@ class Distribution:
 
     def rsample(self, shape: Shape = (), generator: Generator | None = None) -> Tensor:
         """Draws through which gradients flow to the parameters."""
-        raise NotImplementedError(f"{type(self).__name__} is discrete: it has sample() and log_prob(), but no rsample()")
+        raise NotImplementedError(
+            f"{type(self).__name__} is discrete: it has sample() and log_prob(), but no rsample()"
+        )
 
     def sample(self, shape: Shape = (), generator: Generator | None = None) -> Tensor:
         """Draws as constants. `generator` is a seeded one; without it, that of `tensor.manual_seed`."""
@@ -98,7 +100,10 @@ class MultivariateNormal(Distribution):
     """N(loc, L L^T) over vectors: loc (..., d), and scale_tril = L (..., d, d) lower triangular with a positive diagonal."""
 
     def __init__(self, loc, scale_tril):
-        loc, scale_tril = _floats("MultivariateNormal: loc", loc), _floats("MultivariateNormal: scale_tril", scale_tril)
+        loc, scale_tril = (
+            _floats("MultivariateNormal: loc", loc),
+            _floats("MultivariateNormal: scale_tril", scale_tril),
+        )
         d = loc.shape[-1] if loc.shape else 0
         if not d or tuple(scale_tril.shape[-2:]) != (d, d):
             raise ValueError(
@@ -109,7 +114,9 @@ class MultivariateNormal(Distribution):
         if np.triu(scale_tril.numpy(), 1).any():
             raise ValueError("MultivariateNormal: scale_tril must be lower triangular")
         batch = _common_shape("MultivariateNormal", loc.shape[:-1], scale_tril.shape[:-2])
-        lower = scale_tril * np.tri(d, dtype=scale_tril.dtype)  # so that no gradient flows to the zeros above the diagonal
+        lower = scale_tril * np.tri(
+            d, dtype=scale_tril.dtype
+        )  # so that no gradient flows to the zeros above the diagonal
         self.loc, self.scale_tril = T.expand(loc, (*batch, d)), T.expand(lower, (*batch, d, d))
         super().__init__(batch, (d,))
 
@@ -166,7 +173,13 @@ class Bernoulli(Distribution):
 
     def sample(self, shape: Shape = (), generator: Generator | None = None) -> Tensor:
         """Zeros and ones, of the dtype of the logits."""
-        uniform = T.rand(*shape, *self.batch_shape, generator=generator, dtype=np.float64, device=self.logits.device)
+        uniform = T.rand(
+            *shape,
+            *self.batch_shape,
+            generator=generator,
+            dtype=np.float64,
+            device=self.logits.device,
+        )
         return (uniform < self.mean).to(self.logits.dtype)
 
     def log_prob(self, value) -> Tensor:
@@ -209,7 +222,9 @@ class Categorical(Distribution):
         classes = value if isinstance(value, Tensor) else Tensor(value)
         if classes.dtype.kind not in "iu":
             raise TypeError(f"Categorical.log_prob: classes are integers, got {classes.dtype}")
-        check_indices(classes.data, self.logits.shape[-1], "Categorical.log_prob", "class", from_the_end=False)
+        check_indices(
+            classes.data, self.logits.shape[-1], "Categorical.log_prob", "class", from_the_end=False
+        )
         chosen = classes[..., None] == np.arange(self.logits.shape[-1])
         return T.sum(T.where(chosen, self.logits, 0.0), -1)
 
@@ -223,7 +238,9 @@ class Independent(Distribution):
 
     def __init__(self, base: Distribution, ndims: int):
         if not 0 <= ndims <= len(base.batch_shape):
-            raise ValueError(f"Independent: cannot take {ndims} dimensions of the batch shape {base.batch_shape}")
+            raise ValueError(
+                f"Independent: cannot take {ndims} dimensions of the batch shape {base.batch_shape}"
+            )
         self.base, self.ndims = base, ndims
         split = len(base.batch_shape) - ndims
         super().__init__(base.batch_shape[:split], base.batch_shape[split:] + base.event_shape)
@@ -267,7 +284,9 @@ def kl_divergence(p: Distribution, q: Distribution) -> Tensor:
             f"kl_divergence: no closed form for {type(p).__name__} || {type(q).__name__}; kl_monte_carlo estimates it"
         )
     if p.event_shape != q.event_shape:
-        raise ValueError(f"kl_divergence: events of shapes {p.event_shape} and {q.event_shape} differ")
+        raise ValueError(
+            f"kl_divergence: events of shapes {p.event_shape} and {q.event_shape} differ"
+        )
     _common_shape("kl_divergence", p.batch_shape, q.batch_shape)
     return form(p, q)
 
@@ -279,11 +298,17 @@ class Estimate(NamedTuple):
     standard_error: Tensor
 
 
-def kl_monte_carlo(p: Distribution, q: Distribution, samples: int = 1000, generator: Generator | None = None) -> Estimate:
+def kl_monte_carlo(
+    p: Distribution, q: Distribution, samples: int = 1000, generator: Generator | None = None
+) -> Estimate:
     """KL(p || q) estimated from draws of p, with the standard error of the estimate. No gradients flow through the draws."""
     if samples < 2:
-        raise ValueError(f"kl_monte_carlo: a standard error needs at least 2 samples, got {samples}")
-    alike = (1,) * (len(q.batch_shape) - len(p.batch_shape))  # the same draws for each of these dimensions of q
+        raise ValueError(
+            f"kl_monte_carlo: a standard error needs at least 2 samples, got {samples}"
+        )
+    alike = (1,) * (
+        len(q.batch_shape) - len(p.batch_shape)
+    )  # the same draws for each of these dimensions of q
     x = p.sample((samples, *alike), generator)
     differences = p.log_prob(x) - q.log_prob(x)
     return Estimate(T.mean(differences, 0), T.sqrt(T.var(differences, 0) / samples))
@@ -298,7 +323,11 @@ def _kl_normal(p: Normal, q: Normal) -> Tensor:
 def _kl_multivariate_normal(p: MultivariateNormal, q: MultivariateNormal) -> Tensor:
     """1/2 (|L_q^-1 L_p|^2 + |L_q^-1 (loc_p - loc_q)|^2 - d) + log det L_q - log det L_p"""
     ratio = T.solve(q.scale_tril, p.scale_tril)
-    squares = T.sum(T.square(ratio), (-1, -2)) + _distance2(q.scale_tril, p.loc - q.loc) - p.event_shape[0]
+    squares = (
+        T.sum(T.square(ratio), (-1, -2))
+        + _distance2(q.scale_tril, p.loc - q.loc)
+        - p.event_shape[0]
+    )
     return 0.5 * squares + _log_det(q.scale_tril) - _log_det(p.scale_tril)
 
 
@@ -312,7 +341,9 @@ def _kl_bernoulli(p: Bernoulli, q: Bernoulli) -> Tensor:
 def _kl_categorical(p: Categorical, q: Categorical) -> Tensor:
     """sum over k of p_k (log p_k - log q_k)"""
     if p.logits.shape[-1] != q.logits.shape[-1]:
-        raise ValueError(f"kl_divergence: {p.logits.shape[-1]} classes and {q.logits.shape[-1]} classes")
+        raise ValueError(
+            f"kl_divergence: {p.logits.shape[-1]} classes and {q.logits.shape[-1]} classes"
+        )
     return T.sum(p.probs * (_if_possible(p.probs, p.logits) - _if_possible(p.probs, q.logits)), -1)
 
 
@@ -328,9 +359,13 @@ def _full(p: Distribution) -> MultivariateNormal:
     if isinstance(p, MultivariateNormal):
         return p
     if not (isinstance(p, Independent) and isinstance(p.base, Normal) and p.ndims == 1):
-        raise NotImplementedError("kl_divergence: a MultivariateNormal compares with its like and with Independent(Normal, 1)")
+        raise NotImplementedError(
+            "kl_divergence: a MultivariateNormal compares with its like and with Independent(Normal, 1)"
+        )
     scale = p.base.scale
-    return MultivariateNormal(p.base.loc, scale[..., None] * np.eye(scale.shape[-1], dtype=scale.dtype))
+    return MultivariateNormal(
+        p.base.loc, scale[..., None] * np.eye(scale.shape[-1], dtype=scale.dtype)
+    )
 
 
 _CLOSED_FORMS: dict[tuple[type, type], Callable] = {
@@ -350,7 +385,9 @@ _CLOSED_FORMS: dict[tuple[type, type], Callable] = {
 def _floats(name: str, x) -> Tensor:
     """A parameter as a tensor."""
     if not hasattr(x, "dtype") or x.dtype.kind != "f":
-        raise TypeError(f"{name} must be a tensor of floats, got {getattr(x, 'dtype', type(x).__name__)}")
+        raise TypeError(
+            f"{name} must be a tensor of floats, got {getattr(x, 'dtype', type(x).__name__)}"
+        )
     return x if isinstance(x, Tensor) else Tensor(x)
 
 
@@ -366,7 +403,9 @@ def _common_shape(name: str, *shapes: Shape) -> Shape:
     try:
         return np.broadcast_shapes(*shapes)
     except ValueError:
-        raise ValueError(f"{name}: the parameters' shapes {' and '.join(map(str, shapes))} do not broadcast") from None
+        raise ValueError(
+            f"{name}: the parameters' shapes {' and '.join(map(str, shapes))} do not broadcast"
+        ) from None
 
 
 def _check_positive(name: str, x) -> None:

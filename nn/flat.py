@@ -17,11 +17,17 @@ from tensor.tensor import Tensor
 def parameter_list(parameters: Iterable[Parameter]) -> list[Parameter]:
     """The parameters as a list. TypeError for anything that is no leaf with requires_grad=True, or a frozen Parameter."""
     if isinstance(parameters, (Module, Tensor)):
-        raise TypeError(f"expected a list of parameters, such as model.parameters(), got one {type(parameters).__name__}")
+        raise TypeError(
+            f"expected a list of parameters, such as model.parameters(), got one {type(parameters).__name__}"
+        )
     listed = list(parameters)
     for k, p in enumerate(listed):
-        if not isinstance(p, Parameter) and not (isinstance(p, Tensor) and p.is_leaf and p.requires_grad):
-            raise TypeError(f"parameter {k}: expected a leaf with requires_grad=True, but this {type(p).__name__} is none")
+        if not isinstance(p, Parameter) and not (
+            isinstance(p, Tensor) and p.is_leaf and p.requires_grad
+        ):
+            raise TypeError(
+                f"parameter {k}: expected a leaf with requires_grad=True, but this {type(p).__name__} is none"
+            )
     return listed
 
 
@@ -36,7 +42,9 @@ class FlatView:
             raise ValueError("a parameter is given twice")
         dtypes = sorted({str(p.dtype) for p in self.parameters})
         if len(dtypes) > 1:
-            raise ValueError(f"parameters of different dtypes, {' and '.join(dtypes)}: cast the model with .to(dtype)")
+            raise ValueError(
+                f"parameters of different dtypes, {' and '.join(dtypes)}: cast the model with .to(dtype)"
+            )
         self.orders = [memory_order(p.data) for p in self.parameters]
         ends = np.cumsum([p.numel() for p in self.parameters]).tolist()
         self.spans = [slice(end - p.numel(), end) for p, end in zip(self.parameters, ends)]
@@ -66,7 +74,9 @@ class FlatView:
     def restored(self, name: str, saved: Any, flat: Array) -> Array:
         """A new vector of the dtype of `flat` from a saved one. ValueError with `name` if it does not fit."""
         array = to_device(fitting(name, saved, flat), self.parameters[0].device)
-        ordered = self.gather([array[span].reshape(p.shape) for span, p in zip(self.spans, self.parameters)])
+        ordered = self.gather(
+            [array[span].reshape(p.shape) for span, p in zip(self.spans, self.parameters)]
+        )
         return ordered.astype(flat.dtype, copy=False)
 
     def bind(self, flat: Array) -> None:

@@ -18,17 +18,23 @@ Generator = np.random.Generator
 def _fans(weight: Tensor) -> tuple[int, int]:
     """How many inputs an output sees, and how many outputs an input feeds: of (out, in) or (out, in, kh, kw)."""
     if weight.ndim < 2:
-        raise ValueError(f"a weight has inputs and outputs, (out, in, ...), but this one has shape {weight.shape}")
+        raise ValueError(
+            f"a weight has inputs and outputs, (out, in, ...), but this one has shape {weight.shape}"
+        )
     receptive = math.prod(weight.shape[2:])
     return weight.shape[1] * receptive, weight.shape[0] * receptive
 
 
-def normal_(x: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Tensor:
+def normal_(
+    x: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None
+) -> Tensor:
     """N(mean, std^2); DCGAN (Radford et al. 2016) uses std=0.02."""
     return x.copy_(mean + std * (generator or default_generator()).standard_normal(x.shape))
 
 
-def uniform_(x: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
+def uniform_(
+    x: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None
+) -> Tensor:
     """U(a, b)."""
     return x.copy_((generator or default_generator()).uniform(a, b, x.shape))
 

@@ -40,7 +40,9 @@ class Linear(Module):
 
 def _kernel(out_channels: int, in_channels: int, kernel_size) -> Parameter:
     """A weight (out, in, kh, kw) that lies as (kh, kw, in, out) in memory, as conv2d multiplies by it."""
-    stored = np.zeros((*as_pair(kernel_size, "kernel_size", 1), in_channels, out_channels), np.float32)
+    stored = np.zeros(
+        (*as_pair(kernel_size, "kernel_size", 1), in_channels, out_channels), np.float32
+    )
     weight = Parameter(stored.transpose(3, 2, 0, 1))
     init.kaiming_uniform_(weight, math.sqrt(5))
     return weight
@@ -62,14 +64,22 @@ class Conv2d(Module):
     ):
         check_sizes("Conv2d", in_channels=in_channels, out_channels=out_channels, groups=groups)
         check_groups("Conv2d", groups, in_channels, out_channels)
-        check_pairs("Conv2d", kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation)
-        self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
+        check_pairs(
+            "Conv2d", kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation
+        )
+        self.in_channels, self.out_channels, self.kernel_size = (
+            in_channels,
+            out_channels,
+            kernel_size,
+        )
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
         self.weight = _kernel(out_channels, in_channels // groups, kernel_size)
         self.bias = _uniform_bias(out_channels, math.prod(self.weight.shape[1:])) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return T.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        return T.conv2d(
+            x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
+        )
 
 
 class ConvTranspose2d(Module):
@@ -79,11 +89,23 @@ class ConvTranspose2d(Module):
         self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups: int = 1,
         bias: bool = True, dilation=1,
     ):  # fmt: skip
-        check_sizes("ConvTranspose2d", in_channels=in_channels, out_channels=out_channels, groups=groups)
+        check_sizes(
+            "ConvTranspose2d", in_channels=in_channels, out_channels=out_channels, groups=groups
+        )
         check_groups("ConvTranspose2d", groups, in_channels, out_channels)
-        check_pairs("ConvTranspose2d", kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation)
+        check_pairs(
+            "ConvTranspose2d",
+            kernel_size=kernel_size,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+        )
         check_pairs("ConvTranspose2d", output_padding=output_padding)
-        self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
+        self.in_channels, self.out_channels, self.kernel_size = (
+            in_channels,
+            out_channels,
+            kernel_size,
+        )
         self.stride, self.padding, self.output_padding = stride, padding, output_padding
         self.groups, self.dilation = groups, dilation
         self.weight = _kernel(in_channels, out_channels // groups, kernel_size)
@@ -91,7 +113,14 @@ class ConvTranspose2d(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return T.conv_transpose2d(
-            x, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
+            x,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,
+            self.output_padding,
+            self.groups,
+            self.dilation,
         )
 
 
@@ -109,10 +138,22 @@ def _scale_and_shift(shape, affine: bool) -> tuple[Parameter | None, Parameter |
 class GroupNorm(Module):
     """group_norm with a scale and a shift for each channel; with `silu=True`, SiLU follows in the same pass over memory."""
 
-    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, silu: bool = False):
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        silu: bool = False,
+    ):
         check_sizes("GroupNorm", num_groups=num_groups, num_channels=num_channels)
         check_groups("GroupNorm", num_groups, num_channels)
-        self.num_groups, self.num_channels, self.eps, self.silu = num_groups, num_channels, eps, silu
+        self.num_groups, self.num_channels, self.eps, self.silu = (
+            num_groups,
+            num_channels,
+            eps,
+            silu,
+        )
         self.weight, self.bias = _scale_and_shift(num_channels, affine)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -136,7 +177,12 @@ class InstanceNorm2d(Module):
 class LayerNorm(Module):
     """layer_norm over the last dimensions, with a scale and a shift for each element."""
 
-    def __init__(self, normalized_shape: int | tuple[int, ...], eps: float = 1e-5, elementwise_affine: bool = True):
+    def __init__(
+        self,
+        normalized_shape: int | tuple[int, ...],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+    ):
         for n in normalized_shape if isinstance(normalized_shape, tuple) else (normalized_shape,):
             check_sizes("LayerNorm", normalized_shape=n)
         self.normalized_shape, self.eps = normalized_shape, eps
@@ -149,16 +195,23 @@ class LayerNorm(Module):
 class BatchNorm2d(Module):
     """batch_norm: the batch's statistics in training, running averages of them in evaluation."""
 
-    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True):
+    def __init__(
+        self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True
+    ):
         check_sizes("BatchNorm2d", num_features=num_features)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.weight, self.bias = _scale_and_shift(num_features, affine)
-        self.running_mean, self.running_var = Buffer(T.zeros(num_features)), Buffer(T.ones(num_features))
+        self.running_mean, self.running_var = (
+            Buffer(T.zeros(num_features)),
+            Buffer(T.ones(num_features)),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         _check_channels("BatchNorm2d", x, self.num_features)
         running = self.running_mean, self.running_var
-        return T.batch_norm(x, *running, self.weight, self.bias, self.training, self.momentum, self.eps)
+        return T.batch_norm(
+            x, *running, self.weight, self.bias, self.training, self.momentum, self.eps
+        )
 
 
 class Embedding(Module):
@@ -214,7 +267,12 @@ class MaxPool2d(Module):
     """max_pool2d"""
 
     def __init__(self, kernel_size, stride=None, padding=0):
-        check_pairs("MaxPool2d", kernel_size=kernel_size, stride=1 if stride is None else stride, padding=padding)
+        check_pairs(
+            "MaxPool2d",
+            kernel_size=kernel_size,
+            stride=1 if stride is None else stride,
+            padding=padding,
+        )
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
 
     def forward(self, x: Tensor) -> Tensor:
@@ -225,7 +283,12 @@ class AvgPool2d(Module):
     """avg_pool2d"""
 
     def __init__(self, kernel_size, stride=None, padding=0):
-        check_pairs("AvgPool2d", kernel_size=kernel_size, stride=1 if stride is None else stride, padding=padding)
+        check_pairs(
+            "AvgPool2d",
+            kernel_size=kernel_size,
+            stride=1 if stride is None else stride,
+            padding=padding,
+        )
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
 
     def forward(self, x: Tensor) -> Tensor:

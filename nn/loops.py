@@ -19,7 +19,12 @@ def momentum(g, lr, momentum, nesterov, p, velocity):
 @kernel
 def adam(g, b1, b2, rate, root, eps, p, m, v):
     """m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2;  p <- p - rate m / (sqrt(v) / root + eps)."""
-    b1_, b2_, a1, a2 = p.dtype.type(b1), p.dtype.type(b2), p.dtype.type(1 - b1), p.dtype.type(1 - b2)
+    b1_, b2_, a1, a2 = (
+        p.dtype.type(b1),
+        p.dtype.type(b2),
+        p.dtype.type(1 - b1),
+        p.dtype.type(1 - b2),
+    )
     step, scale, least = p.dtype.type(rate), p.dtype.type(1 / root), p.dtype.type(eps)
     for i in range(p.size):
         m[i] = b1_ * m[i] + a1 * g[i]

@@ -26,7 +26,9 @@ def _check(name: str, input, target) -> None:
     """Broadcasting a prediction against its target is nearly always a mistake, so it is an error."""
     _check_tensors(name, input=input, target=target)
     if tuple(input.shape) != tuple(target.shape):
-        raise ValueError(f"{name}: input {tuple(input.shape)} and target {tuple(target.shape)} differ in shape")
+        raise ValueError(
+            f"{name}: input {tuple(input.shape)} and target {tuple(target.shape)} differ in shape"
+        )
 
 
 def _check_tensors(name: str, **given) -> None:
@@ -41,7 +43,10 @@ def mse_loss(input: Tensor, target, reduction: str = "mean") -> Tensor:
     return _reduced("mse_loss", squared_error(input, target), reduction)
 
 
-@op(x=lambda g, x, target: 2.0 * g * (x - target), target=lambda g, x, target: 2.0 * g * (target - x))
+@op(
+    x=lambda g, x, target: 2.0 * g * (x - target),
+    target=lambda g, x, target: 2.0 * g * (target - x),
+)
 def squared_error(x: Array, target: Array) -> Tensor:
     """(x - target)^2"""
     if (loops := loops_for(x)) and x.shape == np.shape(target) and x.dtype == target.dtype:
@@ -74,7 +79,9 @@ def bernoulli_cost(x: Array, target: Array) -> Tensor:
         return in_one_pass(loops.bernoulli_cost, np.empty_like(x), x, target)
     xp = array_module(x)
     size, error = xp.abs(x), xp.where(x > 0, 1 - target, target)
-    return xp.where(error == 0, error, size) * error + xp.log1p(xp.exp(-size))  # no error costs 0, even at inf each
+    return xp.where(error == 0, error, size) * error + xp.log1p(
+        xp.exp(-size)
+    )  # no error costs 0, even at inf each
 
 
 def cross_entropy(input: Tensor, target, reduction: str = "mean") -> Tensor:
@@ -87,4 +94,6 @@ def cross_entropy(input: Tensor, target, reduction: str = "mean") -> Tensor:
             f"{labels.dtype} {labels.shape}"
         )
     check_indices(labels, input.shape[1], "cross_entropy", "class", from_the_end=False)
-    return _reduced("cross_entropy", -T.log_softmax(input, 1)[np.arange(len(labels)), target], reduction)
+    return _reduced(
+        "cross_entropy", -T.log_softmax(input, 1)[np.arange(len(labels)), target], reduction
+    )

@@ -55,7 +55,9 @@ class Module:
 
     def named_tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
         """All parameters and buffers with their names."""
-        yield from ((name, part) for name, part in _parts(vars(self), prefix) if isinstance(part, Tensor))
+        yield from (
+            (name, part) for name, part in _parts(vars(self), prefix) if isinstance(part, Tensor)
+        )
         for name, child in self.named_children():
             yield from child.named_tensors(f"{prefix}{name}.")
 
@@ -117,10 +119,14 @@ class Module:
         PyTorch's `num_batches_tracked`, which batch norm does not need here, is passed over.
         """
         if not isinstance(state, Mapping):
-            raise TypeError(f"{type(self).__name__}: expected a dict of tensors by name, got {type(state).__name__}")
+            raise TypeError(
+                f"{type(self).__name__}: expected a dict of tensors by name, got {type(state).__name__}"
+            )
         own = dict(self.named_tensors())
         missing = sorted(own.keys() - state.keys())
-        unexpected = sorted(name for name in state.keys() - own.keys() if not name.endswith("num_batches_tracked"))
+        unexpected = sorted(
+            name for name in state.keys() - own.keys() if not name.endswith("num_batches_tracked")
+        )
         if missing or unexpected:
             raise KeyError(f"{type(self).__name__}: missing {missing}, unexpected {unexpected}")
         arrays, wrong = {}, []
@@ -135,13 +141,23 @@ class Module:
             x.copy_(arrays[name])
 
     def __repr__(self) -> str:
-        children = [f"  ({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()]
-        return f"{type(self).__name__}({self.extra_repr()}" + ("\n" + "\n".join(children) + "\n)" if children else ")")
+        children = [
+            f"  ({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()
+        ]
+        return f"{type(self).__name__}({self.extra_repr()}" + (
+            "\n" + "\n".join(children) + "\n)" if children else ")"
+        )
 
     def extra_repr(self) -> str:
         """What `repr` says of the module itself: its plain attributes."""
-        plain = {k: v for k, v in vars(self).items() if isinstance(v, (int, float, str, tuple)) and k != "training"}
-        return ", ".join(f"{name}={value!r}" for name, value in plain.items() if not any(_parts([value])))
+        plain = {
+            k: v
+            for k, v in vars(self).items()
+            if isinstance(v, (int, float, str, tuple)) and k != "training"
+        }
+        return ", ".join(
+            f"{name}={value!r}" for name, value in plain.items() if not any(_parts([value]))
+        )
 
 
 def _parts(container: Any, prefix: str = "") -> Iterator[tuple[str, Parameter | Buffer | Module]]:
@@ -150,7 +166,9 @@ def _parts(container: Any, prefix: str = "") -> Iterator[tuple[str, Parameter | 
         found: Any = [("", value)] if isinstance(value, (Parameter, Buffer, Module)) else ()
         for path, part in _parts(value, ".") if isinstance(value, (dict, list, tuple)) else found:
             if not isinstance(key, (str, int)) or "." in str(key):
-                raise ValueError(f"{key!r}: the key of a part of a module must be an integer, or a str without a dot")
+                raise ValueError(
+                    f"{key!r}: the key of a part of a module must be an integer, or a str without a dot"
+                )
             yield f"{prefix}{key}{path}", part
 
 

@@ -55,12 +55,17 @@ class Optimizer:
         """Move all parameters that have a gradient."""
         grads = [p.grad for p in self.view.parameters]
         if all(g is None for g in grads):
-            raise RuntimeError(f"{type(self).__name__}: no parameter has a gradient: call backward() before step()")
+            raise RuntimeError(
+                f"{type(self).__name__}: no parameter has a gradient: call backward() before step()"
+            )
         self.steps += 1
         values = self.view.values()
         xp = array_module(values)
         gradient = self.view.gather(
-            [xp.zeros(p.shape, p.dtype) if g is None else g.data for p, g in zip(self.view.parameters, grads)]
+            [
+                xp.zeros(p.shape, p.dtype) if g is None else g.data
+                for p, g in zip(self.view.parameters, grads)
+            ]
         )
         for run in _runs(self.view.spans, [g is not None for g in grads]):
             p, g = values[run], gradient[run]
@@ -74,14 +79,20 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on besides the parameters: `steps`, and a vector for each slot."""
-        return {"steps": self.steps} | {name: self.view.saved(getattr(self, name)) for name in self.slots}
+        return {"steps": self.steps} | {
+            name: self.view.saved(getattr(self, name)) for name in self.slots
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state_dict`. KeyError or ValueError if it is not of this optimiser and these parameters."""
         check_names(type(self).__name__, state, ["steps", *self.slots])
-        loaded: dict[str, Any] = {"steps": int(fitting(f"{type(self).__name__}: steps", state["steps"], np.int64(0)))}
+        loaded: dict[str, Any] = {
+            "steps": int(fitting(f"{type(self).__name__}: steps", state["steps"], np.int64(0)))
+        }
         for name in self.slots:
-            loaded[name] = self.view.restored(f"{type(self).__name__}: {name}", state[name], getattr(self, name))
+            loaded[name] = self.view.restored(
+                f"{type(self).__name__}: {name}", state[name], getattr(self, name)
+            )
         vars(self).update(loaded)
 
 
@@ -106,7 +117,14 @@ class SGD(Optimizer):
     slots = ("velocity",)
     velocity: Array
 
-    def __init__(self, parameters, lr: float = 1e-3, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False):
+    def __init__(
+        self,
+        parameters,
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ):
         check_range("SGD", momentum=momentum)
         if nesterov and not momentum:
             raise ValueError("SGD: Nesterov needs momentum > 0")
@@ -119,7 +137,9 @@ class SGD(Optimizer):
         if loops_for(p):
             from nn.loops import momentum
 
-            return momentum(g, float(self.lr), float(self.momentum), bool(self.nesterov), p, velocity)
+            return momentum(
+                g, float(self.lr), float(self.momentum), bool(self.nesterov), p, velocity
+            )
         velocity *= self.momentum
         velocity += g
         p -= self.lr * (g + self.momentum * velocity if self.nesterov else velocity)
@@ -135,9 +155,18 @@ class Adam(Optimizer):
     m: Array
     v: Array
 
-    def __init__(self, parameters, lr: float = 1e-3, betas=(0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0):
+    def __init__(
+        self,
+        parameters,
+        lr: float = 1e-3,
+        betas=(0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ):
         if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"{type(self).__name__}: betas must be two numbers in [0, 1), got {betas}")
+            raise ValueError(
+                f"{type(self).__name__}: betas must be two numbers in [0, 1), got {betas}"
+            )
         check_range(type(self).__name__, eps=eps)
         super().__init__(parameters, lr, weight_decay)
         self.betas, self.eps = betas, eps
@@ -163,7 +192,14 @@ class AdamW(Adam):
     In the paper it is eta_t lambda, with the step size alpha apart: lr = eta_t alpha, and weight_decay = lambda / alpha.
     """
 
-    def __init__(self, parameters, lr: float = 1e-3, betas=(0.9, 0.999), eps: float = 1e-8, weight_decay: float = 1e-2):
+    def __init__(
+        self,
+        parameters,
+        lr: float = 1e-3,
+        betas=(0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ):
         super().__init__(parameters, lr, betas, eps, weight_decay)
 
     def decay(self, p: Array, g: Array) -> Array:

@@ -67,4 +67,8 @@ from tensor.shaping import (
 )
 from tensor.tensor import Tensor
 
-__all__ = [name for name, value in list(vars().items()) if not (name.startswith("_") or _inspect.ismodule(value))]
+__all__ = [
+    name
+    for name, value in list(vars().items())
+    if not (name.startswith("_") or _inspect.ismodule(value))
+]

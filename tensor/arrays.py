@@ -34,7 +34,9 @@ def import_cupy() -> ModuleType:
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise RuntimeError(f"device 'cuda': CuPy is installed but finds no usable GPU ({error})") from error
+        raise RuntimeError(
+            f"device 'cuda': CuPy is installed but finds no usable GPU ({error})"
+        ) from error
     if count == 0:
         raise RuntimeError("device 'cuda': CuPy is installed but finds no GPU")
     return cupy
@@ -43,7 +45,11 @@ def import_cupy() -> ModuleType:
 def parse_device(device: str) -> tuple[str, int]:
     """`"cpu"`, `"cuda"` or `"cuda:1"` as (kind, index). ValueError for anything else."""
     kind, _, index = str(device).partition(":")
-    if kind not in ("cpu", "cuda") or (index and not (index.isascii() and index.isdecimal())) or (kind == "cpu" and index):
+    if (
+        kind not in ("cpu", "cuda")
+        or (index and not (index.isascii() and index.isdecimal()))
+        or (kind == "cpu" and index)
+    ):
         raise ValueError(f"unknown device {device!r}: expected 'cpu', 'cuda' or 'cuda:N'")
     return kind, int(index or 0)
 
@@ -65,7 +71,9 @@ def to_device(x: Array, device: str) -> Array:
         return x if isinstance(x, (np.ndarray, np.generic)) else x.get(order="A")
     cupy = import_cupy()
     if index >= cupy.cuda.runtime.getDeviceCount():
-        raise RuntimeError(f"device {device!r}: there are only {cupy.cuda.runtime.getDeviceCount()} GPUs")
+        raise RuntimeError(
+            f"device {device!r}: there are only {cupy.cuda.runtime.getDeviceCount()} GPUs"
+        )
     with cupy.cuda.Device(index):
         return cupy.asarray(x, order="K")
 
@@ -83,7 +91,11 @@ def freeze(x: Array) -> Array:
 
 def memory_order(x: Array) -> list[int]:
     """The dimensions of x from the one with the longest stride to the one with the shortest."""
-    return list(range(x.ndim)) if x.flags.c_contiguous else sorted(range(x.ndim), key=lambda k: -abs(x.strides[k]))
+    return (
+        list(range(x.ndim))
+        if x.flags.c_contiguous
+        else sorted(range(x.ndim), key=lambda k: -abs(x.strides[k]))
+    )
 
 
 def inverse(order: Sequence[int]) -> list[int]:
@@ -94,7 +106,11 @@ def inverse(order: Sequence[int]) -> list[int]:
 def integers(value) -> tuple[int, ...]:
     """An integer, of Python or of NumPy, or several, as a tuple; TypeError for anything else."""
     try:
-        return tuple(map(operator.index, value)) if hasattr(value, "__iter__") else (operator.index(value),)
+        return (
+            tuple(map(operator.index, value))
+            if hasattr(value, "__iter__")
+            else (operator.index(value),)
+        )
     except TypeError:
         raise TypeError(f"expected an integer or several, got {value!r}") from None
 
@@ -113,7 +129,9 @@ def as_indices(x) -> Array:
     return array if array.size or hasattr(x, "dtype") else array.astype(np.int64)
 
 
-def check_indices(index: Array, size: int, op: str, what: str = "index", from_the_end: bool = True) -> None:
+def check_indices(
+    index: Array, size: int, op: str, what: str = "index", from_the_end: bool = True
+) -> None:
     """IndexError if an integer array leaves [-size, size), or [0, size): CuPy would wrap it round without a word."""
     if not index.size:
         return
@@ -121,4 +139,6 @@ def check_indices(index: Array, size: int, op: str, what: str = "index", from_th
     if least < 0 and not from_the_end:
         raise IndexError(f"{op}: {what} {least} is negative")
     if least < -size or most >= size:
-        raise IndexError(f"{op}: {what} {most if most >= size else least} is out of range for size {size}")
+        raise IndexError(
+            f"{op}: {what} {most if most >= size else least} is out of range for size {size}"
+        )

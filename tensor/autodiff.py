@@ -55,7 +55,9 @@ class Op:
     come the shapes of the arguments.
     """
 
-    def __init__(self, declared: Callable, vjps: dict[str, Callable], kernel: Callable | None = None):
+    def __init__(
+        self, declared: Callable, vjps: dict[str, Callable], kernel: Callable | None = None
+    ):
         parameters = inspect.signature(declared).parameters
         self.declared, self.name = declared, declared.__name__.lstrip("_")
         self.forward, self.fused = kernel or declared, kernel is not None
@@ -72,7 +74,9 @@ class Op:
         values = [*args, *self.defaults[len(args) :]]
         for name, value in kwargs.items():
             if name not in self.arguments[len(args) :]:
-                raise TypeError(f"{self.name}() does not take {name!r} here; its arguments are {self.arguments}")
+                raise TypeError(
+                    f"{self.name}() does not take {name!r} here; its arguments are {self.arguments}"
+                )
             values[self.arguments.index(name)] = value
         missing = [n for n, v in zip(self.arguments, values) if v is inspect.Parameter.empty]
         if missing or len(values) > len(self.arguments):
@@ -101,7 +105,9 @@ class Edge:
         n = len(op.arguments)
         places = {name: k for k, name in enumerate([*op.arguments, "y", "kept"])}
         if taken := {"y", "kept"}.intersection(op.arguments):
-            raise TypeError(f"{op.name}: {taken.pop()!r} has a meaning of its own in a VJP: no argument can have that name")
+            raise TypeError(
+                f"{op.name}: {taken.pop()!r} has a meaning of its own in a VJP: no argument can have that name"
+            )
         places |= {f"{name}_shape": n + 2 + k for k, name in enumerate(op.arguments)}
         names = list(inspect.signature(vjp).parameters)[1:]
         if unknown := [name for name in [*targets, *names] if name not in places]:
@@ -225,7 +231,9 @@ def _flow_back(
 def _shares(node: Node, g, needed: set[Node], create_graph: bool) -> Iterator[tuple[Node, Any]]:
     """Each needed parent, with what its VJP makes of the gradient `g` of this node."""
     if node.saved is None:
-        raise RuntimeError(f"the graph behind {node.op.name!r} was freed by an earlier backward: retain_graph=True keeps it")
+        raise RuntimeError(
+            f"the graph behind {node.op.name!r} was freed by an earlier backward: retain_graph=True keeps it"
+        )
     for edge, values in node.saved:
         if create_graph:
             values = [_with_history(node, v, slot) for v, slot in zip(values, edge.slots)]
@@ -250,7 +258,9 @@ def _with_history(node: Node, value, slot: int):
 def _settle(share, node: Node):
     """A gradient in the dtype and shape of its node: here promotion and broadcasting are undone."""
     share = share if share.dtype == node.dtype else cast(share, node.dtype)
-    return share if share.shape == node.shape else broadcast_to(sum_to(share, node.shape), node.shape)
+    return (
+        share if share.shape == node.shape else broadcast_to(sum_to(share, node.shape), node.shape)
+    )
 
 
 def _ancestors(roots: set[Node]) -> list[Node]:
@@ -300,7 +310,9 @@ def _nodes(caller: str, inputs: Tensor | Iterable[Tensor]) -> list[Node]:
     nodes = []
     for k, x in enumerate([inputs] if isinstance(inputs, TensorBase) else inputs):
         if x.node is None:
-            raise RuntimeError(f"{caller}: input {k} does not require a gradient: make it with requires_grad=True")
+            raise RuntimeError(
+                f"{caller}: input {k} does not require a gradient: make it with requires_grad=True"
+            )
         nodes.append(x.node)
     return nodes
 
@@ -328,7 +340,9 @@ def grad(
     arrived = _flow_back(_seeds(outputs, given), set(targets), create_graph, retain_graph)
     unused = [k for k, node in enumerate(targets) if node not in arrived]
     if unused and not allow_unused:
-        raise RuntimeError(f"grad: no output depends on input {unused[0]}; allow_unused=True returns None for it")
+        raise RuntimeError(
+            f"grad: no output depends on input {unused[0]}; allow_unused=True returns None for it"
+        )
     return tuple(as_tensor(arrived[node]) if node in arrived else None for node in targets)
 
 
@@ -353,7 +367,9 @@ def backward(
         raise RuntimeError("backward: inputs is empty; without it all leaves get their gradients")
     for k, node in enumerate(nodes or ()):
         if node.op is not None:
-            raise RuntimeError(f"backward: input {k} is no leaf, and only leaves hold a gradient: grad(x, inputs) returns it")
+            raise RuntimeError(
+                f"backward: input {k} is no leaf, and only leaves hold a gradient: grad(x, inputs) returns it"
+            )
     targets = set(nodes) if nodes else None
     for leaf, g in _flow_back(_seeds([x], [gradient]), targets, create_graph, retain_graph).items():
         leaf.grad = as_tensor(g if leaf.grad is None else leaf.grad + g)

@@ -51,13 +51,23 @@ class TensorBase:
     def data(self, array: Array) -> None:
         if not self.is_leaf:
             raise RuntimeError("data: only leaves can be given new values")
-        if isinstance(array, TensorBase) or not hasattr(array, "dtype") or array.shape != self.shape:
-            given = f"one of shape {array.shape}" if type(array) is type(self.data) else type(array).__name__
+        if (
+            isinstance(array, TensorBase)
+            or not hasattr(array, "dtype")
+            or array.shape != self.shape
+        ):
+            given = (
+                f"one of shape {array.shape}"
+                if type(array) is type(self.data)
+                else type(array).__name__
+            )
             raise ValueError(f"data: expected an array of shape {self.shape}, got {given}")
         supported(array.dtype)
         if (array.dtype, device_of(array)) != (self.dtype, self.device):
             if self.requires_grad:
-                raise TypeError(f"data: expected {self.dtype} on {self.device}, for a gradient is wanted, got {array.dtype}")
+                raise TypeError(
+                    f"data: expected {self.dtype} on {self.device}, for a gradient is wanted, got {array.dtype}"
+                )
             self._frozen = None
         self._data = freeze(as_array(array).copy("K"))
 
@@ -115,7 +125,11 @@ class TensorBase:
             raise RuntimeError("only leaves with requires_grad=True hold a gradient")
         if value is not None and not isinstance(value, TensorBase):
             raise TypeError(f"grad: expected a tensor or None, got {type(value).__name__}")
-        if value is not None and (value.shape, value.dtype, value.device) != (self.shape, self.dtype, self.device):
+        if value is not None and (value.shape, value.dtype, value.device) != (
+            self.shape,
+            self.dtype,
+            self.device,
+        ):
             raise ValueError(
                 f"grad: expected {self.dtype} {self.shape} on {self.device}, got {value.dtype} {value.shape} on {value.device}"
             )
@@ -166,7 +180,9 @@ class TensorBase:
         return int(self.item())
 
     def __setitem__(self, index, value) -> None:
-        raise TypeError("tensors are read-only, for a graph may need them: build a new one with where, cat or pad")
+        raise TypeError(
+            "tensors are read-only, for a graph may need them: build a new one with where, cat or pad"
+        )
 
     def __reduce__(self) -> tuple[Callable, tuple]:
         if not self.is_leaf:
@@ -181,15 +197,23 @@ class TensorBase:
         values = np.array2string(self.numpy(), separator=", ", prefix="Tensor(")
         notes = [f"dtype={self.dtype}"] * (self.dtype != FLOAT32)
         notes += [f"device={self.device!r}"] * (self.device != "cpu")
-        notes += [f"op={self.node.op.name!r}" if self.node.op else "requires_grad=True"] if self.node else []
+        notes += (
+            [f"op={self.node.op.name!r}" if self.node.op else "requires_grad=True"]
+            if self.node
+            else []
+        )
         return f"Tensor({', '.join([values, *notes])})"
 
 
 def supported(dtype) -> np.dtype:
     """`dtype` as one of NumPy's; TypeError if it is none that tensors can have."""
-    if dtype is not None and (np.dtype(dtype).kind in "biu" or np.dtype(dtype) in (FLOAT32, FLOAT64)):
+    if dtype is not None and (
+        np.dtype(dtype).kind in "biu" or np.dtype(dtype) in (FLOAT32, FLOAT64)
+    ):
         return np.dtype(dtype)
-    raise TypeError(f"dtype {dtype} is not supported: use float32, float64, an integer type or bool")
+    raise TypeError(
+        f"dtype {dtype} is not supported: use float32, float64, an integer type or bool"
+    )
 
 
 def device_or_dtype(value) -> str | np.dtype:
@@ -200,7 +224,9 @@ def device_or_dtype(value) -> str | np.dtype:
     try:
         np.dtype(value)
     except TypeError:
-        raise ValueError(f"to: {value!r} is neither a device ('cpu', 'cuda', 'cuda:N') nor a dtype") from None
+        raise ValueError(
+            f"to: {value!r} is neither a device ('cpu', 'cuda', 'cuda:N') nor a dtype"
+        ) from None
     return supported(value)
 
 
@@ -237,7 +263,9 @@ class Node:
 
     __slots__ = ("dtype", "grad", "op", "order", "parents", "saved", "shape")
 
-    def __init__(self, op: Any, parents: Sequence[Node | None], values: Sequence, y: Array, kept: Any = None):
+    def __init__(
+        self, op: Any, parents: Sequence[Node | None], values: Sequence, y: Array, kept: Any = None
+    ):
         self.op, self.parents = op, parents
         self.shape, self.dtype = y.shape, y.dtype
         self.order = _now()

@@ -52,7 +52,9 @@ def conv(x: Array, weight: Array, bias: Array | None, size: Pair, geometry: Geom
     weight=lambda g, z, weight_shape, geometry: conv_weight(g, z, weight_shape[2:], geometry),
     bias=lambda g: sum(g, (0, 2, 3)),
 )
-def conv_input(z: Array, weight: Array, bias: Array | None, size: Pair, geometry: Geometry) -> Tensor:
+def conv_input(
+    z: Array, weight: Array, bias: Array | None, size: Pair, geometry: Geometry
+) -> Tensor:
     """The x of `size` pixels for which <conv(v, weight), z> = <v, x> for all v; then `bias` is added."""
     return _channels_first(gather(_channels_last(z), weight, bias, size, geometry))
 
@@ -83,11 +85,17 @@ def as_pair(value, name: str, minimum: int) -> Pair:
 
 def _check(name: str, x, weight, bias, groups: int, transposed: bool) -> None:
     if len(x.shape) != 4 or len(weight.shape) != 4:
-        raise ValueError(f"{name}: expected x (N, C, H, W) and a 4-d weight, got {tuple(x.shape)} and {tuple(weight.shape)}")
+        raise ValueError(
+            f"{name}: expected x (N, C, H, W) and a 4-d weight, got {tuple(x.shape)} and {tuple(weight.shape)}"
+        )
     if 0 in (*x.shape[1:], *weight.shape):
-        raise ValueError(f"{name}: x {tuple(x.shape)} or weight {tuple(weight.shape)} has a dimension of length 0")
+        raise ValueError(
+            f"{name}: x {tuple(x.shape)} or weight {tuple(weight.shape)} has a dimension of length 0"
+        )
     if groups < 1 or x.shape[1] % groups or weight.shape[0] % groups:
-        raise ValueError(f"{name}: groups={groups} must divide {x.shape[1]} input channels and weight {tuple(weight.shape)}")
+        raise ValueError(
+            f"{name}: groups={groups} must divide {x.shape[1]} input channels and weight {tuple(weight.shape)}"
+        )
     expected = weight.shape[0] if transposed else weight.shape[1] * groups
     if x.shape[1] != expected:
         raise ValueError(
@@ -103,7 +111,9 @@ def _grouped(conv_one, x, weight, bias, groups: int) -> Tensor:
     if groups == 1:
         return conv_one(x, weight, bias)
     biases = [None] * groups if bias is None else chunk(bias, groups)
-    return cat([conv_one(*part) for part in zip(chunk(x, groups, 1), chunk(weight, groups), biases)], 1)
+    return cat(
+        [conv_one(*part) for part in zip(chunk(x, groups, 1), chunk(weight, groups), biases)], 1
+    )
 
 
 @composite
@@ -112,7 +122,11 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups: int = 
 
     H' = (H + 2 padding - dilation (kh - 1) - 1) // stride + 1. stride, padding and dilation are integers or (height, width).
     """
-    geometry = Geometry(as_pair(stride, "stride", 1), as_pair(padding, "padding", 0), as_pair(dilation, "dilation", 1))
+    geometry = Geometry(
+        as_pair(stride, "stride", 1),
+        as_pair(padding, "padding", 0),
+        as_pair(dilation, "dilation", 1),
+    )
     _check("conv2d", x, weight, bias, groups, transposed=False)
     size = geometry.output_size(x.shape[2:], weight.shape[2:])
     if min(size) < 1:
@@ -124,12 +138,18 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups: int = 
 
 
 @composite
-def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0, groups: int = 1, dilation=1) -> Tensor:
+def conv_transpose2d(
+    x, weight, bias=None, stride=1, padding=0, output_padding=0, groups: int = 1, dilation=1
+) -> Tensor:
     """The adjoint of conv2d: x (N, C, H, W), weight (C, O / groups, kh, kw) to (N, O, H', W').
 
     H' = (H - 1) stride - 2 padding + dilation (kh - 1) + 1 + output_padding, where output_padding < max(stride, dilation).
     """
-    geometry = Geometry(as_pair(stride, "stride", 1), as_pair(padding, "padding", 0), as_pair(dilation, "dilation", 1))
+    geometry = Geometry(
+        as_pair(stride, "stride", 1),
+        as_pair(padding, "padding", 0),
+        as_pair(dilation, "dilation", 1),
+    )
     extra = as_pair(output_padding, "output_padding", 0)
     _check("conv_transpose2d", x, weight, bias, groups, transposed=True)
     if any(e >= max(s, d) for e, s, d in zip(extra, geometry.stride, geometry.dilation)):
@@ -137,8 +157,12 @@ def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0
             f"conv_transpose2d: output_padding {extra} must be smaller than stride {geometry.stride} "
             f"or dilation {geometry.dilation}"
         )
-    steps = zip(x.shape[2:], geometry.stride, geometry.padding, geometry.span(weight.shape[2:]), extra)
+    steps = zip(
+        x.shape[2:], geometry.stride, geometry.padding, geometry.span(weight.shape[2:]), extra
+    )
     size = tuple((n - 1) * s - 2 * p + span + e for n, s, p, span, e in steps)
     if min(size) < 1:
-        raise ValueError(f"conv_transpose2d: padding {geometry.padding} leaves an output of {size} pixels")
+        raise ValueError(
+            f"conv_transpose2d: padding {geometry.padding} leaves an output of {size} pixels"
+        )
     return _grouped(lambda x, w, b: conv_input(x, w, b, size, geometry), x, weight, bias, groups)

@@ -65,9 +65,13 @@ def _columns(x: Array, kernel: Pair, size: Pair, geometry: Geometry) -> Array:
         loops.columns(operand(x), *geometry, columns)
     else:
         span = geometry.span(kernel)
-        x = _framed(x, geometry.padding, (max(0, sh * (h - 1) + span[0]), max(0, sw * (w - 1) + span[1])))
+        x = _framed(
+            x, geometry.padding, (max(0, sh * (h - 1) + span[0]), max(0, sw * (w - 1) + span[1]))
+        )
         a, b, c, d = x.strides
-        windows = xp.lib.stride_tricks.as_strided(x, (n, h, w, kh, kw, C), (a, b * sh, c * sw, b * dh, c * dw, d))
+        windows = xp.lib.stride_tricks.as_strided(
+            x, (n, h, w, kh, kw, C), (a, b * sh, c * sw, b * dh, c * dw, d)
+        )
         columns = xp.ascontiguousarray(windows)
     return columns.reshape(n * h * w, kh * kw * C)
 
@@ -78,7 +82,9 @@ def _matrix(weight: Array) -> Array:
     return weight.transpose(2, 3, 1, 0).reshape(kh * kw * C, O)
 
 
-def _place(y: Array, bias: Array | None, x: Array, phase: Pair = (0, 0), stride: Pair = (1, 1)) -> None:
+def _place(
+    y: Array, bias: Array | None, x: Array, phase: Pair = (0, 0), stride: Pair = (1, 1)
+) -> None:
     """Every `stride`-th pixel of x, from `phase` on, becomes that of y, plus bias (C,)."""
     if loops := loops_for(x):
         loops.place(y, bias_operand(bias, x), phase, stride, x)
@@ -94,7 +100,9 @@ def correlate(x: Array, weight: Array, bias: Array | None, size: Pair, geometry:
         if geometry.stride == (1, 1):
             return winograd.convolve(loops_for(x), x, weight, bias, size, geometry.padding)
         blocks = _blocks(x, shape, size, geometry)
-        return winograd.convolve(loops_for(x), blocks, _over_blocks(weight, shape), bias, size, (0, 0))
+        return winograd.convolve(
+            loops_for(x), blocks, _over_blocks(weight, shape), bias, size, (0, 0)
+        )
     matrix = _matrix(weight)
     xp = array_module(x)
     y = xp.empty((len(x), *size, O), xp.result_type(x, weight))
@@ -110,7 +118,9 @@ def correlate(x: Array, weight: Array, bias: Array | None, size: Pair, geometry:
 # A kernel that steps over whole blocks of pixels, with their pixels as channels: it then steps one by one
 
 
-def _winograd_shape(x: Array, kernel: tuple[int, ...], size: Pair, geometry: Geometry) -> tuple[int, ...] | None:
+def _winograd_shape(
+    x: Array, kernel: tuple[int, ...], size: Pair, geometry: Geometry
+) -> tuple[int, ...] | None:
     """The shape over blocks of a kernel (O, C, kh, kw), if its stride divides it and Winograd's way serves for it."""
     (O, C, kh, kw), (sh, sw) = kernel, geometry.stride
     if not loops_for(x) or geometry.dilation != (1, 1) or kh % sh or kw % sw:
@@ -122,13 +132,17 @@ def _winograd_shape(x: Array, kernel: tuple[int, ...], size: Pair, geometry: Geo
 def _over_blocks(weight: Array, shape: tuple[int, ...]) -> Array:
     O, C, kh, kw = weight.shape
     th, tw = shape[2:]
-    return weight.reshape(O, C, th, kh // th, tw, kw // tw).transpose(0, 3, 5, 1, 2, 4).reshape(shape)
+    return (
+        weight.reshape(O, C, th, kh // th, tw, kw // tw).transpose(0, 3, 5, 1, 2, 4).reshape(shape)
+    )
 
 
 def _over_pixels(weight: Array, shape: tuple[int, ...]) -> Array:
     """The inverse of `_over_blocks`: to a kernel (O, C, kh, kw)."""
     (O, C, kh, kw), (th, tw) = shape, weight.shape[2:]
-    return weight.reshape(O, kh // th, kw // tw, C, th, tw).transpose(0, 3, 4, 1, 5, 2).reshape(shape)
+    return (
+        weight.reshape(O, kh // th, kw // tw, C, th, tw).transpose(0, 3, 4, 1, 5, 2).reshape(shape)
+    )
 
 
 def _blocks(x: Array, kernel: tuple[int, ...], size: Pair, geometry: Geometry) -> Array:
@@ -150,14 +164,20 @@ def _pixels(blocks: Array, bias: Array | None, size: Pair, geometry: Geometry) -
     C = channels // (sh * sw)
     x, blocks = np.empty((N, *size, C), blocks.dtype), operand(blocks).reshape(N, h, w, sh, sw, C)
     bias = bias_operand(bias, x)
-    map_blocks(lambda images: loops_for(x).pixels(blocks[images], bias, *geometry[:2], x[images]), N, 2 * x.size)
+    map_blocks(
+        lambda images: loops_for(x).pixels(blocks[images], bias, *geometry[:2], x[images]),
+        N,
+        2 * x.size,
+    )
     return x
 
 
 # Back to the images: the pixels that saw a pixel
 
 
-def _phases(n: int, kernel: int, stride: int, padding: int, dilation: int) -> list[tuple[slice, int, int]]:
+def _phases(
+    n: int, kernel: int, stride: int, padding: int, dilation: int
+) -> list[tuple[slice, int, int]]:
     """How pixels phase, phase + stride, ... of n are made, for each phase: by which part of the kernel, its last first, and
     with which padding and dilation that steps over the pixels that saw them.
 
@@ -169,7 +189,13 @@ def _phases(n: int, kernel: int, stride: int, padding: int, dilation: int) -> li
         taps = [i for i in range(kernel) if (phase + padding - dilation * i) % stride == 0]
         reach = dilation * step // stride
         behind = (phase + padding - dilation * taps[-1]) // stride if taps else 0
-        phases.append((slice(taps[-1], taps[0] - 1 if taps[0] else None, -step) if taps else slice(0), -behind, reach))
+        phases.append(
+            (
+                slice(taps[-1], taps[0] - 1 if taps[0] else None, -step) if taps else slice(0),
+                -behind,
+                reach,
+            )
+        )
     return phases
 
 
@@ -200,7 +226,9 @@ def gather(z: Array, weight: Array, bias: Array | None, size: Pair, geometry: Ge
     for phase_h, (i, top, dh) in enumerate(rows):
         for phase_w, (j, left, dw) in enumerate(columns):
             pixels = -(-(size[0] - phase_h) // sh), -(-(size[1] - phase_w) // sw)
-            y = correlate(z, turned[:, :, i, j], None, pixels, Geometry((1, 1), (top, left), (dh, dw)))
+            y = correlate(
+                z, turned[:, :, i, j], None, pixels, Geometry((1, 1), (top, left), (dh, dw))
+            )
             _place(y, bias, x, (phase_h, phase_w), geometry.stride)
     return x
 
@@ -216,7 +244,9 @@ def weight_gradient(x: Array, g: Array, kernel: Pair, geometry: Geometry) -> Arr
         if geometry.stride == (1, 1):
             return winograd.weight_gradient(loops_for(x), x, g, kernel[0], geometry.padding)
         blocks = _blocks(x, shape, size, geometry)
-        return _over_pixels(winograd.weight_gradient(loops_for(x), blocks, g, shape[2], (0, 0)), (O, C, *kernel))
+        return _over_pixels(
+            winograd.weight_gradient(loops_for(x), blocks, g, shape[2], (0, 0)), (O, C, *kernel)
+        )
 
     def block(images: slice) -> Array:
         return _columns(x[images], kernel, size, geometry).T @ g[images].reshape(-1, O)

@@ -35,7 +35,9 @@ def _shape(size: tuple) -> tuple[int, ...]:
 
 
 def _new(array: np.ndarray, dtype, device: str, requires_grad: bool) -> Tensor:
-    return wrap(to_device(array.astype(supported(dtype), copy=False), device)).requires_grad_(requires_grad)
+    return wrap(to_device(array.astype(supported(dtype), copy=False), device)).requires_grad_(
+        requires_grad
+    )
 
 
 def zeros(*size, dtype=np.float32, device: str = "cpu", requires_grad: bool = False) -> Tensor:
@@ -56,7 +58,9 @@ def randn(
     requires_grad: bool = False,
 ) -> Tensor:
     """Independent draws from N(0, 1); `size` is integers or one tuple."""
-    return _new((generator or _default).standard_normal(_shape(size), dtype), dtype, device, requires_grad)
+    return _new(
+        (generator or _default).standard_normal(_shape(size), dtype), dtype, device, requires_grad
+    )
 
 
 def rand(

@@ -165,7 +165,9 @@ def leaky_relu(x, negative_slope: float = 0.01) -> Tensor:
 def _gate(g: Array, x: Array, negative_slope: float) -> Tensor:
     """g where x > 0, else negative_slope * g. In x it is constant between its jumps."""
     if loops := loops_for(g):
-        return in_one_pass(lambda g, x, y: loops.gate(g, x, float(negative_slope), y), np.empty_like(g), g, x)
+        return in_one_pass(
+            lambda g, x, y: loops.gate(g, x, float(negative_slope), y), np.empty_like(g), g, x
+        )
     return g * array_module(x).where(x > 0, g.dtype.type(1), g.dtype.type(negative_slope))
 
 
@@ -258,7 +260,9 @@ def clamp(x: Array, min: float | None = None, max: float | None = None) -> Tenso
     return array_module(x).clip(x, _number(min), _number(max))
 
 
-@op(a=lambda g, condition: where(condition, g, 0.0), b=lambda g, condition: where(condition, 0.0, g))
+@op(
+    a=lambda g, condition: where(condition, g, 0.0), b=lambda g, condition: where(condition, 0.0, g)
+)
 def where(condition: Array, a: Array, b: Array) -> Tensor:
     """a where the condition holds, b elsewhere."""
     return _module(condition, a, b).where(condition, a, b)

@@ -35,7 +35,10 @@ def fused(targets: str, forward: Callable, vjp: Callable) -> Callable[[F], F]:
                 return _vjp_of_definition(definition, places, g, args)
             return vjp(g, y, kept, *args)
 
-        first = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in ("g", "y", "kept")]
+        first = [
+            inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY)
+            for name in ("g", "y", "kept")
+        ]
         backward.__signature__ = inspect.Signature([*first, *parameters.values()])  # type: ignore[attr-defined]
         op = Op(definition, {targets: backward}, kernel=forward)
         by_kernel, by_definition = recorded(op), composite(definition)
@@ -59,6 +62,8 @@ def fused(targets: str, forward: Callable, vjp: Callable) -> Callable[[F], F]:
 def _vjp_of_definition(definition: Callable, places: list[int], g: Any, args: tuple) -> list:
     """Differentiate the definition at its arguments, each a fresh node: one may be the ancestor of another."""
     fresh = [broadcast_to(a, a.shape) if isinstance(a, TensorBase) else a for a in args]
-    inputs = [fresh[k] for k in places if isinstance(fresh[k], TensorBase) and fresh[k].requires_grad]
+    inputs = [
+        fresh[k] for k in places if isinstance(fresh[k], TensorBase) and fresh[k].requires_grad
+    ]
     gradients = iter(grad(definition(*fresh), inputs, g, create_graph=True, allow_unused=True))
     return [next(gradients) if any(fresh[k] is x for x in inputs) else None for k in places]

@@ -68,7 +68,9 @@ def in_one_pass(loop: Callable, y: Array, *inputs: Array) -> Array:
     order = memory_order(y)
     out = y.transpose(order).reshape(-1)
     flat = [operand(x.transpose(order)).reshape(-1) for x in inputs]
-    map_blocks(lambda part: loop(*[x[part] for x in flat], out[part]), y.size, y.size * (1 + len(flat)))
+    map_blocks(
+        lambda part: loop(*[x[part] for x in flat], out[part]), y.size, y.size * (1 + len(flat))
+    )
     return y
 
 
@@ -90,7 +92,11 @@ def total(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
             sums = operand(_sums_between(sums.reshape(-1, length, after)))
         else:
             after *= length
-    sums = sums.reshape([1 if k in axes else x.shape[k] for k in order]).transpose(inverse(order)).astype(x.dtype)
+    sums = (
+        sums.reshape([1 if k in axes else x.shape[k] for k in order])
+        .transpose(inverse(order))
+        .astype(x.dtype)
+    )
     return sums if keepdims else sums.squeeze(axes)
 
 

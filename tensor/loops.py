@@ -31,7 +31,13 @@ def kernel(loop: Callable, flags: frozenset[str] = frozenset({"contract", "nsz"}
 # Numbers
 
 # Exact in float32 and float64: what they meet keeps its dtype.
-ZERO, QUARTER, HALF, ONE, FOUR = np.float32(0), np.float32(1 / 4), np.float32(1 / 2), np.float32(1), np.float32(4)
+ZERO, QUARTER, HALF, ONE, FOUR = (
+    np.float32(0),
+    np.float32(1 / 4),
+    np.float32(1 / 2),
+    np.float32(1),
+    np.float32(4),
+)
 TINY = np.float32(2.0**-100)
 
 
@@ -43,9 +49,13 @@ def _exp(x):
     """
     if not isinstance(x, np.float32):
         return math.exp(x)
-    x = min(max(x, np.float32(-88)), np.float32(89))  # 0 below -87.7, infinity above 88.3; NaN stays
+    x = min(
+        max(x, np.float32(-88)), np.float32(89)
+    )  # 0 below -87.7, infinity above 88.3; NaN stays
     n = np.rint(x * np.float32(1.44269504))
-    r = (x - n * np.float32(0.693359375)) + n * np.float32(2.12194440e-4)  # log 2 in two parts, the first exact
+    r = (x - n * np.float32(0.693359375)) + n * np.float32(
+        2.12194440e-4
+    )  # log 2 in two parts, the first exact
     p = np.float32(1 / 5040) * r + np.float32(1 / 720)
     p = p * r + np.float32(1 / 120)
     p = p * r + np.float32(1 / 24)
@@ -321,7 +331,9 @@ def place(y, bias, phase, stride, x):
         for i in range(h):
             for j in range(w):
                 for c in range(C):
-                    x[n, phase[0] + stride[0] * i, phase[1] + stride[1] * j, c] = y[n, i, j, c] + bias[c]
+                    x[n, phase[0] + stride[0] * i, phase[1] + stride[1] * j, c] = (
+                        y[n, i, j, c] + bias[c]
+                    )
 
 
 @kernel
@@ -402,7 +414,12 @@ def _times_At(v, y):
     m = y.shape[0]
     a, b, a3, b3 = _points(v)
     for i in range(v.shape[1]):
-        even, odd, even2, odd2 = v[1, i] + v[2, i], v[1, i] - v[2, i], v[3, i] + v[4, i], v[3, i] - v[4, i]
+        even, odd, even2, odd2 = (
+            v[1, i] + v[2, i],
+            v[1, i] - v[2, i],
+            v[3, i] + v[4, i],
+            v[3, i] - v[4, i],
+        )
         y[0, i] = v[0, i] + even + even2
         y[1, i] = a * odd + b * odd2
         y[2, i] = HALF * even + even2 + even2
@@ -443,13 +460,17 @@ def winograd_tiles(x, padding, tiles, m, seen, V):
                 for c in range(C):
                     framed[i + top, j + left, c] = x[n, i, j, c]
         for i in range(rows):
-            _transform(framed[m * i : m * i + seen].reshape(seen, width * C), strip.reshape(6, width * C))
+            _transform(
+                framed[m * i : m * i + seen].reshape(seen, width * C), strip.reshape(6, width * C)
+            )
             for j in range(width):
                 for a in range(6):
                     for c in range(C):
                         turned[j, a, c] = strip[a, j, c]
             for j in range(columns):
-                _transform(turned[m * j : m * j + seen].reshape(seen, 6 * C), tile.reshape(6, 6 * C))
+                _transform(
+                    turned[m * j : m * j + seen].reshape(seen, 6 * C), tile.reshape(6, 6 * C)
+                )
                 for a in range(36):
                     for c in range(C):
                         V[a, p, c] = tile[a, c]

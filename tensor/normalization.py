@@ -46,7 +46,9 @@ def _images(rows: Array, shape: tuple[int, ...]) -> Array:
     return rows.reshape(N, *size, C).transpose(0, len(shape) - 1, *range(1, len(shape) - 1))
 
 
-def _normalize_forward(x: Array, weight: Array, bias: Array, groups: int, eps: float, batch: bool, silu: bool):
+def _normalize_forward(
+    x: Array, weight: Array, bias: Array, groups: int, eps: float, batch: bool, silu: bool
+):
     rows, weight, bias, eps = _rows(x, batch), operand(weight), operand(bias), float(eps)
     y, moments = np.empty(rows.shape, x.dtype), np.empty((2, len(rows), x.shape[1]))
 
@@ -63,8 +65,25 @@ def _normalize_forward(x: Array, weight: Array, bias: Array, groups: int, eps: f
 # With h = (x - mean) rstd and gh = g weight:  gx = rstd (gh - mean(gh) - h mean(gh h)), g_weight = sum g h, g_bias = sum g
 
 
-def _normalize_vjp(g: Array, y: Array, moments: Array, x: Array, weight: Array, bias: Array, groups: int, eps, batch, silu):
-    g, y, rows, weight, bias = _rows(g, batch), _rows(y, batch), _rows(x, batch), operand(weight), operand(bias)
+def _normalize_vjp(
+    g: Array,
+    y: Array,
+    moments: Array,
+    x: Array,
+    weight: Array,
+    bias: Array,
+    groups: int,
+    eps,
+    batch,
+    silu,
+):
+    g, y, rows, weight, bias = (
+        _rows(g, batch),
+        _rows(y, batch),
+        _rows(x, batch),
+        operand(weight),
+        operand(bias),
+    )
     gx = np.empty(rows.shape, x.dtype)
 
     def block(items: slice) -> Array:
@@ -85,11 +104,21 @@ def _normalize_vjp(g: Array, y: Array, moments: Array, x: Array, weight: Array, 
 def _unit(x: Array, dims: tuple[int, ...]) -> Tensor:
     """The largest magnitude over `dims`, or 1 if that is larger. In these units squares do not overflow; they cancel in h."""
     xp = array_module(x)
-    return xp.maximum(xp.abs(x).max(dims, keepdims=True), 1) if x.size else x.sum(dims, keepdims=True)
+    return (
+        xp.maximum(xp.abs(x).max(dims, keepdims=True), 1) if x.size else x.sum(dims, keepdims=True)
+    )
 
 
 @fused("x weight bias", _normalize_forward, _normalize_vjp)
-def normalize(x: Array, weight: Array, bias: Array, groups: int, eps: float, batch: bool = False, silu: bool = False) -> Tensor:
+def normalize(
+    x: Array,
+    weight: Array,
+    bias: Array,
+    groups: int,
+    eps: float,
+    batch: bool = False,
+    silu: bool = False,
+) -> Tensor:
     """x (N, C, ...) standardised over the pixels and channels of each group, times weight (C,), plus bias (C,); then SiLU.
 
     With `batch`, also over the N items.
@@ -131,7 +160,9 @@ def _affine(x, weight, bias, channels: int):
 
 
 @composite
-def group_norm(x, num_groups: int, weight=None, bias=None, eps: float = 1e-5, silu: bool = False) -> Tensor:
+def group_norm(
+    x, num_groups: int, weight=None, bias=None, eps: float = 1e-5, silu: bool = False
+) -> Tensor:
     """Normalise each image over its pixels and each group of channels (Wu & He 2018). x is (N, C, ...).
 
     `silu=True` applies SiLU to the result in the same pass over memory.
@@ -149,16 +180,22 @@ def group_norm(x, num_groups: int, weight=None, bias=None, eps: float = 1e-5, si
 def instance_norm(x, weight=None, bias=None, eps: float = 1e-5) -> Tensor:
     """Normalise each channel of each image over its pixels (Ulyanov et al. 2016). x is (N, C, ...)."""
     if math.prod(x.shape[2:]) < 2:
-        raise ValueError(f"instance_norm: {tuple(x.shape)} has one pixel per channel, whose variance is always 0")
+        raise ValueError(
+            f"instance_norm: {tuple(x.shape)} has one pixel per channel, whose variance is always 0"
+        )
     return group_norm(x, x.shape[1], weight, bias, eps)
 
 
 @composite
-def layer_norm(x, normalized_shape: int | tuple[int, ...], weight=None, bias=None, eps: float = 1e-5) -> Tensor:
+def layer_norm(
+    x, normalized_shape: int | tuple[int, ...], weight=None, bias=None, eps: float = 1e-5
+) -> Tensor:
     """Normalise over the last dimensions, which must be `normalized_shape` (Ba et al. 2016)."""
     shape = integers(normalized_shape)
     if 0 in shape or tuple(x.shape[x.ndim - len(shape) :]) != shape:
-        raise ValueError(f"layer_norm: the last dimensions of {tuple(x.shape)} are not {shape}, or of length 0")
+        raise ValueError(
+            f"layer_norm: the last dimensions of {tuple(x.shape)} are not {shape}, or of length 0"
+        )
     _check_shapes(shape, weight=weight, bias=bias)
     features = math.prod(shape)
     weight, bias = (v if v is None else reshape(v, (features,)) for v in (weight, bias))
@@ -168,7 +205,14 @@ def layer_norm(x, normalized_shape: int | tuple[int, ...], weight=None, bias=Non
 
 @composite
 def batch_norm(
-    x, running_mean=None, running_var=None, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
+    x,
+    running_mean=None,
+    running_var=None,
+    weight=None,
+    bias=None,
+    training=False,
+    momentum=0.1,
+    eps=1e-5,
 ) -> Tensor:
     """Normalise each channel over the batch and its pixels (Ioffe & Szegedy 2015). x is (N, C, ...).
 
@@ -177,22 +221,30 @@ def batch_norm(
     """
     _check_images(x)
     C = x.shape[1]
-    _check_shapes((C,), weight=weight, bias=bias, running_mean=running_mean, running_var=running_var)
+    _check_shapes(
+        (C,), weight=weight, bias=bias, running_mean=running_mean, running_var=running_var
+    )
     if (running_mean is None) != (running_var is None):
         raise ValueError("running_mean and running_var belong together: give both or neither")
     weight, bias = _affine(x, weight, bias, C)
     if not training:
         if running_mean is None:
-            raise ValueError("batch_norm: without training=True it needs running_mean and running_var")
+            raise ValueError(
+                "batch_norm: without training=True it needs running_mean and running_var"
+            )
         scale = weight * (running_var + eps) ** -0.5
         across = (1, C) + (1,) * (x.ndim - 2)
         return x * reshape(scale, across) + reshape(bias - running_mean * scale, across)
     rows = x.shape[0] * math.prod(x.shape[2:])
     if rows < 2:
-        raise ValueError(f"batch_norm: training needs more than one value per channel, got {tuple(x.shape)}")
+        raise ValueError(
+            f"batch_norm: training needs more than one value per channel, got {tuple(x.shape)}"
+        )
     if running_mean is not None:
         if not (isinstance(running_mean, TensorBase) and isinstance(running_var, TensorBase)):
-            raise TypeError("batch_norm: training updates running_mean and running_var, which must be tensors")
+            raise TypeError(
+                "batch_norm: training updates running_mean and running_var, which must be tensors"
+            )
         _update_running(running_mean, running_var, x, momentum)
     return normalize(x, weight, bias, C, eps, batch=True)
 

@@ -46,7 +46,11 @@ def map_blocks(kernel: Callable[[slice], object], n: int, numbers: int) -> list:
     `numbers` says how many the kernel touches in all: with 0, as on a GPU, there is one block. Else a block touches about BLOCK
     at most, and where there are several, an even number where n allows, so that the threads are done together.
     """
-    count = 2 ** math.ceil(math.log2(numbers / BLOCK)) if numbers > BLOCK else 1 + (numbers > WORTH_A_THREAD)
+    count = (
+        2 ** math.ceil(math.log2(numbers / BLOCK))
+        if numbers > BLOCK
+        else 1 + (numbers > WORTH_A_THREAD)
+    )
     size = max(1, -(-n // count))
     blocks = [slice(start, min(start + size, n)) for start in range(0, n, size)] or [slice(0, 0)]
     if len(blocks) == 1 or _threads == 1:
@@ -134,7 +138,9 @@ def _libraries() -> list[Any]:
         from threadpoolctl import ThreadpoolController
     except ImportError:
         return []
-    return [library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"]
+    return [
+        library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"
+    ]
 
 
 def _give_threads(counts: list[int]) -> None:

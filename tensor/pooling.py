@@ -28,25 +28,43 @@ def _argmax_in_windows(x: Array, kernel: tuple[int, int], geometry: Geometry) ->
     h, w = geometry.output_size((H, W), kernel)
     if loops := loops_for(x):
         best: Array = np.empty((P, h, w), np.int64)
-        map_blocks(lambda part: loops.argmax_in_windows(operand(x[part]), *geometry[:2], kernel, best[part]), P, x.size)
+        map_blocks(
+            lambda part: loops.argmax_in_windows(
+                operand(x[part]), *geometry[:2], kernel, best[part]
+            ),
+            P,
+            x.size,
+        )
         return best
-    x = xp.pad(x, ((0, 0), (ph, ph), (pw, pw)), mode="edge")  # copies of pixels that each window there sees, too
+    x = xp.pad(
+        x, ((0, 0), (ph, ph), (pw, pw)), mode="edge"
+    )  # copies of pixels that each window there sees, too
     a, b, c = x.strides
     windows = xp.lib.stride_tricks.as_strided(x, (P, h, w, kh, kw), (a, b * sh, c * sw, b, c))
     best = windows.reshape(P, h, w, kh * kw).argmax(3)
-    row = (best // kw + (xp.arange(h) * sh - ph)[:, None]).clip(0, H - 1)  # the pixel, if this is its copy
+    row = (best // kw + (xp.arange(h) * sh - ph)[:, None]).clip(
+        0, H - 1
+    )  # the pixel, if this is its copy
     return row * W + (best % kw + xp.arange(w) * sw - pw).clip(0, W - 1)
 
 
 def _geometry(name: str, x, kernel_size, stride, padding) -> tuple[tuple[int, int], Geometry]:
     kernel = as_pair(kernel_size, "kernel_size", 1)
-    geometry = Geometry(as_pair(kernel if stride is None else stride, "stride", 1), as_pair(padding, "padding", 0), (1, 1))
+    geometry = Geometry(
+        as_pair(kernel if stride is None else stride, "stride", 1),
+        as_pair(padding, "padding", 0),
+        (1, 1),
+    )
     if len(x.shape) != 4:
         raise ValueError(f"{name}: expected x (N, C, H, W), got {tuple(x.shape)}")
     if any(2 * p > k for p, k in zip(geometry.padding, kernel)):
-        raise ValueError(f"{name}: padding {geometry.padding} is more than half of the kernel {kernel}")
+        raise ValueError(
+            f"{name}: padding {geometry.padding} is more than half of the kernel {kernel}"
+        )
     if min(geometry.output_size(x.shape[2:], kernel)) < 1:
-        raise ValueError(f"{name}: the kernel {kernel} is larger than the padded image {tuple(x.shape[2:])}")
+        raise ValueError(
+            f"{name}: the kernel {kernel} is larger than the padded image {tuple(x.shape[2:])}"
+        )
     return kernel, geometry
 
 
@@ -85,7 +103,9 @@ def upsample_nearest(x, scale_factor) -> Tensor:
         raise ValueError(f"upsample_nearest: expected x (N, C, H, W), got {tuple(x.shape)}")
     N, C, H, W = x.shape
     last = reshape(permute(x, (0, 2, 3, 1)), (N, H, 1, W, 1, C))
-    return permute(reshape(expand(last, (N, H, sh, W, sw, C)), (N, H * sh, W * sw, C)), (0, 3, 1, 2))
+    return permute(
+        reshape(expand(last, (N, H, sh, W, sw, C)), (N, H * sh, W * sw, C)), (0, 3, 1, 2)
+    )
 
 
 @composite

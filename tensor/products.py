@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from tensor.tensor import Tensor
 
 
-@op(a=lambda g, b: _matmul(g, transpose(b, -1, -2)), b=lambda g, a: _matmul(transpose(a, -1, -2), g))
+@op(
+    a=lambda g, b: _matmul(g, transpose(b, -1, -2)), b=lambda g, a: _matmul(transpose(a, -1, -2), g)
+)
 def _matmul(a: Array, b: Array) -> Tensor:
     return a @ b
 
@@ -29,11 +31,18 @@ def matmul(a, b) -> Tensor:
     A 1-d argument is a row on the left and a column on the right, and its dimension disappears, as in PyTorch.
     """
     if not hasattr(a, "shape") or not hasattr(b, "shape"):
-        raise TypeError(f"matmul: expected tensors or arrays, got {type(a).__name__} and {type(b).__name__}")
+        raise TypeError(
+            f"matmul: expected tensors or arrays, got {type(a).__name__} and {type(b).__name__}"
+        )
     a_shape, b_shape = a.shape, b.shape
     if not a_shape or not b_shape or a_shape[-1] != b_shape[-2 if len(b_shape) > 1 else 0]:
-        raise ValueError(f"matmul: the last dimension of {a_shape} must equal the last but one of {b_shape}")
-    y = _matmul(a if len(a_shape) > 1 else reshape(a, (1, -1)), b if len(b_shape) > 1 else reshape(b, (-1, 1)))
+        raise ValueError(
+            f"matmul: the last dimension of {a_shape} must equal the last but one of {b_shape}"
+        )
+    y = _matmul(
+        a if len(a_shape) > 1 else reshape(a, (1, -1)),
+        b if len(b_shape) > 1 else reshape(b, (-1, 1)),
+    )
     if len(a_shape) == 1 or len(b_shape) == 1:
         y = reshape(y, y.shape[:-2] + a_shape[-2:-1] + (b_shape[-1:] if len(b_shape) > 1 else ()))
     return y
@@ -58,7 +67,9 @@ def linear(x, weight, bias=None) -> Tensor:
     if len(sizes) != 2:
         raise ValueError(f"linear: expected a weight (out, in), got {sizes}")
     if shape[-1:] != sizes[1:]:
-        raise ValueError(f"linear: x {shape} has {shape[-1] if shape else 'no'} features, weight {sizes} expects {sizes[1]}")
+        raise ValueError(
+            f"linear: x {shape} has {shape[-1] if shape else 'no'} features, weight {sizes} expects {sizes[1]}"
+        )
     if bias is not None and bias.shape != sizes[:1]:
         raise ValueError(f"linear: bias has shape {bias.shape}, expected {sizes[:1]}")
     if len(shape) == 2:
@@ -67,13 +78,20 @@ def linear(x, weight, bias=None) -> Tensor:
     return reshape(_linear(rows, weight, bias), shape[:-1] + sizes[:1])
 
 
-@op(A=lambda g, y, A: -(solve(transpose(A, -1, -2), g) @ transpose(y, -1, -2)), B=lambda g, A: solve(transpose(A, -1, -2), g))
+@op(
+    A=lambda g, y, A: -(solve(transpose(A, -1, -2), g) @ transpose(y, -1, -2)),
+    B=lambda g, A: solve(transpose(A, -1, -2), g),
+)
 def solve(A: Array, B: Array) -> Tensor:
     """The X for which A X = B: A (..., n, n) and B (..., n, k), which broadcast. ValueError for a singular A."""
     if A.ndim < 2 or B.ndim < 2 or not A.shape[-2] == A.shape[-1] == B.shape[-2]:
-        raise ValueError(f"solve: expected A (..., n, n) and B (..., n, k), got {A.shape} and {B.shape}")
+        raise ValueError(
+            f"solve: expected A (..., n, n) and B (..., n, k), got {A.shape} and {B.shape}"
+        )
     xp, batch = array_module(A), np.broadcast_shapes(A.shape[:-2], B.shape[:-2])
-    A, B = (xp.broadcast_to(x, batch + x.shape[-2:]) for x in (A, B))  # which NumPy would do by itself, and CuPy not
+    A, B = (
+        xp.broadcast_to(x, batch + x.shape[-2:]) for x in (A, B)
+    )  # which NumPy would do by itself, and CuPy not
     if xp is np:
         return xp.linalg.solve(A, B)
     import cupyx

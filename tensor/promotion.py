@@ -24,7 +24,9 @@ def floating(forward: F) -> F:
 
     @functools.wraps(forward)
     def call(x, *others):
-        return forward(x if getattr(x, "dtype", FLOAT32).kind == "f" else x.astype(FLOAT32), *others)
+        return forward(
+            x if getattr(x, "dtype", FLOAT32).kind == "f" else x.astype(FLOAT32), *others
+        )
 
     return call  # type: ignore[return-value]
 
@@ -41,7 +43,11 @@ def promote(op: Any, args: Sequence, values: list, recording: bool) -> np.dtype 
     for k, a in enumerate(args):
         if type(a) is list:
             values[k] = tuple(a)
-        elif recording and not isinstance(a, TensorBase) and isinstance(getattr(a, "dtype", None), np.dtype):
+        elif (
+            recording
+            and not isinstance(a, TensorBase)
+            and isinstance(getattr(a, "dtype", None), np.dtype)
+        ):
             values[k] = a.copy()
     places = [k for k, v in enumerate(values) if op.differentiable[k] and not _plain(v, op)]
     tensors = [values[k] for k in places if isinstance(args[k], TensorBase)]
@@ -49,11 +55,15 @@ def promote(op: Any, args: Sequence, values: list, recording: bool) -> np.dtype 
         return tensors[0].dtype if tensors else None
     devices = sorted({device_of(x) for x in tensors})
     if len(devices) > 1:
-        raise RuntimeError(f"{op.name}: tensors on different devices, {' and '.join(devices)}: move them with .to(device)")
+        raise RuntimeError(
+            f"{op.name}: tensors on different devices, {' and '.join(devices)}: move them with .to(device)"
+        )
     xp = array_module(tensors[0]) if tensors else np
     for k in places:
         if not hasattr(values[k], "dtype") and type(values[k]) is not tuple:
-            raise TypeError(f"{op.name}: expected a tensor, an array or a number, got {type(values[k]).__name__}")
+            raise TypeError(
+                f"{op.name}: expected a tensor, an array or a number, got {type(values[k]).__name__}"
+            )
         values[k] = xp.asarray(values[k])[()]
         if values[k].dtype.kind not in "biuf":
             raise TypeError(f"{op.name}: expected real numbers, got an array of {values[k].dtype}")

@@ -28,7 +28,9 @@ Dim = int | tuple[int, ...] | None
 def _axes(dim: Dim, ndim: int, op: str) -> tuple[int, ...]:
     """`dim` as a tuple of distinct axes in 0..ndim-1."""
     dims = range(ndim) if dim is None else integers(dim)
-    axes = tuple(axis(d, ndim, op) for d in dims if ndim or d not in (0, -1))  # PyTorch knows those two in a 0-d tensor
+    axes = tuple(
+        axis(d, ndim, op) for d in dims if ndim or d not in (0, -1)
+    )  # PyTorch knows those two in a 0-d tensor
     if len(set(axes)) < len(axes):
         raise ValueError(f"{op}: dim {dim} names a dimension twice")
     return axes
@@ -62,7 +64,9 @@ def sum(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
 def mean(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """The mean over `dim`."""
     axes = _axes(dim, x.ndim, "mean")
-    return total(x if x.dtype.kind == "f" else x.astype(FLOAT32), axes, keepdim) / math.prod(x.shape[k] for k in axes)
+    return total(x if x.dtype.kind == "f" else x.astype(FLOAT32), axes, keepdim) / math.prod(
+        x.shape[k] for k in axes
+    )
 
 
 @composite
@@ -70,7 +74,9 @@ def var(x, dim: Dim = None, correction: int = 1, keepdim: bool = False) -> Tenso
     """The variance over `dim`: sum((x - mean)^2) / (n - correction). The default is the unbiased estimate."""
     n = _count(x.shape, dim, "var") - correction
     if n <= 0:
-        raise ValueError(f"var: {n + correction} values with correction {correction} leave nothing to divide by")
+        raise ValueError(
+            f"var: {n + correction} values with correction {correction} leave nothing to divide by"
+        )
     return sum(square(x - mean(x, dim, True)), dim, keepdim) / n
 
 

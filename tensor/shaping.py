@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tensor.arrays import Array, array_module, as_indices, axis, check_indices, integers, inverse, to_device
+from tensor.arrays import (
+    Array,
+    array_module,
+    as_indices,
+    axis,
+    check_indices,
+    integers,
+    inverse,
+    to_device,
+)
 from tensor.autodiff import broadcast_to, op
 from tensor.base import raw
 from tensor.errors import composite
@@ -30,7 +39,9 @@ def reshape(x: Array, shape: Shape) -> Tensor:
 def permute(x: Array, dims: Shape) -> Tensor:
     """The dimensions in another order: output dimension k is dimension dims[k] of x."""
     if sorted(axis(d, x.ndim, "permute") for d in dims) != list(range(x.ndim)):
-        raise ValueError(f"permute: dims {tuple(dims)} is no order of the {x.ndim} dimensions of {x.shape}")
+        raise ValueError(
+            f"permute: dims {tuple(dims)} is no order of the {x.ndim} dimensions of {x.shape}"
+        )
     return x.transpose(dims)
 
 
@@ -51,7 +62,9 @@ def expand(x, shape: Shape) -> Tensor:
         raise ValueError(f"expand: shape {shape} has fewer dimensions than {x.shape}")
     sizes = tuple(x.shape[k - lead] if n == -1 and k >= lead else n for k, n in enumerate(shape))
     if any(m not in (1, n) for m, n in zip(x.shape, sizes[lead:])):
-        raise ValueError(f"expand: {x.shape} cannot be repeated to {tuple(shape)}: lengths must be equal, or 1")
+        raise ValueError(
+            f"expand: {x.shape} cannot be repeated to {tuple(shape)}: lengths must be equal, or 1"
+        )
     return broadcast_to(x, sizes)
 
 
@@ -135,8 +148,14 @@ def _index_part(part, array: Array):
         return part
     part = as_indices(part) if isinstance(part, (list, range, np.ndarray)) else raw(part)
     if not hasattr(part, "dtype") or part.dtype.kind not in "iub":
-        raise IndexError(f"getitem: an index is made of integers, slices, masks, None and ..., not {part!r}")
-    return array_module(array).asarray(part) if array_module(array) is not np else to_device(part, "cpu")
+        raise IndexError(
+            f"getitem: an index is made of integers, slices, masks, None and ..., not {part!r}"
+        )
+    return (
+        array_module(array).asarray(part)
+        if array_module(array) is not np
+        else to_device(part, "cpu")
+    )
 
 
 def _is_mask(part) -> bool:
@@ -160,7 +179,9 @@ def _check_parts(parts: tuple, shape: Shape) -> None:
                     f"getitem: a mask of shape {part.shape} cannot index dimensions {shape[end - n : end]} of {shape}"
                 )
         else:
-            check_indices(np.asarray(part) if isinstance(part, int) else part, shape[end - 1], "getitem")
+            check_indices(
+                np.asarray(part) if isinstance(part, int) else part, shape[end - 1], "getitem"
+            )
 
 
 # Joining, padding, turning round
@@ -179,7 +200,9 @@ def narrow(x, dim: int, start: int, length: int) -> Tensor:
     """The `length` entries of dimension `dim` that begin at `start`."""
     dim = axis(dim, x.ndim, "narrow")
     if start < 0 or length < 0 or start + length > x.shape[dim]:
-        raise IndexError(f"narrow: {start}..{start + length} does not lie in 0..{x.shape[dim]}, dimension {dim} of {x.shape}")
+        raise IndexError(
+            f"narrow: {start}..{start + length} does not lie in 0..{x.shape[dim]}, dimension {dim} of {x.shape}"
+        )
     return _getitem(x, (slice(None),) * dim + (slice(start, start + length),))
 
 
@@ -226,12 +249,20 @@ def pad(x, pad: Sequence[int], value: float = 0.0) -> Tensor:
     """Frame x with a constant. `pad` counts from the last dimension, two numbers each: (left, right, top, bottom, ...)."""
     pad = integers(pad)
     if len(pad) % 2 or len(pad) > 2 * x.ndim or any(n < 0 for n in pad):
-        raise ValueError(f"pad: expected (before, after) pairs >= 0, from the last dimension on, for {x.shape}; got {pad}")
-    widths = [(0, 0)] * (x.ndim - len(pad) // 2) + [(pad[k], pad[k + 1]) for k in range(len(pad) - 2, -1, -2)]
+        raise ValueError(
+            f"pad: expected (before, after) pairs >= 0, from the last dimension on, for {x.shape}; got {pad}"
+        )
+    widths = [(0, 0)] * (x.ndim - len(pad) // 2) + [
+        (pad[k], pad[k + 1]) for k in range(len(pad) - 2, -1, -2)
+    ]
     return _pad(x, tuple(widths), value)
 
 
-@op(x=lambda g, x_shape, widths: _getitem(g, tuple(slice(w, w + n) for (w, _), n in zip(widths, x_shape))))
+@op(
+    x=lambda g, x_shape, widths: _getitem(
+        g, tuple(slice(w, w + n) for (w, _), n in zip(widths, x_shape))
+    )
+)
 def _pad(x: Array, widths: tuple[tuple[int, int], ...], value: float) -> Tensor:
     return array_module(x).pad(x, widths, constant_values=value)
 

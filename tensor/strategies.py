@@ -46,12 +46,18 @@ def dtypes() -> st.SearchStrategy[np.dtype]:
     return st.sampled_from([FLOAT64, FLOAT32])
 
 
-def shapes(min_dims: int = 0, max_dims: int = 3, min_side: int = 1, max_side: int = 3) -> st.SearchStrategy[Shape]:
+def shapes(
+    min_dims: int = 0, max_dims: int = 3, min_side: int = 1, max_side: int = 3
+) -> st.SearchStrategy[Shape]:
     """Shapes, 0-d ones included."""
-    return hnp.array_shapes(min_dims=min_dims, max_dims=max_dims, min_side=min_side, max_side=max_side)
+    return hnp.array_shapes(
+        min_dims=min_dims, max_dims=max_dims, min_side=min_side, max_side=max_side
+    )
 
 
-def broadcastable_shapes(n: int, max_dims: int = 3, max_side: int = 3) -> st.SearchStrategy[tuple[Shape, ...]]:
+def broadcastable_shapes(
+    n: int, max_dims: int = 3, max_side: int = 3
+) -> st.SearchStrategy[tuple[Shape, ...]]:
     """`n` shapes that broadcast together, some of them with fewer dimensions or with dimensions of length 1."""
     drawn = hnp.mutually_broadcastable_shapes(num_shapes=n, max_dims=max_dims, max_side=max_side)
     return drawn.map(lambda shapes: shapes.input_shapes)
@@ -94,14 +100,18 @@ def _strategy(value: Any) -> st.SearchStrategy[Any]:
 def indices(shape: Shape) -> st.SearchStrategy[Any]:
     """What may stand in the brackets of x[...]: slices, integers, ..., None, integer arrays, masks, and mixtures."""
     masks = st.integers(0, len(shape)).flatmap(lambda n: hnp.arrays(bool, shape[:n]))
-    mixtures = st.integers(1, 3).flatmap(lambda length: st.tuples(*(_entries(n, length) for n in shape)))
+    mixtures = st.integers(1, 3).flatmap(
+        lambda length: st.tuples(*(_entries(n, length) for n in shape))
+    )
     return st.one_of(hnp.basic_indices(shape, allow_newaxis=True), masks, mixtures)
 
 
 def _entries(n: int, length: int) -> st.SearchStrategy[Any]:
     """For a dimension of `n`: an integer, a slice, or an array of `length` integers, some of them repeated."""
     integers = st.integers(-n, n - 1)
-    return st.one_of(integers, st.slices(n), hnp.arrays(np.int64, length, elements=integers, fill=st.nothing()))
+    return st.one_of(
+        integers, st.slices(n), hnp.arrays(np.int64, length, elements=integers, fill=st.nothing())
+    )
 
 
 # Geometries
@@ -168,7 +178,9 @@ def conv_geometries(draw: st.DrawFn) -> ConvGeometry:
     smallest = [max(1, d * (k - 1) + 1 - 2 * p) for k, p, d in _per_axis(kernel, padding, dilation)]
     H, W = (n + draw(st.integers(0, 2)) for n in smallest)
     N, C, O, groups = (draw(_few) for _ in range(4))
-    return ConvGeometry((N, C * groups, H, W), (O * groups, C, *kernel), stride, padding, dilation, groups)
+    return ConvGeometry(
+        (N, C * groups, H, W), (O * groups, C, *kernel), stride, padding, dilation, groups
+    )
 
 
 @st.composite
@@ -206,7 +218,9 @@ def norm_geometries(draw: st.DrawFn) -> NormGeometry:
 
 def _int_or_pair(low: int, high: Pair) -> st.SearchStrategy[IntOrPair]:
     """An integer, or a pair, up to a limit for the height and one for the width."""
-    return st.integers(low, min(high)) | st.tuples(st.integers(low, high[0]), st.integers(low, high[1]))
+    return st.integers(low, min(high)) | st.tuples(
+        st.integers(low, high[0]), st.integers(low, high[1])
+    )
 
 
 def _per_axis(*options: IntOrPair) -> Iterator[tuple[int, ...]]:
@@ -216,5 +230,7 @@ def _per_axis(*options: IntOrPair) -> Iterator[tuple[int, ...]]:
 
 _few = st.integers(1, 2)
 _kernels = st.tuples(st.integers(1, 3), st.integers(1, 3))
-_steps = st.tuples(_kernels, _int_or_pair(1, (3, 3)), _int_or_pair(0, (2, 2)), _int_or_pair(1, (2, 2)))
+_steps = st.tuples(
+    _kernels, _int_or_pair(1, (3, 3)), _int_or_pair(0, (2, 2)), _int_or_pair(1, (2, 2))
+)
 """Kernel size, stride, padding and dilation."""

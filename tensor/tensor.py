@@ -164,7 +164,11 @@ class Tensor(TensorBase):
             return self if moved is self.data else _to(self, wanted, self.device)
         if self.dtype == wanted:
             return self
-        return cast(self, wanted) if self.dtype.kind == wanted.kind == "f" else Tensor(self, dtype=wanted)
+        return (
+            cast(self, wanted)
+            if self.dtype.kind == wanted.kind == "f"
+            else Tensor(self, dtype=wanted)
+        )
 
     def cpu(self) -> Tensor:
         return self.to("cpu")

@@ -29,7 +29,9 @@ MAX_PRINTED = 100
 
 
 @enable_grad()
-def gradcheck(f: Callable, inputs, *, eps: float = 1e-4, rtol: float = 1e-6, atol: float = 1e-8) -> bool:
+def gradcheck(
+    f: Callable, inputs, *, eps: float = 1e-4, rtol: float = 1e-6, atol: float = 1e-8
+) -> bool:
     """True if reverse mode and finite differences agree about d f(*inputs) / d inputs, in every element.
 
     `f` maps float64 tensors to a tensor or a tuple of them; `inputs` is one tensor or several, made with
@@ -45,7 +47,9 @@ def gradcheck(f: Callable, inputs, *, eps: float = 1e-4, rtol: float = 1e-6, ato
 
 
 @enable_grad()
-def gradgradcheck(f: Callable, inputs, *, eps: float = 1e-4, rtol: float = 1e-6, atol: float = 1e-8) -> bool:
+def gradgradcheck(
+    f: Callable, inputs, *, eps: float = 1e-4, rtol: float = 1e-6, atol: float = 1e-8
+) -> bool:
     """True if `gradcheck` holds for the gradient of f: the function that maps (inputs, g) to g . df/dinputs.
 
     g stands for the incoming gradients, one per output: normal random numbers, the same at every call. The gradient is
@@ -92,10 +96,15 @@ def _analytic_jacobians(f: Callable, xs: Sequence[Tensor], create_graph: bool) -
             one_hot = np.zeros(y.shape)
             one_hot.flat[i] = 1
             rows.append(_gradients([y], xs, [Tensor(one_hot, device=y.device)], create_graph))
-    return [np.reshape([_flat([row[k]]) for row in rows], (len(rows), x.numel())) for k, x in enumerate(xs)]
+    return [
+        np.reshape([_flat([row[k]]) for row in rows], (len(rows), x.numel()))
+        for k, x in enumerate(xs)
+    ]
 
 
-def _mistake(f: Callable, named: dict[str, Tensor], output: str, eps: float, rtol: float, atol: float) -> str | None:
+def _mistake(
+    f: Callable, named: dict[str, Tensor], output: str, eps: float, rtol: float, atol: float
+) -> str | None:
     """Where the Jacobians differ most, or None where they agree."""
     xs = list(named.values())
     ys = _named(output, _outputs(f, xs))
@@ -114,14 +123,28 @@ def _mistake(f: Callable, named: dict[str, Tensor], output: str, eps: float, rto
     return None
 
 
-def _gradients(ys: Sequence[Tensor], xs: Sequence[Tensor], gs: Sequence[Tensor], create_graph: bool) -> tuple:
+def _gradients(
+    ys: Sequence[Tensor], xs: Sequence[Tensor], gs: Sequence[Tensor], create_graph: bool
+) -> tuple:
     """sum over k of gs[k] . dys[k]/dx for each x; zeros where no y depends on x."""
     used = [(y, g) for y, g in zip(ys, gs, strict=True) if y.requires_grad]
-    found = grad([y for y, _ in used], xs, [g for _, g in used], create_graph, retain_graph=True, allow_unused=True)
+    found = grad(
+        [y for y, _ in used],
+        xs,
+        [g for _, g in used],
+        create_graph,
+        retain_graph=True,
+        allow_unused=True,
+    )
     for k, (x, g) in enumerate(zip(xs, found, strict=True)):
         if g is not None and (g.shape, g.dtype) != (x.shape, x.dtype):
-            raise AssertionError(f"input {k} is {x.dtype} {x.shape}, but its gradient {g.dtype} {g.shape}")
-    return tuple(Tensor(np.zeros(x.shape), device=x.device) if g is None else g for x, g in zip(xs, found, strict=True))
+            raise AssertionError(
+                f"input {k} is {x.dtype} {x.shape}, but its gradient {g.dtype} {g.shape}"
+            )
+    return tuple(
+        Tensor(np.zeros(x.shape), device=x.device) if g is None else g
+        for x, g in zip(xs, found, strict=True)
+    )
 
 
 # What goes in
@@ -133,7 +156,9 @@ def _leaves(check: str, inputs) -> list[Tensor]:
     for k, x in enumerate(xs):
         if not isinstance(x, Tensor) or x.dtype != FLOAT64:
             kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
-            raise TypeError(f"{check}: input {k} must be a float64 tensor, not {kind}: differences need the precision")
+            raise TypeError(
+                f"{check}: input {k} must be a float64 tensor, not {kind}: differences need the precision"
+            )
         if not x.requires_grad:
             raise ValueError(f"{check}: input {k} must have requires_grad=True")
     return [x.detach().requires_grad_() for x in xs]
@@ -174,7 +199,9 @@ def _name(f: Callable) -> str:
     return getattr(f.func if isinstance(f, partial) else f, "__name__", type(f).__name__)
 
 
-def _verdict(mistake: str | None, check: str, f: Callable, xs: Sequence[Tensor], **tolerances: float) -> bool:
+def _verdict(
+    mistake: str | None, check: str, f: Callable, xs: Sequence[Tensor], **tolerances: float
+) -> bool:
     if mistake is None:
         return True
     settings = ", ".join(f"{name}={value}" for name, value in tolerances.items())
@@ -188,18 +215,30 @@ def _verdict(mistake: str | None, check: str, f: Callable, xs: Sequence[Tensor],
         "]",
         f"{check}(f, inputs, {settings})",
     ]
-    raise AssertionError("\n".join([f"{check} of {_name(f)}: {mistake}", "", "To reproduce it:", "", *snippet]))
+    raise AssertionError(
+        "\n".join([f"{check} of {_name(f)}: {mistake}", "", "To reproduce it:", "", *snippet])
+    )
 
 
 def _definition(f: Callable) -> list[str]:
     """Lines of Python that bind `f`: an import where that is possible, otherwise a gap to be filled."""
     if isinstance(f, partial):
-        arguments = [*map(repr, f.args), *(f"{name}={value!r}" for name, value in f.keywords.items())]
-        return ["from functools import partial", *_definition(f.func), f"f = partial({', '.join(['f', *arguments])})"]
+        arguments = [
+            *map(repr, f.args),
+            *(f"{name}={value!r}" for name, value in f.keywords.items()),
+        ]
+        return [
+            "from functools import partial",
+            *_definition(f.func),
+            f"f = partial({', '.join(['f', *arguments])})",
+        ]
     if inspect.isfunction(f) and f.__qualname__.isidentifier() and f.__module__ != "__main__":
         return [f"from {f.__module__} import {f.__qualname__} as f"]
     code = getattr(inspect.unwrap(f), "__code__", None)
-    return [f"f = ...  # {_name(f)}" + (f", {Path(code.co_filename).name} line {code.co_firstlineno}" if code else "")]
+    return [
+        f"f = ...  # {_name(f)}"
+        + (f", {Path(code.co_filename).name} line {code.co_firstlineno}" if code else "")
+    ]
 
 
 def _literal(x: np.ndarray) -> str:

@@ -69,14 +69,20 @@ def _tiles(size: Pair, r: int) -> Pair:
     return -(-size[0] // (7 - r)), -(-size[1] // (7 - r))
 
 
-def convolve(loops: ModuleType, x: Array, weight: Array, bias: Array | None, size: Pair, padding: Pair) -> Array:
+def convolve(
+    loops: ModuleType, x: Array, weight: Array, bias: Array | None, size: Pair, padding: Pair
+) -> Array:
     """x (N, H, W, C) and weight (O, C, r, r) to (N, *size, O)."""
     O, C, r, _ = weight.shape
     tiles = _tiles(size, r)
     if weight.strides[0] < weight.strides[1]:
         U = (_GG(r, x.dtype) @ _rows(weight.transpose(3, 2, 1, 0))).reshape(36, C, O)
     else:  # C varies faster in memory than O, as in a turned kernel
-        U = (_GG(r, x.dtype) @ _rows(weight.transpose(3, 2, 0, 1))).reshape(36, O, C).transpose(0, 2, 1)
+        U = (
+            (_GG(r, x.dtype) @ _rows(weight.transpose(3, 2, 0, 1)))
+            .reshape(36, O, C)
+            .transpose(0, 2, 1)
+        )
     y = np.empty((len(x), *size, O), x.dtype)
     bias = bias_operand(bias, y)
 
@@ -111,7 +117,9 @@ def _rows(w: Array) -> Array:
     return np.ascontiguousarray(w).reshape(len(w) ** 2, -1)
 
 
-def _transformed(loops: ModuleType, x: Array, padding: Pair, tiles: Pair, r: int, seen: int) -> Array:
+def _transformed(
+    loops: ModuleType, x: Array, padding: Pair, tiles: Pair, r: int, seen: int
+) -> Array:
     V = np.empty((36, len(x) * tiles[0] * tiles[1], x.shape[3]), x.dtype)
     loops.winograd_tiles(operand(x), padding, tiles, 7 - r, seen, V)
     return V

@@ -24,8 +24,12 @@ settings.register_profile(
     phases=set(Phase) - {Phase.explain},  # after a failure, no search for what else it depends on
 )
 settings.register_profile("dev", settings.get_profile("unhurried"), max_examples=4)
-settings.register_profile("ci", settings.get_profile("unhurried"), max_examples=15, derandomize=True)
-settings.register_profile("thorough", settings.get_profile("unhurried"), max_examples=500, print_blob=True)
+settings.register_profile(
+    "ci", settings.get_profile("unhurried"), max_examples=15, derandomize=True
+)
+settings.register_profile(
+    "thorough", settings.get_profile("unhurried"), max_examples=500, print_blob=True
+)
 settings.load_profile(PROFILE)
 
 

@@ -86,7 +86,9 @@ def test_what_is_public_is_documented(path: Path) -> None:
     speak for themselves.)"""
     tree = ast.parse(path.read_text())
     definitions = [node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
-    undocumented = [d.name for d in definitions if not d.name.startswith("_") and not ast.get_docstring(d)]
+    undocumented = [
+        d.name for d in definitions if not d.name.startswith("_") and not ast.get_docstring(d)
+    ]
     assert ast.get_docstring(tree) and undocumented == []
 
 
@@ -110,15 +112,25 @@ def setup_cfg() -> ConfigParser:
 
 def test_every_package_folder_is_installed(setup_cfg: ConfigParser) -> None:
     listed = {ROOT / name.replace(".", "/") for name in setup_cfg["options"]["packages"].split()}
-    assert listed == {path.parent for path in PACKAGED} == {path.parent for path in PACKAGED if path.name == "__init__.py"}
+    assert (
+        listed
+        == {path.parent for path in PACKAGED}
+        == {path.parent for path in PACKAGED if path.name == "__init__.py"}
+    )
 
 
 def test_every_data_file_is_installed(setup_cfg: ConfigParser) -> None:
     """py.typed, by which type checkers know that the packages are typed, among them."""
     package_data = setup_cfg["options.package_data"].items()
-    listed = {ROOT / package.replace(".", "/") / name for package, names in package_data for name in names.split(", ")}
+    listed = {
+        ROOT / package.replace(".", "/") / name
+        for package, names in package_data
+        for name in names.split(", ")
+    }
     files = {path for package in PACKAGES for path in (ROOT / package).rglob("*") if path.is_file()}
-    assert listed == {path for path in files if path.suffix != ".py" and "__pycache__" not in path.parts}
+    assert listed == {
+        path for path in files if path.suffix != ".py" and "__pycache__" not in path.parts
+    }
     assert {ROOT / package / "py.typed" for package in PACKAGES} <= listed
 
 
@@ -126,4 +138,6 @@ def test_the_first_page_of_the_readme_prints_what_it_says() -> None:
     page = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0]
     with redirect_stdout(io.StringIO()) as out:
         exec(page, {})
-    assert out.getvalue().splitlines() == re.findall(r"^print.*?  # (.*)$", page, re.MULTILINE) != []
+    assert (
+        out.getvalue().splitlines() == re.findall(r"^print.*?  # (.*)$", page, re.MULTILINE) != []
+    )

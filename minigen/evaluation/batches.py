@@ -15,10 +15,7 @@ LARGE = 1024
 
 
 def in_batches(
-    f: Callable[..., Tensor],
-    x: np.ndarray,
-    *others: np.ndarray,
-    device: str = "cpu",
+    f: Callable[..., Tensor], x: np.ndarray, *others: np.ndarray, device: str = "cpu"
 ) -> np.ndarray:
     """f of x, as a tensor, and of the arrays that go with it: memory does not grow with the data.
 

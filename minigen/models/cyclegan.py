@@ -47,12 +47,7 @@ class CycleGAN(nn.Module):
         self.G, self.F, self.D_X, self.D_Y = G, F, D_X, D_Y
 
     def generator_losses(
-        self,
-        x: Tensor,
-        y: Tensor,
-        fake_x: Tensor,
-        fake_y: Tensor,
-        identity: bool = True,
+        self, x: Tensor, y: Tensor, fake_x: Tensor, fake_y: Tensor, identity: bool = True
     ) -> CycleGANLosses:
         """For images of X and Y and their translations fake_y = G(x), fake_x = F(y); without
         `identity`, those losses are 0."""

@@ -118,12 +118,7 @@ class Diffusion:
     # The samplers
 
     def ancestral(
-        self,
-        denoiser: Denoiser,
-        x: Tensor,
-        rng: Rng,
-        variance: str = "beta",
-        clip_x0: bool = True,
+        self, denoiser: Denoiser, x: Tensor, rng: Rng, variance: str = "beta", clip_x0: bool = True
     ) -> Iterator[Step]:
         """DDPM Algorithm 2, from x = x_T ~ N(0, I): the states from x_T to x_0.
 
@@ -146,11 +141,7 @@ class Diffusion:
             yield Step(t - 1, x, x0)
 
     def ddim(
-        self,
-        denoiser: Denoiser,
-        x: Tensor,
-        steps: int,
-        clip_x0: bool = True,
+        self, denoiser: Denoiser, x: Tensor, steps: int, clip_x0: bool = True
     ) -> Iterator[Step]:
         """The deterministic sampler (DDIM eq. 12 with sigma = 0), from x = x_T ~ N(0, I).
 

@@ -134,11 +134,7 @@ class GAN(nn.Module):
         return self.discriminator(with_labels(x, labels, self.classes)).reshape(len(x))
 
     def discriminator_loss(
-        self,
-        x: Tensor,
-        labels: Labels = None,
-        rng: Rng | None = None,
-        penalty: float = 10.0,
+        self, x: Tensor, labels: Labels = None, rng: Rng | None = None, penalty: float = 10.0
     ) -> Tensor:
         """For data x and as many samples, which are constants here.
 

@@ -91,22 +91,14 @@ class VAE(nn.Module):
         return BoundTerms(-log_likelihood, kl_divergence(q, self.prior(len(x))))
 
     def loss(
-        self,
-        x: Tensor,
-        labels: Labels = None,
-        beta: float = 1.0,
-        rng: Rng | None = None,
+        self, x: Tensor, labels: Labels = None, beta: float = 1.0, rng: Rng | None = None
     ) -> Tensor:
         """reconstruction + beta KL, averaged; beta = 1: -ELBO (beta-VAE, Higgins et al. 2017)."""
         terms = self.terms(x, labels, rng)
         return T.mean(terms.reconstruction + beta * terms.kl)
 
     def iwae_bound(
-        self,
-        x: Tensor,
-        samples: int,
-        labels: Labels = None,
-        rng: Rng | None = None,
+        self, x: Tensor, samples: int, labels: Labels = None, rng: Rng | None = None
     ) -> Tensor:
         """log of the mean of p(x, z) / q(z | x) over `samples` draws of z: (N,) nats (Burda et al.
         2016 eq. 8).

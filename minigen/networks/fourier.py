@@ -39,10 +39,7 @@ def mlp_discriminator(dim: int, hidden: int = 128) -> nn.Sequential:
 
 
 def _dense(
-    features: nn.Module,
-    hidden: int,
-    out_features: int,
-    activation: Callable[[], nn.Module],
+    features: nn.Module, hidden: int, out_features: int, activation: Callable[[], nn.Module]
 ) -> nn.Sequential:
     """Two hidden layers behind features (N, hidden), with weights as He et al. 2015 draw them."""
     sizes = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, out_features)

@@ -28,10 +28,7 @@ class ResidualBlock(nn.Module):
 
 
 def resnet_generator(
-    channels_in: int,
-    channels_out: int,
-    width: int = 32,
-    blocks: int = 3,
+    channels_in: int, channels_out: int, width: int = 32, blocks: int = 3
 ) -> nn.Sequential:
     """Images (N, channels_in, H, W), H and W even, to (N, channels_out, H, W) in [-1, 1].
 

@@ -91,10 +91,7 @@ class UNet(nn.Module):
     """
 
     def __init__(
-        self,
-        image_channels: int = 1,
-        channels: Sequence[int] = (32, 64),
-        num_heads: int = 2,
+        self, image_channels: int = 1, channels: Sequence[int] = (32, 64), num_heads: int = 2
     ):
         if not channels or min(channels) < 2:
             rule = "channels must be one or more widths of at least 2"

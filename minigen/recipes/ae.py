@@ -43,9 +43,7 @@ class AESettings(DataSettings):
     weight: float = setting(0.1, "weight of the penalty", within=(0, 1e6))
     corruption: str = setting("gaussian", "what denoising removes", choices=tuple(CORRUPTIONS))
     strength: float = setting(
-        0.5,
-        "standard deviation of the noise, or share of the pixels",
-        within=(0, 1e3),
+        0.5, "standard deviation of the noise, or share of the pixels", within=(0, 1e3)
     )
 
     def __post_init__(self) -> None:

@@ -33,9 +33,7 @@ class CycleGANSettings(translation.TranslationSettings):
 
     cycle: float = setting(10.0, "weight of the cycle losses", within=(0, 1e6))
     identity: float = setting(
-        0.0,
-        "weight of the identity losses, half of --cycle to keep colours",
-        within=(0, 1e6),
+        0.0, "weight of the identity losses, half of --cycle to keep colours", within=(0, 1e6)
     )
     cycle_warmup: int = setting(200, "steps over which both weights grow from 0", within=(0, 10**9))
 

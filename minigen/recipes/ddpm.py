@@ -104,11 +104,7 @@ class DDPMRecipe:
         return self.diffusion.ancestral(self.denoiser, x, rng, clip_x0=is_image)
 
     def sample(
-        self,
-        n: int,
-        seed: int,
-        sampler: str = "ancestral",
-        sampler_steps: int | None = None,
+        self, n: int, seed: int, sampler: str = "ancestral", sampler_steps: int | None = None
     ) -> np.ndarray:
         """n samples by the averaged weights.
 
@@ -131,11 +127,7 @@ class DDPMRecipe:
             return finite(np.concatenate(batches))
 
     def evaluate(
-        self,
-        n: int,
-        seed: int,
-        sampler: str = "ancestral",
-        sampler_steps: int | None = None,
+        self, n: int, seed: int, sampler: str = "ancestral", sampler_steps: int | None = None
     ) -> Measures:
         """The measures of n samples; arguments and errors are those of `sample`."""
         return sample_measures(self.sample(n, seed, sampler, sampler_steps), self.data)

@@ -32,9 +32,7 @@ class GANSettings(DataSettings):
     loss: str = setting("non-saturating", "the loss of the two players", choices=tuple(LOSSES))
     conditional: bool = setting(False, "tell both players the label")
     critic_steps: int = setting(
-        1,
-        "steps of the discriminator for one of the generator",
-        within=(1, 1000),
+        1, "steps of the discriminator for one of the generator", within=(1, 1000)
     )
     latent: int = setting(16, "dimensions of the noise", within=(1, 10**4))
     penalty: float = setting(10.0, "weight of the gradient penalty", within=(0, 1e6))
@@ -138,10 +136,7 @@ class GANRecipe:
 
 
 def _players(
-    shape: tuple[int, ...],
-    latent: int,
-    classes: int,
-    loss: str,
+    shape: tuple[int, ...], latent: int, classes: int, loss: str
 ) -> tuple[nn.Module, nn.Module]:
     """A generator and a discriminator. With a gradient penalty there is no batch norm."""
     if len(shape) == 1:

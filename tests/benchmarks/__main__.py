@@ -30,7 +30,10 @@ OPS: dict[str, tuple[str, dict[str, Any]]] = {
     "conv 3x3, N64 C32 14x14 O64": ("conv", {"N": 64, "C": 32, "size": 14, "O": 64}),
     "conv 3x3, N64 C32 28x28 O32": ("conv", {"N": 64, "C": 32, "size": 28, "O": 32}),
     "conv 3x3, N128 C64 4x4 O64": ("conv", {"N": 128, "C": 64, "size": 4, "O": 64}),
-    "conv transpose 4x4 / 2, N64 C64 14x14 O32": ("conv_transpose", {"N": 64, "C": 64, "size": 14, "O": 32}),
+    "conv transpose 4x4 / 2, N64 C64 14x14 O32": (
+        "conv_transpose",
+        {"N": 64, "C": 64, "size": 14, "O": 32},
+    ),
     "group norm + SiLU, N64 C32 28x28": ("norm_silu", {"N": 64, "C": 32, "size": 28}),
     "group norm + SiLU, N128 C32 8x8": ("norm_silu", {"N": 128, "C": 32, "size": 8}),
     "1,000 scalar multiplies by a constant": ("multiplications", {"count": 1000, "both": False}),
@@ -86,7 +89,9 @@ def _synchronize(contestant: str) -> None:
         torch.cuda.synchronize()
 
 
-def measure(case: str, contestant: str, device: str, threads: int, seconds: float) -> dict[str, float]:
+def measure(
+    case: str, contestant: str, device: str, threads: int, seconds: float
+) -> dict[str, float]:
     """Median milliseconds of a call, and by how many MiB the process grew at most above its size
     before the first."""
     if contestant == "minigen":
@@ -124,16 +129,28 @@ def _peak_memory(reset: bool = False) -> float:
 # All measurements, side by side
 
 
-def compare(case: str, contestants: tuple[str, ...], options: argparse.Namespace, threads: int) -> dict[str, dict[str, float]]:
+def compare(
+    case: str, contestants: tuple[str, ...], options: argparse.Namespace, threads: int
+) -> dict[str, dict[str, float]]:
     """The medians over the rounds, by contestant."""
-    worker = ["--device", options.device, "--threads", str(threads), "--seconds", str(options.seconds)]
+    worker = [
+        "--device",
+        options.device,
+        "--threads",
+        str(threads),
+        "--seconds",
+        str(options.seconds),
+    ]
     results: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
     for _ in range(options.rounds):
         for name in contestants:
             command = [sys.executable, "-m", "tests.benchmarks", "--worker", case, name, *worker]
             output = subprocess.run(command, check=True, capture_output=True, text=True)
             results[name].append(json.loads(output.stdout))
-    return {name: {key: statistics.median(r[key] for r in rows) for key in rows[0]} for name, rows in results.items()}
+    return {
+        name: {key: statistics.median(r[key] for r in rows) for key in rows[0]}
+        for name, rows in results.items()
+    }
 
 
 def table(contestants: tuple[str, ...], options: argparse.Namespace, threads: int) -> None:
@@ -147,7 +164,10 @@ def table(contestants: tuple[str, ...], options: argparse.Namespace, threads: in
         line = f"{case:44}" + "".join(f"{ms:14.2f}" for ms in (ours, *theirs))
         if theirs:
             line += f"{ours / theirs[0]:8.2f}{ours / min(theirs):8.2f}"
-        print(line + f"{' / '.join(format(r['MiB'], '.0f') for r in results.values()):>16}", flush=True)
+        print(
+            line + f"{' / '.join(format(r['MiB'], '.0f') for r in results.values()):>16}",
+            flush=True,
+        )
     print("ratio: to torch as it comes; best: to the faster of its two memory orders", end="; ")
     print("MiB: peak growth, in the same order")
 
@@ -158,12 +178,17 @@ def loss_curves(device: str, steps: int = 50) -> None:
     from tests.benchmarks import ours, theirs
 
     for case, (batch, channels) in STEPS.items():
-        mine, twin = ours.Training(batch[1], channels, device), theirs.Training(batch[1], channels, device, False)
+        mine, twin = (
+            ours.Training(batch[1], channels, device),
+            theirs.Training(batch[1], channels, device, False),
+        )
         twin.take_weights({name: x.numpy() for name, x in mine.model.state_dict().items()})
         pairs = [(mine.step(*d), twin.step(*d)) for d in (draws(batch, k) for k in range(steps))]
         apart = max(abs(a - b) / b for a, b in pairs)
         last = f"the last: {pairs[-1][0]:.5f}"
-        print(f"{case}: over {steps} steps the losses differ by at most {apart:.1e} (relative); {last}")
+        print(
+            f"{case}: over {steps} steps the losses differ by at most {apart:.1e} (relative); {last}"
+        )
 
 
 def twins(device: str, steps: int = 20) -> None:
@@ -207,7 +232,11 @@ def flat_memory(steps: int = 1000) -> None:
     for k in range(steps + 1):
         training.step(*draws((32, 1, 8, 8), k))
         if k % (steps // 5) == 0:
-            sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20)
+            sizes.append(
+                int(Path("/proc/self/statm").read_text().split()[1])
+                * resource.getpagesize()
+                / 2**20
+            )
     listed = ", ".join(format(size, ".1f") for size in sizes)
     print(f"resident memory over {steps} steps, MiB: {listed}")
 
@@ -215,14 +244,26 @@ def flat_memory(steps: int = 1000) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--rounds", type=int, default=3, help="how often the contestants take turns (default: 3)")
-    parser.add_argument("--seconds", type=float, default=1.5, help="how long each measurement runs (default: 1.5)")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="how often the contestants take turns (default: 3)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=1.5, help="how long each measurement runs (default: 1.5)"
+    )
     parser.add_argument("--worker", nargs=2, metavar=("CASE", "CONTESTANT"), help=argparse.SUPPRESS)
-    parser.add_argument("--threads", type=int, help="of each contestant (default: a table for one, and one for all cores)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        help="of each contestant (default: a table for one, and one for all cores)",
+    )
     options = parser.parse_args()
     if options.worker:
         with one_blas_thread():
-            print(json.dumps(measure(*options.worker, options.device, options.threads, options.seconds)))
+            print(
+                json.dumps(
+                    measure(*options.worker, options.device, options.threads, options.seconds)
+                )
+            )
         return
     has_torch = importlib.util.find_spec("torch") is not None
     for threads in [options.threads] if options.threads else sorted({1, get_num_threads()}):

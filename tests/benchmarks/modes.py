@@ -29,7 +29,9 @@ def coverage(loss: str, seed: int, steps: int) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.modes", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=5, help="how many runs of each loss (default: 5)")
+    parser.add_argument(
+        "--seeds", type=int, default=5, help="how many runs of each loss (default: 5)"
+    )
     parser.add_argument("--steps", type=int, default=10_000, help="training steps (default: 10000)")
     parser.add_argument("--losses", nargs="+", default=["minimax", "gan-gp"], metavar="LOSS")
     options = parser.parse_args()
@@ -41,7 +43,9 @@ def main() -> None:
         error = runs.std(0, ddof=1) / np.sqrt(len(runs)) if len(runs) > 1 else np.full(3, np.nan)
         seconds = (time.perf_counter() - start) / len(runs)
         cells = [f"{mean:.3f} +- {se:.3f}" for mean, se in zip(runs.mean(0), error)]
-        print(f"{loss:22}" + "".join(f"{cell:>20}" for cell in cells) + f"{seconds:12.0f}", flush=True)
+        print(
+            f"{loss:22}" + "".join(f"{cell:>20}" for cell in cells) + f"{seconds:12.0f}", flush=True
+        )
 
 
 if __name__ == "__main__":

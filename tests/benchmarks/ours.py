@@ -27,7 +27,9 @@ def _forward_and_backward(f: Callable[..., Tensor], *inputs: Tensor) -> Work:
 
 def _image(N: int, C: int, size: int, device: str) -> Tensor:
     """In the memory order in which all ops leave images."""
-    return Tensor(T.randn(N, size, size, C, device=device).data.transpose(0, 3, 1, 2), requires_grad=True)
+    return Tensor(
+        T.randn(N, size, size, C, device=device).data.transpose(0, 3, 1, 2), requires_grad=True
+    )
 
 
 def conv(device: str, N: int, C: int, size: int, O: int) -> Work:

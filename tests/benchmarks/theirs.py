@@ -48,13 +48,17 @@ def _image(*shape: int, device: str, channels_last: bool) -> Tensor:
 def conv(device: str, N: int, C: int, size: int, O: int, channels_last: bool) -> Work:
     x = _image(N, C, size, size, device=device, channels_last=channels_last)
     w = _image(O, C, 3, 3, device=device, channels_last=channels_last)
-    return _forward_and_backward(lambda x, w, b: F.conv2d(x, w, b, padding=1), x, w, _leaf(O, device=device))
+    return _forward_and_backward(
+        lambda x, w, b: F.conv2d(x, w, b, padding=1), x, w, _leaf(O, device=device)
+    )
 
 
 def conv_transpose(device: str, N: int, C: int, size: int, O: int, channels_last: bool) -> Work:
     x = _image(N, C, size, size, device=device, channels_last=channels_last)
     w = _image(C, O, 4, 4, device=device, channels_last=channels_last)
-    return _forward_and_backward(lambda x, w, b: F.conv_transpose2d(x, w, b, 2, 1), x, w, _leaf(O, device=device))
+    return _forward_and_backward(
+        lambda x, w, b: F.conv_transpose2d(x, w, b, 2, 1), x, w, _leaf(O, device=device)
+    )
 
 
 def norm_silu(device: str, N: int, C: int, size: int, channels_last: bool) -> Work:
@@ -71,19 +75,27 @@ def multiplications(device: str, count: int, both: bool, channels_last: bool) ->
 class Training:
     """The twin of `ours.Training`."""
 
-    def __init__(self, image_channels: int, channels: tuple[int, ...], device: str, channels_last: bool):
+    def __init__(
+        self, image_channels: int, channels: tuple[int, ...], device: str, channels_last: bool
+    ):
         self.device, self.format = device, memory_format(channels_last)
-        self.model = twin.UNet(image_channels, channels).to(device=device, memory_format=self.format)
+        self.model = twin.UNet(image_channels, channels).to(
+            device=device, memory_format=self.format
+        )
         self.optimizer = torch.optim.Adam(self.model.parameters(), 1e-3)
         alpha_bar = np.cumprod(1 - beta_schedule("cosine", 200))
-        self.signal, self.noise = (torch.tensor(a, dtype=torch.float32) for a in (alpha_bar**0.5, (1 - alpha_bar) ** 0.5))
+        self.signal, self.noise = (
+            torch.tensor(a, dtype=torch.float32) for a in (alpha_bar**0.5, (1 - alpha_bar) ** 0.5)
+        )
 
     def take_weights(self, state: Mapping[str, np.ndarray]) -> None:
         self.model.load_state_dict({name: torch.tensor(array) for name, array in state.items()})
 
     def step(self, x0: np.ndarray, t: np.ndarray, noise: np.ndarray) -> float:
         index, eps = torch.tensor(t), torch.tensor(noise, device=self.device)
-        signal, spread = (a[index - 1].to(self.device)[:, None, None, None] for a in (self.signal, self.noise))
+        signal, spread = (
+            a[index - 1].to(self.device)[:, None, None, None] for a in (self.signal, self.noise)
+        )
         xt = signal * torch.tensor(x0, device=self.device) + spread * eps
         predicted = self.model(xt.contiguous(memory_format=self.format), index.to(self.device))
         loss = F.mse_loss(predicted, eps)
@@ -101,11 +113,17 @@ class Twin:
     memory order of the kernels that they meet.
     """
 
-    def __init__(self, mine: Any, model: Any, networks: dict[str, nn.Module], channels_last: bool = False):
+    def __init__(
+        self, mine: Any, model: Any, networks: dict[str, nn.Module], channels_last: bool = False
+    ):
         self.mine, self.model, self.rng = mine, model, np.random.default_rng(mine.settings.seed)
         state = mine.model.state_dict()
         self.dtype = next(iter(state.values())).dtype
-        model.to(mine.settings.device, getattr(torch, str(self.dtype)), memory_format=memory_format(channels_last))
+        model.to(
+            mine.settings.device,
+            getattr(torch, str(self.dtype)),
+            memory_format=memory_format(channels_last),
+        )
         model.load_state_dict({name: torch.tensor(x.numpy()) for name, x in state.items()})
         self.learners = {name: getattr(mine, name) for name in networks}
         self.optimizers = {
@@ -113,7 +131,9 @@ class Twin:
             for name, learner in self.learners.items()
         }
         ((self.decay, self.network),) = (
-            (learner.average.decay, networks[name]) for name, learner in self.learners.items() if learner.average
+            (learner.average.decay, networks[name])
+            for name, learner in self.learners.items()
+            if learner.average
         )
         self.average = copy.deepcopy(self.network)
 
@@ -132,7 +152,9 @@ class Twin:
         return torch.tensor(x, device=self.mine.settings.device)
 
     def batch(self, images: np.ndarray) -> Tensor:
-        return self.tensor(images[self.rng.integers(len(images), size=self.mine.settings.batch_size)])
+        return self.tensor(
+            images[self.rng.integers(len(images), size=self.mine.settings.batch_size)]
+        )
 
     def noise(self, n: int, rng: np.random.Generator) -> Tensor:
         return self.tensor(rng.standard_normal((n, self.mine.settings.latent), self.dtype))
@@ -162,7 +184,9 @@ class VAETwin(Twin):
     @torch.no_grad()
     def test_elbo(self, seed: int) -> float:
         x = self.tensor(self.mine.data.test)
-        return -self.average.negative_elbo(x, self.noise(len(x), np.random.default_rng(seed))).item()
+        return -self.average.negative_elbo(
+            x, self.noise(len(x), np.random.default_rng(seed))
+        ).item()
 
 
 class GANTwin(Twin):
@@ -182,7 +206,9 @@ class GANTwin(Twin):
             fake = self.model.generator(self.noise(len(x), self.rng))
         discriminator = self.discriminator_loss(judge(x), judge(fake))
         if self.wasserstein:
-            discriminator = discriminator + self.mine.settings.penalty * self.gradient_penalty(x, fake)
+            discriminator = discriminator + self.mine.settings.penalty * self.gradient_penalty(
+                x, fake
+            )
         self.descend("discriminator", discriminator, k)
         judged = judge(self.model.generator(self.noise(len(x), self.rng)))
         generator = -judged.mean() if self.wasserstein else F.softplus(-judged).mean()
@@ -190,12 +216,18 @@ class GANTwin(Twin):
         return {"discriminator": discriminator, "generator": generator}
 
     def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
-        return fake.mean() - real.mean() if self.wasserstein else F.softplus(-real).mean() + F.softplus(fake).mean()
+        return (
+            fake.mean() - real.mean()
+            if self.wasserstein
+            else F.softplus(-real).mean() + F.softplus(fake).mean()
+        )
 
     def gradient_penalty(self, real: Tensor, fake: Tensor) -> Tensor:
         share = self.tensor(self.rng.random((len(real), *[1] * (real.ndim - 1)), self.dtype))
         between = torch.lerp(fake, real, share).requires_grad_()
-        (slope,) = torch.autograd.grad(self.model.discriminator(between).sum(), between, create_graph=True)
+        (slope,) = torch.autograd.grad(
+            self.model.discriminator(between).sum(), between, create_graph=True
+        )
         return ((slope.flatten(1).square().sum(1) + 1e-12).sqrt() - 1).square().mean()
 
 
@@ -204,15 +236,22 @@ class CycleGANTwin(Twin):
 
     def __init__(self, mine: CycleGANRecipe, channels_last: bool = False):
         model = twin.CycleGAN(mine.settings.width, mine.settings.blocks)
-        networks = {"generators": nn.Sequential(model.G, model.F), "discriminators": nn.Sequential(model.D_X, model.D_Y)}
+        networks = {
+            "generators": nn.Sequential(model.G, model.F),
+            "discriminators": nn.Sequential(model.D_X, model.D_Y),
+        }
         super().__init__(mine, model, networks, channels_last)
-        self.pool_x, self.pool_y = (ImagePool((3, mine.settings.size, mine.settings.size)) for _ in range(2))
+        self.pool_x, self.pool_y = (
+            ImagePool((3, mine.settings.size, mine.settings.size)) for _ in range(2)
+        )
 
     def update(self, k: int) -> dict[str, Tensor]:
         G, F, D_X, D_Y = self.model.G, self.model.F, self.model.D_X, self.model.D_Y
         x, y = self.batch(self.mine.data.train_x), self.batch(self.mine.data.train_y)
         fake_x, fake_y = F(y), G(x)
-        adversarial = 0.5 * (D_Y(fake_y) - 1).square().mean() + 0.5 * (D_X(fake_x) - 1).square().mean()
+        adversarial = (
+            0.5 * (D_Y(fake_y) - 1).square().mean() + 0.5 * (D_X(fake_x) - 1).square().mean()
+        )
         cycle = (F(fake_y) - x).abs().mean() + (G(fake_x) - y).abs().mean()
         weight = self.mine.settings.cycle * schedules.warmup(k - 1, self.mine.settings.cycle_warmup)
         generators = adversarial + weight * cycle
@@ -232,4 +271,6 @@ class CycleGANTwin(Twin):
 def twin_of(mine: Any, channels_last: bool = False) -> Twin:
     """Of the kind that belongs to the recipe."""
     twins = {VAERecipe: VAETwin, GANRecipe: GANTwin, CycleGANRecipe: CycleGANTwin}
-    return next(twin for recipe, twin in twins.items() if isinstance(mine, recipe))(mine, channels_last)
+    return next(twin for recipe, twin in twins.items() if isinstance(mine, recipe))(
+        mine, channels_last
+    )

@@ -30,9 +30,15 @@ class TimeMLP(nn.Module):
 class ResBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, time_features: int):
         super().__init__()
-        self.norm1, self.conv1 = norm(in_channels), nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.norm1, self.conv1 = (
+            norm(in_channels),
+            nn.Conv2d(in_channels, out_channels, 3, padding=1),
+        )
         self.time = nn.Linear(time_features, out_channels)
-        self.norm2, self.conv2 = norm(out_channels), nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.norm2, self.conv2 = (
+            norm(out_channels),
+            nn.Conv2d(out_channels, out_channels, 3, padding=1),
+        )
         self.skip = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
@@ -73,13 +79,16 @@ class UNet(nn.Module):
         time = 4 * first
         self.time = TimeMLP(first, time)
         self.stem = nn.Conv2d(image_channels, first, 3, padding=1)
-        self.down = nn.ModuleList(ResBlock(a, b, time) for a, b in zip([first, *channels], channels))
+        self.down = nn.ModuleList(
+            ResBlock(a, b, time) for a, b in zip([first, *channels], channels)
+        )
         self.shrink = nn.ModuleList(nn.Conv2d(c, c, 3, stride=2, padding=1) for c in channels[:-1])
         self.middle = ResBlock(last, last, time)
         self.attention = AttentionBlock(last, math.gcd(num_heads, last))
         self.up = nn.ModuleList(ResBlock(2 * c, c, time) for c in reversed(channels))
         self.grow = nn.ModuleList(
-            nn.ConvTranspose2d(b, a, 4, stride=2, padding=1) for a, b in zip(channels[-2::-1], channels[:0:-1])
+            nn.ConvTranspose2d(b, a, 4, stride=2, padding=1)
+            for a, b in zip(channels[-2::-1], channels[:0:-1])
         )
         self.norm, self.head = norm(first), nn.Conv2d(first, image_channels, 3, padding=1)
 
@@ -118,9 +127,15 @@ class GAN(nn.Module):
     def __init__(self, shape: tuple[int, ...], latent: int, norm: bool):
         super().__init__()
         if len(shape) == 3:
-            self.generator, self.discriminator = dcgan_generator(latent, shape), dcgan_discriminator(shape, norm)
+            self.generator, self.discriminator = (
+                dcgan_generator(latent, shape),
+                dcgan_discriminator(shape, norm),
+            )
         else:
-            self.generator, self.discriminator = mlp(latent, nn.ReLU(), *shape), mlp(*shape, nn.LeakyReLU(0.2), 1)
+            self.generator, self.discriminator = (
+                mlp(latent, nn.ReLU(), *shape),
+                mlp(*shape, nn.LeakyReLU(0.2), 1),
+            )
 
 
 def dcgan_generator(latent: int, shape: tuple[int, ...], width: int = 64) -> nn.Sequential:
@@ -165,14 +180,22 @@ class FourierFeatures(nn.Module):
 
 def mlp(dim: int, activation: nn.Module, out_features: int, hidden: int = 128) -> nn.Sequential:
     sizes = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, out_features)
-    return nn.Sequential(FourierFeatures(dim, hidden // 2), sizes[0], activation, sizes[1], activation, sizes[2])
+    return nn.Sequential(
+        FourierFeatures(dim, hidden // 2), sizes[0], activation, sizes[1], activation, sizes[2]
+    )
 
 
 class ResidualBlock(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
-        self.conv1, self.norm1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.InstanceNorm2d(channels)
-        self.conv2, self.norm2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.InstanceNorm2d(channels)
+        self.conv1, self.norm1 = (
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.InstanceNorm2d(channels),
+        )
+        self.conv2, self.norm2 = (
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.InstanceNorm2d(channels),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))

@@ -17,7 +17,17 @@ from PIL import Image
 
 import nn
 import tensor as T
-from examples import anomaly, compression, denoising_field, game, laboratory, manifold, reduction, restoration, retrieval
+from examples import (
+    anomaly,
+    compression,
+    denoising_field,
+    game,
+    laboratory,
+    manifold,
+    reduction,
+    restoration,
+    retrieval,
+)
 from minigen.data.digits import load_digits
 from minigen.models.gan import GAN
 
@@ -35,22 +45,36 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
     return load_digits("test")
 
 
-@pytest.mark.parametrize("name, options", RUNS, ids=lambda value: value if isinstance(value, str) else value.get("task", ""))
+@pytest.mark.parametrize(
+    "name, options",
+    RUNS,
+    ids=lambda value: value if isinstance(value, str) else value.get("task", ""),
+)
 def test_an_example_draws_one_labelled_picture_and_prints_figures(
-    name: str, options: dict[str, Any], tmp_path: Path, figures: list[Figure], capsys: pytest.CaptureFixture[str]
+    name: str,
+    options: dict[str, Any],
+    tmp_path: Path,
+    figures: list[Figure],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    importlib.import_module(f"examples.{name}").main(steps=3, out=tmp_path / "new" / "folder", **options)
+    importlib.import_module(f"examples.{name}").main(
+        steps=3, out=tmp_path / "new" / "folder", **options
+    )
 
     (picture,) = os.listdir(tmp_path / "new" / "folder")
     assert picture.startswith(name) and picture.endswith((".png", ".gif"))
     with Image.open(tmp_path / "new" / "folder" / picture) as image:
         assert np.std(image.convert("RGB")) > 0
-        assert getattr(image, "n_frames", 1) == (3 if picture.endswith(".gif") else 1), "a film has a frame for each step"
+        assert getattr(image, "n_frames", 1) == (3 if picture.endswith(".gif") else 1), (
+            "a film has a frame for each step"
+        )
     (figure,) = set(figures)
     for axes in figure.axes:
         ticks = len(axes.get_xticks()) > 0 and axes.name != "3d"
         assert axes.get_title() or axes.get_ylabel(), "a panel, or a colour bar, without a title"
-        assert not (ticks and axes.get_title()) or (axes.get_xlabel() and axes.get_ylabel()), "axes without labels"
+        assert not (ticks and axes.get_title()) or (axes.get_xlabel() and axes.get_ylabel()), (
+            "axes without labels"
+        )
     *printed, where = capsys.readouterr().out.splitlines()
     assert where.endswith(picture) and printed
     assert all(re.search(r"\d", line) and not re.search(r"\b(nan|inf)\b", line) for line in printed)
@@ -65,27 +89,42 @@ def test_an_example_says_how_to_run_it_and_what_it_shows(name: str) -> None:
 def test_best_answer_between_two_points() -> None:
     """For data at -1 and 1, E[data | x] = tanh(x / sigma^2)."""
     x = np.linspace(-2, 2, 9)
-    answer = denoising_field.best_answer(np.stack([x, 0 * x], 1), np.array([[-1.0, 0.0], [1.0, 0.0]]))
-    np.testing.assert_allclose(answer, np.stack([np.tanh(x / denoising_field.SIGMA**2), 0 * x], 1), atol=1e-12)
+    answer = denoising_field.best_answer(
+        np.stack([x, 0 * x], 1), np.array([[-1.0, 0.0], [1.0, 0.0]])
+    )
+    np.testing.assert_allclose(
+        answer, np.stack([np.tanh(x / denoising_field.SIGMA**2), 0 * x], 1), atol=1e-12
+    )
 
 
 def test_neighbours_on_a_line() -> None:
     """At 0, 1, 3, 7 and 15, the two nearest are the two on the left, if there are so many."""
     found = reduction.neighbours(np.array([[0.0], [1.0], [3.0], [7.0], [15.0]]), 2)
-    assert [np.flatnonzero(row).tolist() for row in found] == [[1, 2], [0, 2], [0, 1], [1, 2], [2, 3]]
+    assert [np.flatnonzero(row).tolist() for row in found] == [
+        [1, 2],
+        [0, 2],
+        [0, 1],
+        [1, 2],
+        [2, 3],
+    ]
 
 
 def test_the_sheet_is_rolled_without_stretching() -> None:
     """Close points are as far from each other in space as on the sheet."""
     x, sheet = reduction.rolled_sheet(3000, np.random.default_rng(0))
-    apart = 6 * np.linalg.norm(x[:, None] - x, axis=2), np.linalg.norm(sheet[:, None] - sheet, axis=2)
+    apart = (
+        6 * np.linalg.norm(x[:, None] - x, axis=2),
+        np.linalg.norm(sheet[:, None] - sheet, axis=2),
+    )
     close = (apart[1] < 1) & (apart[1] > 0)
     np.testing.assert_allclose(apart[0][close], apart[1][close], rtol=0.02, atol=1e-4)
 
 
 @given(st.integers(1, 50))
 def test_quantiles_cut_the_prior_into_equal_parts(n: int) -> None:
-    share = 0.5 + 0.5 * T.erf(T.Tensor(manifold.quantiles(n) / np.sqrt(2), dtype=np.float64)).numpy()
+    share = (
+        0.5 + 0.5 * T.erf(T.Tensor(manifold.quantiles(n) / np.sqrt(2), dtype=np.float64)).numpy()
+    )
     np.testing.assert_allclose(share, (np.arange(n) + 0.5) / n, atol=1e-6)
 
 
@@ -93,7 +132,9 @@ def test_quantiles_cut_the_prior_into_equal_parts(n: int) -> None:
     hnp.arrays(int, st.integers(1, 8), elements=st.integers(0, 4)),
     hnp.arrays(int, st.integers(1, 8), elements=st.integers(0, 4)),
 )
-def test_auroc_is_the_chance_that_the_unknown_is_larger(known: np.ndarray, unknown: np.ndarray) -> None:
+def test_auroc_is_the_chance_that_the_unknown_is_larger(
+    known: np.ndarray, unknown: np.ndarray
+) -> None:
     pairs = [(u > k) + 0.5 * (u == k) for k in known for u in unknown]
     assert anomaly.auroc(known, unknown) == pytest.approx(np.mean(pairs))
     assert anomaly.auroc(known, unknown) + anomaly.auroc(unknown, known) == pytest.approx(1)
@@ -129,7 +170,9 @@ def test_inpainting_hides_sixteen_pixels_anywhere() -> None:
 def test_super_resolution_keeps_the_means() -> None:
     x, _ = digits()
     y = restoration.super_resolution(x, np.random.default_rng(0))
-    np.testing.assert_allclose(y[:, :, ::2, ::2], x.reshape(-1, 1, 4, 2, 4, 2).mean((3, 5)), atol=1e-6)
+    np.testing.assert_allclose(
+        y[:, :, ::2, ::2], x.reshape(-1, 1, 4, 2, 4, 2).mean((3, 5)), atol=1e-6
+    )
     assert np.array_equal(y[:, :, ::2, ::2], y[:, :, 1::2, 1::2])
 
 
@@ -147,7 +190,11 @@ def test_png_takes_more_bits_for_more_grey_values() -> None:
     assert compression.png_bits(np.sign(x)) < compression.png_bits(x) < 8 * 64
 
 
-@given(hnp.arrays(np.float32, st.tuples(st.integers(1, 8), st.just(1)), elements=st.floats(-3, 3, width=32)))
+@given(
+    hnp.arrays(
+        np.float32, st.tuples(st.integers(1, 8), st.just(1)), elements=st.floats(-3, 3, width=32)
+    )
+)
 def test_densities_on_the_line_integrate_to_one(samples: np.ndarray) -> None:
     step = game.X[1, 0] - game.X[0, 0]
     assert game.kernel_density(samples, game.X).sum() * step == pytest.approx(1, rel=1e-4)

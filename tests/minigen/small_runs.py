@@ -16,16 +16,25 @@ RING = DDPMSettings(data="ring", steps=6, batch_size=8, timesteps=4)
 DIGITS = DDPMSettings(data="digits", steps=4, batch_size=2, timesteps=3)
 AE = ae.AESettings(steps=4, batch_size=2, latent=3)
 VAE = vae.VAESettings(steps=4, batch_size=2, latent=3)
-CYCLEGAN = cyclegan.CycleGANSettings(steps=5, batch_size=20, width=2)  # 60 images in three steps: more than the pools hold
+CYCLEGAN = cyclegan.CycleGANSettings(
+    steps=5, batch_size=20, width=2
+)  # 60 images in three steps: more than the pools hold
 PIX2PIX = pix2pix.Pix2PixSettings(steps=4, batch_size=2, width=2)
 AES = [replace(AE, coders=coders) for coders in ENCODERS]
 AES += [replace(AE, regulariser=regulariser) for regulariser in ae.REGULARISERS]
 AES += [replace(AE, regulariser="denoising", corruption=corruption) for corruption in CORRUPTIONS]
-VAES = [replace(VAE, coders=coders, conditional=conditional) for coders in ENCODERS for conditional in (False, True)]
+VAES = [
+    replace(VAE, coders=coders, conditional=conditional)
+    for coders in ENCODERS
+    for conditional in (False, True)
+]
 VAES += [replace(VAE, decoder="gaussian"), replace(VAE, beta=0.0), replace(VAE, beta=4)]
 POINTS = gan.GANSettings(data="ring", steps=4, batch_size=4, latent=3)
 GAN = gan.GANSettings(steps=4, batch_size=4, latent=3)
-GANS = [replace(POINTS, loss=loss) for loss in LOSSES] + [replace(POINTS, critic_steps=3), replace(GAN, conditional=True)]
+GANS = [replace(POINTS, loss=loss) for loss in LOSSES] + [
+    replace(POINTS, critic_steps=3),
+    replace(GAN, conditional=True),
+]
 GANS += [GAN, replace(GAN, loss="wgan", conditional=True)]
 
 

@@ -65,7 +65,11 @@ def test_a_linear_autoencoder_finds_the_principal_subspace(k: int) -> None:
     """Of data with 6 dimensions (Baldi & Hornik 1989): the span, that is, for any basis of it will
     do."""
     rng = np.random.default_rng(0)
-    data = rng.standard_normal((200, 6)) * [3, 2.5, 2, 1, 0.7, 0.5] @ np.linalg.qr(rng.standard_normal((6, 6)))[0]
+    data = (
+        rng.standard_normal((200, 6))
+        * [3, 2.5, 2, 1, 0.7, 0.5]
+        @ np.linalg.qr(rng.standard_normal((6, 6)))[0]
+    )
     data -= data.mean(0)
     x, (_, _, directions) = Tensor(data), np.linalg.svd(data)
     T.manual_seed(0)
@@ -99,7 +103,9 @@ def test_kl_sparsity_and_its_gradient(h: Tensor, rho: float) -> None:
     """sum_j KL(rho || rho_hat_j), whose derivative by rho_hat_j is (1 - rho) / (1 - rho_hat_j) -
     rho / rho_hat_j."""
     rho_hat = h.numpy().mean(0)
-    expected = sum(rho * math.log(rho / r) + (1 - rho) * math.log((1 - rho) / (1 - r)) for r in rho_hat)
+    expected = sum(
+        rho * math.log(rho / r) + (1 - rho) * math.log((1 - rho) / (1 - r)) for r in rho_hat
+    )
     loss = kl_sparsity(h, rho)
     assert loss.item() == close(expected) and loss.item() >= -1e-12
     slope = (1 - rho) / (1 - rho_hat) - rho / rho_hat
@@ -109,7 +115,9 @@ def test_kl_sparsity_and_its_gradient(h: Tensor, rho: float) -> None:
 
 
 @given(rho=rhos, spread=st.floats(0, 0.04), shift=st.sampled_from([0.0, -0.04, 0.04]), features=few)
-def test_kl_sparsity_is_zero_where_every_unit_is_active_as_often_as_it_should(rho, spread, shift, features) -> None:
+def test_kl_sparsity_is_zero_where_every_unit_is_active_as_often_as_it_should(
+    rho, spread, shift, features
+) -> None:
     """On average over the codes, whatever each one does. One unit that differs is enough for more
     than zero."""
     h = np.full((2, features), rho) + spread * np.array([[1.0], [-1.0]])
@@ -120,7 +128,9 @@ def test_kl_sparsity_is_zero_where_every_unit_is_active_as_often_as_it_should(rh
 
 @pytest.mark.parametrize("h", [[[-0.5]], [[2.0]]])
 def test_kl_sparsity_is_for_units_between_0_and_1(h: list) -> None:
-    with pytest.raises(ValueError, match=r"kl_sparsity: the mean of each unit must lie in \[0, 1\]"):
+    with pytest.raises(
+        ValueError, match=r"kl_sparsity: the mean of each unit must lie in \[0, 1\]"
+    ):
         kl_sparsity(Tensor(h))
 
 
@@ -158,16 +168,23 @@ def test_contraction_of_a_sigmoid_layer_is_that_of_the_paper(layer: tuple) -> No
 
 def test_the_gradient_of_the_contraction_differentiates_again() -> None:
     rng = np.random.default_rng(0)
-    gradgradcheck(penalty, [Tensor(rng.standard_normal(size), requires_grad=True) for size in [(2, 2), (2, 2), (2,)]])
+    gradgradcheck(
+        penalty,
+        [Tensor(rng.standard_normal(size), requires_grad=True) for size in [(2, 2), (2, 2), (2,)]],
+    )
 
 
 def test_contraction_of_a_network_on_images_is_that_of_finite_differences() -> None:
-    encoder = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.SiLU(), nn.Flatten(), nn.Linear(18, 2)).to("float64")
+    encoder = nn.Sequential(
+        nn.Conv2d(1, 2, 3, padding=1), nn.SiLU(), nn.Flatten(), nn.Linear(18, 2)
+    ).to("float64")
     x = np.random.default_rng(0).standard_normal((2, 1, 3, 3))
     leaf, eps, total = Tensor(x, requires_grad=True), 1e-5, 0.0
     for k in range(9):
         step = eps * np.eye(9)[k].reshape(1, 1, 3, 3)
-        total += (((encoder(Tensor(x + step)) - encoder(Tensor(x - step))).numpy() / (2 * eps)) ** 2).sum()
+        total += (
+            ((encoder(Tensor(x + step)) - encoder(Tensor(x - step))).numpy() / (2 * eps)) ** 2
+        ).sum()
     assert contraction(encoder(leaf), leaf).item() == pytest.approx(total / 2, rel=1e-7)
 
 
@@ -180,7 +197,9 @@ def test_contraction_keeps_dtype_and_device(dtype: type, device: str) -> None:
 
 def test_contraction_is_for_vectors_of_code_and_inputs_with_gradients() -> None:
     x = T.ones(2, 3, requires_grad=True)
-    with pytest.raises(ValueError, match=r"contraction: expected codes \(N, features\), got \(2, 3, 1\)"):
+    with pytest.raises(
+        ValueError, match=r"contraction: expected codes \(N, features\), got \(2, 3, 1\)"
+    ):
         contraction(T.sigmoid(x)[..., None], x)
     with pytest.raises(RuntimeError, match="requires_grad=True"):
         contraction(T.sigmoid(x), x.detach())
@@ -191,7 +210,9 @@ def test_contraction_is_for_vectors_of_code_and_inputs_with_gradients() -> None:
 
 @every_corruption
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_corruptions_leave_the_clean_image_alone_and_follow_their_seed(corrupt: Callable, dtype: type) -> None:
+def test_corruptions_leave_the_clean_image_alone_and_follow_their_seed(
+    corrupt: Callable, dtype: type
+) -> None:
     x = images(dtype=dtype)
     before = x.copy()
     a, b, other = (corrupt(x, 0.3, np.random.default_rng(seed)) for seed in (1, 1, 2))
@@ -228,7 +249,9 @@ def test_gaussian_noise_has_the_deviation_that_was_asked_for(sigma: float, seed:
     assert abs(noise.mean()) < 5 * sigma / math.sqrt(x.size)
     assert noise.std() == pytest.approx(sigma, rel=5 / math.sqrt(2 * x.size))
     assert abs(np.mean(noise**3)) < 5 * math.sqrt(15 / x.size) * sigma**3
-    assert np.mean(noise**4) == pytest.approx(3 * sigma**4, abs=5 * math.sqrt(96 / x.size) * sigma**4)
+    assert np.mean(noise**4) == pytest.approx(
+        3 * sigma**4, abs=5 * math.sqrt(96 / x.size) * sigma**4
+    )
 
 
 def test_a_denoising_autoencoder_takes_four_decibels_of_noise_away() -> None:

@@ -86,7 +86,10 @@ def resealed(content: bytes) -> bytes:
     return body + seal + hashlib.sha256(body).hexdigest().encode()
 
 
-@given(saved=st.dictionaries(names, arrays, max_size=4), meta=st.dictionaries(st.text(), json_values, max_size=4))
+@given(
+    saved=st.dictionaries(names, arrays, max_size=4),
+    meta=st.dictionaries(st.text(), json_values, max_size=4),
+)
 @example(saved={}, meta={})
 @example(saved={name: np.ones(1) for name in AWKWARD_NAMES}, meta={"n": 2**200})
 def test_round_trip_is_exact(folder: Path, saved: dict[str, np.ndarray], meta: dict) -> None:
@@ -103,11 +106,19 @@ def test_random_generators_resume(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "c.npz", {}, {"rng": rng.bit_generator.state})
     restored = np.random.default_rng()
     restored.bit_generator.state = load_checkpoint(tmp_path / "c.npz")[1]["rng"]
-    assert restored.random(5, dtype=np.float32).tobytes() == rng.random(5, dtype=np.float32).tobytes()
+    assert (
+        restored.random(5, dtype=np.float32).tobytes() == rng.random(5, dtype=np.float32).tobytes()
+    )
 
 
 @pytest.mark.parametrize(
-    "view", [np.asfortranarray, np.transpose, lambda a: a[::-2, 1:], lambda a: np.broadcast_to(a, (2, 3, 4))]
+    "view",
+    [
+        np.asfortranarray,
+        np.transpose,
+        lambda a: a[::-2, 1:],
+        lambda a: np.broadcast_to(a, (2, 3, 4)),
+    ],
 )
 def test_views_are_saved_by_value(tmp_path: Path, view) -> None:
     array = view(np.arange(12.0).reshape(3, 4))
@@ -115,7 +126,9 @@ def test_views_are_saved_by_value(tmp_path: Path, view) -> None:
     assert_same(load_checkpoint(tmp_path / "c.npz")[0], {"a": array})
 
 
-def test_equal_contents_make_equal_files(folder: Path, small: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equal_contents_make_equal_files(
+    folder: Path, small: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(time, "time", lambda: 1e9)
     save_checkpoint(folder / "again.npz", SMALL, META)
     assert (folder / "again.npz").read_bytes() == small
@@ -123,7 +136,10 @@ def test_equal_contents_make_equal_files(folder: Path, small: bytes, monkeypatch
 
 def test_numpy_opens_a_checkpoint(folder: Path, small: bytes) -> None:
     with np.load(folder / "small.npz") as file:
-        assert np.array_equal(file["layer.weight"], SMALL["layer.weight"]) and b'"epoch": 3' in file["meta.json"]
+        assert (
+            np.array_equal(file["layer.weight"], SMALL["layer.weight"])
+            and b'"epoch": 3' in file["meta.json"]
+        )
 
 
 def test_every_truncation_is_refused(folder: Path, small: bytes) -> None:
@@ -189,10 +205,16 @@ def test_pickles_are_never_executed(folder: Path, monkeypatch: pytest.MonkeyPatc
         (b"", "not an .npz file"),
         (b"\x80\x04K\x01.", "not an .npz file"),
         (forged({"a.npy": npy(np.zeros(2))}), "meta.json"),
-        (forged({"meta.json": b"{", "a.npy": npy(np.zeros(2))}), "sealed, but not by save_checkpoint"),
+        (
+            forged({"meta.json": b"{", "a.npy": npy(np.zeros(2))}),
+            "sealed, but not by save_checkpoint",
+        ),
         (forged({"meta.json": b"[" * 100_000}), "sealed, but not by save_checkpoint"),
         (forged({"meta.json": b"{}", "a.npy": b"no array"}), "sealed, but not by save_checkpoint"),
-        (forged({"meta.json": b"{}", "a.npy": npy(np.zeros(9))[:-8]}), "sealed, but not by save_checkpoint"),
+        (
+            forged({"meta.json": b"{}", "a.npy": npy(np.zeros(9))[:-8]}),
+            "sealed, but not by save_checkpoint",
+        ),
     ],
 )
 def test_errors_say_what_is_wrong(folder: Path, content: bytes, message: str) -> None:
@@ -230,7 +252,9 @@ def test_a_failed_save_leaves_the_old_checkpoint_and_nothing_else(
     assert os.listdir(tmp_path) == ["c.npz"] and (tmp_path / "c.npz").read_bytes() == before
 
 
-def test_a_save_goes_through_a_synced_file_in_the_same_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_save_goes_through_a_synced_file_in_the_same_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     events: list[tuple[str, int, Path | None]] = []
     fsync, replace = os.fsync, os.replace
 
@@ -246,7 +270,9 @@ def test_a_save_goes_through_a_synced_file_in_the_same_folder(tmp_path: Path, mo
     monkeypatch.setattr(os, "replace", logged_replace)
     save_checkpoint(tmp_path / "c.npz", SMALL, META)
     size = os.path.getsize(tmp_path / "c.npz")
-    assert events == [("fsync", size, None), ("replace", size, tmp_path)] and os.listdir(tmp_path) == ["c.npz"]
+    assert events == [("fsync", size, None), ("replace", size, tmp_path)] and os.listdir(
+        tmp_path
+    ) == ["c.npz"]
 
 
 @pytest.mark.parametrize(
@@ -268,7 +294,14 @@ def test_meta_that_json_would_change_is_refused(tmp_path: Path, meta: dict) -> N
 
 
 @pytest.mark.parametrize(
-    "array", [np.array(["a"]), np.array([None]), np.zeros(2, complex), np.zeros(2, "M8[s]"), np.zeros(2, "f,i")]
+    "array",
+    [
+        np.array(["a"]),
+        np.array([None]),
+        np.zeros(2, complex),
+        np.zeros(2, "M8[s]"),
+        np.zeros(2, "f,i"),
+    ],
 )
 def test_arrays_of_other_dtypes_are_refused(tmp_path: Path, array: np.ndarray) -> None:
     with pytest.raises(ValueError, match="'weight' has dtype"):

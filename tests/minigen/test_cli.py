@@ -103,7 +103,10 @@ def minigen(*arguments: object) -> Outcome:
 
 def contents(folder: Path) -> dict[str, bytes | None]:
     """Everything below a folder: files with their bytes, folders with None."""
-    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}
+    return {
+        str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None
+        for p in folder.rglob("*")
+    }
 
 
 save_picture = pictures._save
@@ -146,7 +149,9 @@ every_model = pytest.mark.parametrize("model", list(PICTURES), indirect=True)
 
 
 @pytest.fixture
-def place(finished: Callable[[str], Path], model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(
+    finished: Callable[[str], Path], model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """The working folder of a test; a finished run lies in it."""
     shutil.copytree(finished(model), tmp_path / "run")
     monkeypatch.chdir(tmp_path)
@@ -169,7 +174,13 @@ def write_mnist(folder: Path, images: int = 12) -> Path:
 # When all goes well
 
 
-SHAPES = {"ring": (5, 2), "grid": (5, 2), "moons": (5, 2), "digits": (5, 1, 8, 8), "mnist": (5, 1, 28, 28)}
+SHAPES = {
+    "ring": (5, 2),
+    "grid": (5, 2),
+    "moons": (5, 2),
+    "digits": (5, 1, 8, 8),
+    "mnist": (5, 1, 28, 28),
+}
 
 
 @pytest.mark.parametrize(
@@ -222,7 +233,11 @@ def test_from_training_to_measures(
     compared += ["read as asked"] if kind == "gan" and "--conditional" in options else []
     for line, name in zip(lines[2 + len(alone) :], compared, strict=True):
         value, floor, ratio = (float(number) for number in line.removeprefix(name).split())
-        assert math.isnan(ratio) if floor == 0 else ratio == pytest.approx(value / floor, rel=0.1, abs=0.01)
+        assert (
+            math.isnan(ratio)
+            if floor == 0
+            else ratio == pytest.approx(value / floor, rel=0.1, abs=0.01)
+        )
 
 
 def check_samples(folder: Path, shape: tuple[int, ...]) -> None:
@@ -241,7 +256,9 @@ AUTOENCODERS: list[Callable[[], Any]] = [
 
 
 @pytest.mark.parametrize("recipe", AUTOENCODERS)
-def test_networks_see_a_batch_at_a_time(recipe: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_networks_see_a_batch_at_a_time(
+    recipe: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also outside training, however large the data are; samples and measures do not depend on
     it."""
     trained, sizes = recipe(), []
@@ -250,16 +267,25 @@ def test_networks_see_a_batch_at_a_time(recipe: Callable[[], Any], monkeypatch: 
     monkeypatch.setattr(batches, "BATCH", 100)
     for network in (trained.model.encoder, trained.model.decoder):
         forward = network.forward
-        monkeypatch.setattr(network, "forward", lambda x, f=forward: (sizes.append(len(x)), f(x))[1])
+        monkeypatch.setattr(
+            network, "forward", lambda x, f=forward: (sizes.append(len(x)), f(x))[1]
+        )
     found = trained.sample(7, seed=0), trained.evaluate(7, seed=0)
-    assert found[0] == pytest.approx(expected[0], abs=1e-5) and found[1].keys() == expected[1].keys()
+    assert (
+        found[0] == pytest.approx(expected[0], abs=1e-5) and found[1].keys() == expected[1].keys()
+    )
     assert max(sizes) == 100 and sum(sizes) >= 500
     for name, (value, floor) in found[1].items():
-        assert (value, floor) == (pytest.approx(expected[1][name][0], rel=0.01), expected[1][name][1])
+        assert (value, floor) == (
+            pytest.approx(expected[1][name][0], rel=0.01),
+            expected[1][name][1],
+        )
 
 
 @pytest.mark.parametrize("recipe", AUTOENCODERS)
-def test_an_autoencoder_goes_on_as_if_it_had_never_stopped(recipe: Callable[[], Any], tmp_path: Path) -> None:
+def test_an_autoencoder_goes_on_as_if_it_had_never_stopped(
+    recipe: Callable[[], Any], tmp_path: Path
+) -> None:
     whole, stopped, going_on = (recipe() for _ in range(3))
     losses = [whole.step(k)["loss"].item() for k in (1, 2, 3, 4)]
     for k in (1, 2):
@@ -272,7 +298,9 @@ def test_an_autoencoder_goes_on_as_if_it_had_never_stopped(recipe: Callable[[], 
 
 
 @pytest.mark.parametrize("recipe", AUTOENCODERS)
-def test_samples_are_images_also_where_a_decoder_leaves_their_range(recipe: Callable[[], Any]) -> None:
+def test_samples_are_images_also_where_a_decoder_leaves_their_range(
+    recipe: Callable[[], Any],
+) -> None:
     trained = recipe()
     for parameter in trained.model.decoder.parameters():
         parameter.copy_(10 * parameter.numpy())
@@ -287,7 +315,9 @@ def test_a_longer_run_goes_on_from_a_finished_one(place: Path, model: str) -> No
     assert minigen("train", model, "--resume", "run", "--steps", 5).status == 0
     run = Run("run")
     assert run.config["steps"] == 5 and run.load()["step"] == 5
-    assert (place / "run" / "metrics.jsonl").read_bytes().startswith(before) and len(run.metrics()) == 5
+    assert (place / "run" / "metrics.jsonl").read_bytes().startswith(before) and len(
+        run.metrics()
+    ) == 5
 
 
 @every_model
@@ -304,13 +334,28 @@ def test_runs_and_samples_never_take_the_place_of_earlier_ones(place: Path, mode
 def test_the_seed_decides_the_samples(place: Path, model: str) -> None:
     for name, seed in [("a", 1), ("same", 1), ("other", 2)]:
         assert minigen("sample", "run", "--seed", seed, "--out", name).status == 0
-    a, same, other = ((place / name / "samples.npz").read_bytes() for name in ("a", "same", "other"))
+    a, same, other = (
+        (place / name / "samples.npz").read_bytes() for name in ("a", "same", "other")
+    )
     assert a == same and a != other
 
 
-def test_a_run_finds_its_data_from_anywhere_and_elsewhere(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_finds_its_data_from_anywhere_and_elsewhere(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_mnist(place / "here")
-    training = ["train", "ddpm", "--data", "mnist", "--data-dir", "here", "--steps", "1", "--out", "mnist"]
+    training = [
+        "train",
+        "ddpm",
+        "--data",
+        "mnist",
+        "--data-dir",
+        "here",
+        "--steps",
+        "1",
+        "--out",
+        "mnist",
+    ]
     assert minigen(*training).status == 0
     (place / "below").mkdir()
     monkeypatch.chdir(place / "below")
@@ -321,7 +366,12 @@ def test_a_run_finds_its_data_from_anywhere_and_elsewhere(place: Path, monkeypat
     for command in (["evaluate"], ["train", "ddpm", "--resume"]):
         refused(place, [*command, "../mnist"], str(place / "here"), "--data-dir")
     assert minigen("evaluate", "../mnist", "-n", 5, "--data-dir", "../there").status == 0
-    assert minigen("train", "ddpm", "--resume", "../mnist", "--steps", 3, "--data-dir", "../there").status == 0
+    assert (
+        minigen(
+            "train", "ddpm", "--resume", "../mnist", "--steps", 3, "--data-dir", "../there"
+        ).status
+        == 0
+    )
     assert minigen("train", "ddpm", "--resume", "../mnist", "--steps", 4).status == 0
 
     shutil.rmtree(place / "there")
@@ -330,7 +380,10 @@ def test_a_run_finds_its_data_from_anywhere_and_elsewhere(place: Path, monkeypat
 
 def test_samples_go_where_the_help_says(place: Path) -> None:
     assert "DIR/samples-SEED" in minigen("sample", "--help").out
-    assert minigen("sample", "run", "--seed", 7).status == 0 and (place / "run" / "samples-7" / "samples.npz").is_file()
+    assert (
+        minigen("sample", "run", "--seed", 7).status == 0
+        and (place / "run" / "samples-7" / "samples.npz").is_file()
+    )
 
 
 def test_a_date_is_a_seed(place: Path) -> None:
@@ -341,20 +394,28 @@ def test_a_date_is_a_seed(place: Path) -> None:
 def test_a_schedule_that_leaves_signal_is_told_of(place: Path) -> None:
     settings = asdict(Small(schedule="linear", timesteps=50))
     Run.create("linear", {"model": "ddpm"} | settings)
-    assert "note: linear over 50 steps leaves alpha_bar_T = 0.6" in minigen("train", "ddpm", "--resume", "linear").out
+    assert (
+        "note: linear over 50 steps leaves alpha_bar_T = 0.6"
+        in minigen("train", "ddpm", "--resume", "linear").out
+    )
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (["--strength", 0.2], ["--strength has no effect", "--regulariser denoising"]),
-        (["--regulariser", "denoising", "--weight", 2], ["--weight has no effect", "--regulariser contractive or l1 or kl"]),
+        (
+            ["--regulariser", "denoising", "--weight", 2],
+            ["--weight has no effect", "--regulariser contractive or l1 or kl"],
+        ),
         (["--regulariser", "l1", "--corruption", "masking"], ["--corruption has no effect"]),
         (["--regulariser", "l1", "--weight", 2], []),
         (["--regulariser", "denoising", "--strength", 0.2, "--corruption", "masking"], []),
     ],
 )
-def test_an_option_for_another_regulariser_is_told_of(place: Path, options: list[Any], words: list[str]) -> None:
+def test_an_option_for_another_regulariser_is_told_of(
+    place: Path, options: list[Any], words: list[str]
+) -> None:
     training = minigen("train", "ae", *options, "--steps", 1, "--out", "new")
     assert training.status == 0 and all(word in training.out for word in words)
     assert ("note:" in training.out) == bool(words)
@@ -364,27 +425,50 @@ def test_an_option_for_another_regulariser_is_told_of(place: Path, options: list
     ("options", "words"),
     [
         (["--penalty", 1], ["--penalty has no effect", "--loss gan-gp or wgan-gp"]),
-        (["--loss", "wgan-gp", "--penalty", 1, "--clip", 1], ["--clip has no effect", "--loss wgan"]),
+        (
+            ["--loss", "wgan-gp", "--penalty", 1, "--clip", 1],
+            ["--clip has no effect", "--loss wgan"],
+        ),
         (["--loss", "wgan-gp", "--penalty", 1], []),
         (["--loss", "wgan", "--clip", 1], []),
     ],
 )
-def test_an_option_for_another_loss_is_told_of(place: Path, options: list[Any], words: list[str]) -> None:
+def test_an_option_for_another_loss_is_told_of(
+    place: Path, options: list[Any], words: list[str]
+) -> None:
     training = minigen("train", "gan", "--data", "ring", *options, "--steps", 1, "--out", "new")
     assert training.status == 0 and all(word in training.out for word in words)
     assert ("note:" in training.out) == bool(words)
 
 
 def test_ctrl_c_leaves_a_run_that_another_process_takes_up_exactly(place: Path) -> None:
-    command = [sys.executable, "-m", "minigen", "train", "ddpm", "--data", "ring", "--batch-size", "4", "--out", "stopped"]
+    command = [
+        sys.executable,
+        "-m",
+        "minigen",
+        "train",
+        "ddpm",
+        "--data",
+        "ring",
+        "--batch-size",
+        "4",
+        "--out",
+        "stopped",
+    ]
     metrics = place / "stopped" / "metrics.jsonl"
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         deadline = time.monotonic() + 60
         while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < deadline:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and "to go on: minigen train ddpm --resume stopped" in out and "Traceback" not in err
+    assert (
+        process.returncode == 130
+        and "to go on: minigen train ddpm --resume stopped" in out
+        and "Traceback" not in err
+    )
 
     stopped = Run("stopped")
     whole, end = Run.create("whole", stopped.config), stopped.load()["step"] + 2
@@ -395,7 +479,9 @@ def test_ctrl_c_leaves_a_run_that_another_process_takes_up_exactly(place: Path) 
     assert contents(stopped.path) == contents(whole.path)
 
 
-def test_a_loss_that_explodes_is_a_failure_and_keeps_the_checkpoint(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loss_that_explodes_is_a_failure_and_keeps_the_checkpoint(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = (place / "run" / "checkpoint.npz").read_bytes()
     monkeypatch.setattr(DDPMRecipe, "step", lambda self, k: {"loss": float("nan")})
     status, _, err = minigen("train", "ddpm", "--resume", "run", "--steps", 5)
@@ -403,7 +489,9 @@ def test_a_loss_that_explodes_is_a_failure_and_keeps_the_checkpoint(place: Path,
     assert (place / "run" / "checkpoint.npz").read_bytes() == before
 
 
-def test_ctrl_c_outside_training_is_no_traceback(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_outside_training_is_no_traceback(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(DDPMRecipe, "sample", lambda *_: signal.raise_signal(signal.SIGINT))
     assert minigen("sample", "run") == (130, "", "minigen: interrupted\n")
 
@@ -426,10 +514,15 @@ def test_a_lack_of_memory_is_told_in_one_line(place: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(DDPMRecipe, "step", allocate)
     status, _, err = minigen("train", "ddpm")
-    assert status == 1 and re.fullmatch(r"minigen: error: .*memory.*", err.splitlines()[-1], re.IGNORECASE)
+    assert status == 1 and re.fullmatch(
+        r"minigen: error: .*memory.*", err.splitlines()[-1], re.IGNORECASE
+    )
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "ddpm", "--help"], ["sample", "--help"], ["evaluate", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["train", "ddpm", "--help"], ["sample", "--help"], ["evaluate", "--help"]],
+)
 def test_help_comes_with_every_command(arguments: list[str]) -> None:
     status, out, _ = minigen(*arguments)
     assert status == 0
@@ -444,13 +537,17 @@ def test_help_comes_with_every_command(arguments: list[str]) -> None:
 def test_python_m_minigen_is_minigen() -> None:
     command = [sys.executable, "-m", "minigen", "--help"]
     help_text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert help_text.startswith("usage: minigen ") and all(c in help_text for c in ("train", "sample", "evaluate"))
+    assert help_text.startswith("usage: minigen ") and all(
+        c in help_text for c in ("train", "sample", "evaluate")
+    )
 
 
 # When something is wrong
 
 
-def refused(place: Path, arguments: list[Any], *words: str, statuses: tuple[int, ...] = (2,)) -> None:
+def refused(
+    place: Path, arguments: list[Any], *words: str, statuses: tuple[int, ...] = (2,)
+) -> None:
     """Asserts that a call ends with the status for wrong usage and one line that has the words, and
     changes nothing."""
     before = contents(place)
@@ -525,7 +622,9 @@ def test_training_that_cannot_be(place: Path, options: list[Any], words: list[st
         (["run", "--sampler", "ddim", "--sampler-steps", "0"], ["--sampler-steps", "0"]),
     ],
 )
-def test_using_a_run_in_ways_that_cannot_be(place: Path, command: str, options: list[str], words: list[str]) -> None:
+def test_using_a_run_in_ways_that_cannot_be(
+    place: Path, command: str, options: list[str], words: list[str]
+) -> None:
     refused(place, [command, *options], *words)
 
 
@@ -536,8 +635,14 @@ def test_using_a_run_in_ways_that_cannot_be(place: Path, command: str, options: 
         (["learn"], ["learn"]),
         (["train"], ["MODEL"]),
         (["sample", "run", "--out", "run"], ["run exists", "another --out"]),
-        (["sample", "run", "--out", "run/config.json"], ["run/config.json exists", "another --out"]),
-        (["sample", "run", "--out", "run/config.json/below"], ["run/config.json/below", "cannot be written"]),
+        (
+            ["sample", "run", "--out", "run/config.json"],
+            ["run/config.json exists", "another --out"],
+        ),
+        (
+            ["sample", "run", "--out", "run/config.json/below"],
+            ["run/config.json/below", "cannot be written"],
+        ),
         (["sample", "run", "--out", "x" * 300], ["xxx", "cannot be written"]),
         (["evaluate", "run", "-n", "2501"], ["-n 2501", "ring", "2500"]),
         (["evaluate", "run", "-n", "4"], ["-n 4", "5"]),
@@ -549,13 +654,19 @@ def test_using_a_run_in_ways_that_cannot_be(place: Path, command: str, options: 
         (["train", "ae", "--weight", "-1"], ["--weight", "-1"]),
         (["train", "ae", "--corruption", "rain"], ["--corruption", "masking", "rain"]),
         (["train", "ae", "--strength", "nan"], ["--strength", "nan"]),
-        (["train", "ae", "--corruption", "masking", "--strength", "1.5"], ["strength", "share", "masking", "1.5"]),
+        (
+            ["train", "ae", "--corruption", "masking", "--strength", "1.5"],
+            ["strength", "share", "masking", "1.5"],
+        ),
         (["train", "ae", "--beta", "1"], ["--beta"]),
         (["train", "ae", "--resume", "run"], ["ddpm", "minigen train ddpm --resume"]),
         (["train", "vae", "--data", "ring"], ["digits, mnist", "ring"]),
         (["train", "vae", "--beta", "-1"], ["--beta", "-1"]),
         (["train", "vae", "--beta", "nan"], ["--beta", "nan"]),
-        (["train", "vae", "--decoder", "laplace"], ["--decoder", "bernoulli", "gaussian", "laplace"]),
+        (
+            ["train", "vae", "--decoder", "laplace"],
+            ["--decoder", "bernoulli", "gaussian", "laplace"],
+        ),
         (["train", "vae", "--latent", "2.5"], ["--latent", "2.5"]),
         (["train", "vae", "--conditional", "yes"], ["yes"]),
         (["train", "gan", "--conditional", "--data", "ring"], ["conditional", "labels", "ring"]),
@@ -576,12 +687,17 @@ def test_other_calls_that_cannot_be(place: Path, arguments: list[str], words: li
     ("arguments", "words"),
     [
         (["sample", "run", "--sampler", "ddim"], ["--sampler: not for"]),
-        (["evaluate", "run", "--sampler", "ancestral", "--sampler-steps", "2"], ["--sampler, --sampler-steps: not for"]),
+        (
+            ["evaluate", "run", "--sampler", "ancestral", "--sampler-steps", "2"],
+            ["--sampler, --sampler-steps: not for"],
+        ),
         (["evaluate", "run", "-n", "501"], ["-n 501", "digits", "500"]),
         (["train", "ddpm", "--resume", "run"], ["--resume"]),
     ],
 )
-def test_calls_that_cannot_be_with_a_model_of_another_kind(place: Path, arguments: list[str], words: list[str]) -> None:
+def test_calls_that_cannot_be_with_a_model_of_another_kind(
+    place: Path, arguments: list[str], words: list[str]
+) -> None:
     refused(place, arguments, *words)
 
 
@@ -591,8 +707,12 @@ def test_a_gpu_without_cupy_names_the_extra(place: Path, monkeypatch: pytest.Mon
         refused(place, [*arguments, "--device", "cuda"], "cuda", "CuPy", "minigen[cuda12]")
 
 
-@pytest.mark.parametrize("arguments", [["train", "ddpm", "--resume", "run"], ["sample", "run"], ["evaluate", "run"]])
-def test_a_wrong_option_is_not_blamed_on_the_configuration(place: Path, arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    "arguments", [["train", "ddpm", "--resume", "run"], ["sample", "run"], ["evaluate", "run"]]
+)
+def test_a_wrong_option_is_not_blamed_on_the_configuration(
+    place: Path, arguments: list[str]
+) -> None:
     assert "config.json" not in minigen(*arguments, "--device", "nonsense").err
 
 
@@ -623,7 +743,9 @@ def test_no_images_is_no_data(place: Path) -> None:
 
 def test_few_images_are_enough(place: Path) -> None:
     write_mnist(place / "mnist", images=3)
-    assert minigen("train", "ddpm", "--data", "mnist", "--data-dir", "mnist", "--steps", 1).status == 0
+    assert (
+        minigen("train", "ddpm", "--data", "mnist", "--data-dir", "mnist", "--steps", 1).status == 0
+    )
 
 
 def with_setting(**changes: Any) -> Callable[[bytes], bytes]:
@@ -668,15 +790,48 @@ DAMAGED_CONFIGURATIONS: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize(
     ("model", "settings"),
     [
-        *(("ae", change) for change in ({"latent": 2}, {"regulariser": "kl"}, {"weight": 0.2}, {"strength": "half"})),
+        *(
+            ("ae", change)
+            for change in (
+                {"latent": 2},
+                {"regulariser": "kl"},
+                {"weight": 0.2},
+                {"strength": "half"},
+            )
+        ),
         ("ae", {"corruption": "masking", "strength": 2}),
         *(
             ("vae", change)
-            for change in ({"latent": 2}, {"beta": 2.0}, {"beta": -1}, {"conditional": True}, {"conditional": 0})
+            for change in (
+                {"latent": 2},
+                {"beta": 2.0},
+                {"beta": -1},
+                {"conditional": True},
+                {"conditional": 0},
+            )
         ),
-        *(("vae", change) for change in ({"decoder": "gaussian"}, {"coders": "conv"}, {"data": "ring"}, {"timesteps": 4})),
-        *(("gan", change) for change in ({"latent": 2}, {"loss": "hinge"}, {"critic_steps": 2}, {"conditional": True})),
-        *(("gan", change) for change in ({"clip": 0.2}, {"penalty": -1}, {"conditional": 1}, {"data": "ring"})),
+        *(
+            ("vae", change)
+            for change in (
+                {"decoder": "gaussian"},
+                {"coders": "conv"},
+                {"data": "ring"},
+                {"timesteps": 4},
+            )
+        ),
+        *(
+            ("gan", change)
+            for change in (
+                {"latent": 2},
+                {"loss": "hinge"},
+                {"critic_steps": 2},
+                {"conditional": True},
+            )
+        ),
+        *(
+            ("gan", change)
+            for change in ({"clip": 0.2}, {"penalty": -1}, {"conditional": 1}, {"data": "ring"})
+        ),
         ("gan", {"data": "ring", "conditional": True}),
     ],
     indirect=["model"],
@@ -695,7 +850,9 @@ def test_a_run_of_another_model_is_refused(place: Path, command: list[str]) -> N
     refused(place, [*command, "run"], "run", "oracle")
 
 
-def forged(change: Callable[[dict[str, np.ndarray], dict[str, Any]], Any]) -> Callable[[bytes], bytes]:
+def forged(
+    change: Callable[[dict[str, np.ndarray], dict[str, Any]], Any],
+) -> Callable[[bytes], bytes]:
     """A checkpoint that is whole and sealed, but changed; `change` may return other metadata."""
 
     def damage(content: bytes) -> bytes:
@@ -745,12 +902,24 @@ DAMAGED_CHECKPOINTS: dict[str, Callable[[bytes], bytes]] = {
     "a list": forged(lambda arrays, meta: ["step"]),
     "a state in words": forged(lambda arrays, meta: meta | {"state": "step"}),
     "settings in words": forged(lambda arrays, meta: meta | {"config": "step"}),
-    **{f"step {v!r}": with_state(v, "step") for v in ("three", None, [], True, 3.0, -1, math.inf, -math.inf, math.nan)},
-    **{f"{v!r:.9} updates": with_state(v, "ema", "updates") for v in ("many", False, -1, math.inf, 10**400)},
-    **{f"{v!r:.9} moments": with_state(v, "optimizers", "model", "steps") for v in ("many", False, -1, math.inf, 10**400)},
+    **{
+        f"step {v!r}": with_state(v, "step")
+        for v in ("three", None, [], True, 3.0, -1, math.inf, -math.inf, math.nan)
+    },
+    **{
+        f"{v!r:.9} updates": with_state(v, "ema", "updates")
+        for v in ("many", False, -1, math.inf, 10**400)
+    },
+    **{
+        f"{v!r:.9} moments": with_state(v, "optimizers", "model", "steps")
+        for v in ("many", False, -1, math.inf, 10**400)
+    },
     **{f"generator {v!r}": with_state(v, "rng") for v in (-1, None, {})},
     **{f"generator {v!r}": with_state(v, "rng", "bit_generator") for v in ("MT19937", "", 1)},
-    **{f"generator at {v!r:.9}": with_state(v, "rng", "state", "state") for v in (-1, 2**128, math.inf)},
+    **{
+        f"generator at {v!r:.9}": with_state(v, "rng", "state", "state")
+        for v in (-1, 2**128, math.inf)
+    },
     "generator beyond": with_state(2**100, "rng", "uinteger"),
 }
 
@@ -759,7 +928,9 @@ DAMAGED = {"config.json": DAMAGED_CONFIGURATIONS, "checkpoint.npz": DAMAGED_CHEC
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
-@pytest.mark.parametrize(("name", "damage"), [(name, damage) for name, damages in DAMAGED.items() for damage in damages])
+@pytest.mark.parametrize(
+    ("name", "damage"), [(name, damage) for name, damages in DAMAGED.items() for damage in damages]
+)
 def test_a_damaged_file_is_refused(place: Path, command: list[str], name: str, damage: str) -> None:
     file = place / "run" / name
     file.write_bytes(DAMAGED[name][damage](file.read_bytes()))
@@ -779,18 +950,25 @@ def test_a_run_without_a_checkpoint_is_trained_first(place: Path) -> None:
         refused(place, [command, "run"], "checkpoint", "--resume run")
 
 
-@pytest.mark.parametrize("line", [b"noise\n", b'{"loss": 1.0}\n', b'{"step": "2"}\n', b"\xff\n", b"3\n", b"[" * 10**5 + b"\n"])
+@pytest.mark.parametrize(
+    "line",
+    [b"noise\n", b'{"loss": 1.0}\n', b'{"step": "2"}\n', b"\xff\n", b"3\n", b"[" * 10**5 + b"\n"],
+)
 def test_damaged_metrics_are_named(place: Path, line: bytes) -> None:
     with open(place / "run" / "metrics.jsonl", "ab") as file:
         file.write(line)
     refused(place, ["train", "ddpm", "--resume", "run"], "metrics.jsonl")
 
 
-@pytest.mark.parametrize("loss", ["", ', "loss": null', ', "loss": [1]', ', "loss": 1e999', f', "loss": {10**400}'])
+@pytest.mark.parametrize(
+    "loss", ["", ', "loss": null', ', "loss": [1]', ', "loss": 1e999', f', "loss": {10**400}']
+)
 def test_curves_are_drawn_of_numbers(place: Path, loss: str) -> None:
     (place / "run" / "metrics.jsonl").write_text(f'{{"step": 1{loss}}}\n')
     status, _, err = minigen("train", "ddpm", "--resume", "run")
-    assert status == 2 and re.fullmatch("minigen: error: .*metrics.jsonl is damaged.*step, loss", err.splitlines()[-1])
+    assert status == 2 and re.fullmatch(
+        "minigen: error: .*metrics.jsonl is damaged.*step, loss", err.splitlines()[-1]
+    )
 
 
 def test_a_run_without_a_checkpoint_that_goes_on_says_so(place: Path) -> None:
@@ -813,12 +991,18 @@ def test_a_run_can_go_on_without_its_metrics(place: Path, model: str) -> None:
     assert minigen("train", model, "--resume", "run").status == 0
 
 
-@pytest.mark.parametrize("arguments", [["train", "ddpm", "--out", "new"], ["sample", "run", "--out", "new"]])
-def test_a_full_disk_is_told_in_one_line(place: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    "arguments", [["train", "ddpm", "--out", "new"], ["sample", "run", "--out", "new"]]
+)
+def test_a_full_disk_is_told_in_one_line(
+    place: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     status, _, err = minigen(*arguments)
-    assert status in (1, 2) and re.fullmatch(r"minigen: error: .*No space left on device.*", err.splitlines()[-1])
+    assert status in (1, 2) and re.fullmatch(
+        r"minigen: error: .*No space left on device.*", err.splitlines()[-1]
+    )
     assert not [path for path in place.rglob("new/*") if path.is_file()]

@@ -31,7 +31,9 @@ class Line(nn.Module):
 
 def lines(seed: int) -> CycleGAN:
     rng = np.random.default_rng(seed)
-    return CycleGAN(*(Line(*(Parameter(rng.standard_normal(())) for _ in range(2))) for _ in NETWORKS))
+    return CycleGAN(
+        *(Line(*(Parameter(rng.standard_normal(())) for _ in range(2))) for _ in NETWORKS)
+    )
 
 
 def images(seed: int) -> tuple[Tensor, Tensor]:
@@ -50,7 +52,10 @@ def terms(model: CycleGAN, x: Tensor, y: Tensor) -> Any:
 @given(seed=seeds)
 def test_the_losses_are_those_of_the_paper(seed: int) -> None:
     model, (x, y) = lines(seed), images(seed)
-    found, discriminators = terms(model, x, y), model.discriminator_loss(x, y, model.F(y), model.G(x)).item()
+    found, discriminators = (
+        terms(model, x, y),
+        model.discriminator_loss(x, y, model.F(y), model.G(x)).item(),
+    )
     a, b = x.numpy(), y.numpy()
     G, F, D_X, D_Y = (Line(network.a.item(), network.b.item()) for network in vars(model).values())
     assert {name: term.item() for name, term in found._asdict().items()} == pytest.approx(
@@ -72,7 +77,9 @@ def test_the_losses_are_those_of_the_paper(seed: int) -> None:
 def test_the_total_is_the_weighted_sum(seed: int, cycle: float, identity: float) -> None:
     found = terms(lines(seed), *images(seed))
     weights = (1, 1, cycle, cycle, identity, identity)
-    assert found.total(cycle, identity).item() == pytest.approx(sum(w * t.item() for w, t in zip(weights, found, strict=True)))
+    assert found.total(cycle, identity).item() == pytest.approx(
+        sum(w * t.item() for w, t in zip(weights, found, strict=True))
+    )
     assert found.total().item() == pytest.approx(found.total(10, 5).item())
 
 
@@ -80,7 +87,10 @@ def test_the_total_is_the_weighted_sum(seed: int, cycle: float, identity: float)
 def test_identity_losses_may_be_left_out(seed: int) -> None:
     model, (x, y) = lines(seed), images(seed)
     found = model.generator_losses(x, y, model.F(y), model.G(x), identity=False)
-    assert [term.item() for term in found] == [term.item() for term in terms(model, x, y)[:4]] + [0, 0]
+    assert [term.item() for term in found] == [term.item() for term in terms(model, x, y)[:4]] + [
+        0,
+        0,
+    ]
 
 
 @given(seed=seeds)
@@ -126,7 +136,9 @@ def test_each_player_pulls_its_own_way() -> None:
     model.D_X, model.D_Y = Line(Parameter(np.array(1.0)), Parameter(np.array(0.5))), Line(1.0, 0.5)
     found = model.generator_losses(x, y, fake_x=0 * y, fake_y=0 * x)
     assert T.grad(found.adversarial_F, model.D_X.b)[0].item() == pytest.approx(-0.5)
-    loss = model.discriminator_loss(x=Tensor(np.full((4, 1), 2.0)), y=y, fake_x=Tensor(np.full((4, 1), -2.0)), fake_y=x)
+    loss = model.discriminator_loss(
+        x=Tensor(np.full((4, 1), 2.0)), y=y, fake_x=Tensor(np.full((4, 1), -2.0)), fake_y=x
+    )
     assert T.grad(loss, model.D_X.a)[0].item() == pytest.approx(2 * 1.5 - 2 * -1.5)
 
 
@@ -135,7 +147,10 @@ def test_each_player_pulls_its_own_way() -> None:
 
 def numbered(first: int, n: int) -> Tensor:
     """n images (1, 2, 2) that hold their numbers."""
-    return Tensor(np.arange(first, first + n, dtype=np.float32)[:, None, None, None] * np.ones((1, 2, 2), np.float32))
+    return Tensor(
+        np.arange(first, first + n, dtype=np.float32)[:, None, None, None]
+        * np.ones((1, 2, 2), np.float32)
+    )
 
 
 def numbers(images: Any) -> list[int]:
@@ -145,7 +160,9 @@ def numbers(images: Any) -> list[int]:
     return [int(k) for k in images[:, 0, 0, 0]]
 
 
-@given(seed=seeds, size=st.integers(1, 6), batches=st.lists(st.integers(1, 5), min_size=1, max_size=12))
+@given(
+    seed=seeds, size=st.integers(1, 6), batches=st.lists(st.integers(1, 5), min_size=1, max_size=12)
+)
 def test_a_pool_gives_back_images_and_loses_none(seed: int, size: int, batches: list[int]) -> None:
     """What it is given while there is room, of which it keeps copies; and then each image that
     comes in or out is one."""
@@ -156,7 +173,10 @@ def test_a_pool_gives_back_images_and_loses_none(seed: int, size: int, batches: 
         returned = numbers(pool.query(given, rng).numpy())
         assert returned[:room] == numbers(given.numpy())[:room]
         copies = Counter(returned[:room])
-        assert Counter(returned) + Counter(numbers(pool.images[: pool.count])) == Counter(before + numbers(given)) + copies
+        assert (
+            Counter(returned) + Counter(numbers(pool.images[: pool.count]))
+            == Counter(before + numbers(given)) + copies
+        )
         first += n
     assert pool.count == min(size, first - 1) and pool.images.shape == (size, 1, 2, 2)
 
@@ -178,7 +198,9 @@ def test_half_of_what_a_full_pool_returns_is_old_and_from_anywhere_in_it() -> No
         old += returned != k
         slots.update(np.flatnonzero((pool.images != before)[:, 0, 0, 0]).tolist())
     assert old / n == pytest.approx(0.5, abs=5 * 0.5 / n**0.5)
-    assert slots.total() == old and all(slots[k] == pytest.approx(n / 20, abs=5 * (n / 20) ** 0.5) for k in range(10))
+    assert slots.total() == old and all(
+        slots[k] == pytest.approx(n / 20, abs=5 * (n / 20) ** 0.5) for k in range(10)
+    )
 
 
 def test_what_a_pool_returns_is_new_and_constant(device: str) -> None:
@@ -200,8 +222,15 @@ def test_a_restored_pool_goes_on_as_the_first(seed: int, n: int) -> None:
         pool.query(numbered(1, n), rng)
     state = pool.state_dict()
     other.load_state_dict(state)
-    results = [numbers(p.query(numbered(10, 6), np.random.default_rng(seed)).numpy()) for p in (pool, other)]
-    assert results[0] == results[1] and (pool.images == other.images).all() and pool.count == other.count
+    results = [
+        numbers(p.query(numbered(10, 6), np.random.default_rng(seed)).numpy())
+        for p in (pool, other)
+    ]
+    assert (
+        results[0] == results[1]
+        and (pool.images == other.images).all()
+        and pool.count == other.count
+    )
     assert state["count"] == min(n, 5) and numbers(state["images"][: min(n, 5)]) != [10]
 
 
@@ -214,7 +243,9 @@ def test_a_restored_pool_goes_on_as_the_first(seed: int, n: int) -> None:
         ({"more": 1}, KeyError, "more"),
     ],
 )
-def test_the_state_of_another_pool_is_refused(change: dict[str, Any], error: type[Exception], message: str) -> None:
+def test_the_state_of_another_pool_is_refused(
+    change: dict[str, Any], error: type[Exception], message: str
+) -> None:
     pool = ImagePool((1, 2, 2), 5)
     with pytest.raises(error, match=message):
         pool.load_state_dict(pool.state_dict() | change)

@@ -18,7 +18,9 @@ from minigen.data import NAMES, SHAPES, Dataset, idx, load, planar
 from minigen.data.digits import load_digits
 from minigen.data.idx import download_files, download_mnist, load_mnist, read_idx
 
-uint8_arrays = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=5))
+uint8_arrays = hnp.arrays(
+    np.uint8, hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=5)
+)
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -47,7 +49,18 @@ def test_digits_are_the_published_ones() -> None:
     assert x.shape == (1297, 1, 8, 8) and x_test.shape == (500, 1, 8, 8)
     assert x.dtype == x_test.dtype == np.float32 and labels.dtype == labels_test.dtype == np.int64
     counts = np.bincount(np.concatenate([labels, labels_test]))
-    assert counts.tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]  # the table of UCI's optdigits.names
+    assert counts.tolist() == [
+        178,
+        182,
+        177,
+        183,
+        181,
+        182,
+        181,
+        179,
+        174,
+        180,
+    ]  # the table of UCI's optdigits.names
 
 
 def test_digits_are_grey_levels_from_minus_one_to_one() -> None:
@@ -66,7 +79,9 @@ def test_digit_labels_belong_to_their_images() -> None:
 
 
 def test_no_digit_is_in_both_splits() -> None:
-    train, test = ({image.tobytes() for image in load_digits(split)[0]} for split in ("train", "test"))
+    train, test = (
+        {image.tobytes() for image in load_digits(split)[0]} for split in ("train", "test")
+    )
     assert not train & test
 
 
@@ -75,7 +90,10 @@ def test_the_recipe_makes_the_digits(tmp_path: Path) -> None:
     from minigen.data.make_digits import make_digits
 
     make_digits(tmp_path / "digits.npz")
-    with np.load(tmp_path / "digits.npz") as made, np.load(Path(idx.__file__).with_name("digits.npz")) as shipped:
+    with (
+        np.load(tmp_path / "digits.npz") as made,
+        np.load(Path(idx.__file__).with_name("digits.npz")) as shipped,
+    ):
         assert all(np.array_equal(made[name], shipped[name]) for name in ("images", "labels"))
 
 
@@ -94,7 +112,9 @@ def test_idx_round_trip(folder: Path, array: np.ndarray, zipped: bool, misnamed:
 
 
 @given(array=uint8_arrays, zipped=st.booleans(), cut=st.integers(1, 10**6))
-def test_idx_refuses_every_truncation(folder: Path, array: np.ndarray, zipped: bool, cut: int) -> None:
+def test_idx_refuses_every_truncation(
+    folder: Path, array: np.ndarray, zipped: bool, cut: int
+) -> None:
     content = gzip.compress(idx_bytes(array)) if zipped else idx_bytes(array)
     path = write(folder / "cut", content[: -1 - cut % len(content)])
     with pytest.raises(ValueError, match="cut"):
@@ -104,11 +124,16 @@ def test_idx_refuses_every_truncation(folder: Path, array: np.ndarray, zipped: b
 @given(array=uint8_arrays, extra=st.binary(min_size=1, max_size=9))
 def test_idx_counts_bytes_left_over(folder: Path, array: np.ndarray, extra: bytes) -> None:
     content = idx_bytes(array) + extra
-    with pytest.raises(ValueError, match=f"left over.*takes {len(content) - len(extra)} bytes, found {len(content)}"):
+    with pytest.raises(
+        ValueError,
+        match=f"left over.*takes {len(content) - len(extra)} bytes, found {len(content)}",
+    ):
         read_idx(write(folder / "long", content))
 
 
-@given(content=st.binary(max_size=40) | st.binary(max_size=40).map(lambda tail: b"\x00\x00\x08" + tail))
+@given(
+    content=st.binary(max_size=40) | st.binary(max_size=40).map(lambda tail: b"\x00\x00\x08" + tail)
+)
 def test_idx_reads_or_refuses_any_bytes(folder: Path, content: bytes) -> None:
     try:
         array = read_idx(write(folder / "any", content))
@@ -117,7 +142,9 @@ def test_idx_reads_or_refuses_any_bytes(folder: Path, content: bytes) -> None:
     assert idx_bytes(array) == content
 
 
-@pytest.mark.parametrize("start", [b"\x00\x00\x0d\x01", b"\x00\x08\x08\x01", b"\x93NUMPY", b"<html>"])
+@pytest.mark.parametrize(
+    "start", [b"\x00\x00\x0d\x01", b"\x00\x08\x08\x01", b"\x93NUMPY", b"<html>"]
+)
 def test_idx_shows_the_wrong_magic(tmp_path: Path, start: bytes) -> None:
     with pytest.raises(ValueError, match=f"starts with {start[:4].hex(' ')}"):
         read_idx(write(tmp_path / "magic", start + bytes(8)))
@@ -131,8 +158,12 @@ def test_idx_says_how_many_bytes_are_missing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shape", [(0,) * 100, (0, 2**32 - 1, 2**32 - 1, 2**32 - 1)])
 def test_idx_names_the_file_of_an_impossible_shape(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=rf"{tmp_path / 'shape'}: NumPy has no array of shape \(0, "):
-        read_idx(write(tmp_path / "shape", struct.pack(f">HBB{len(shape)}I", 0, 8, len(shape), *shape)))
+    with pytest.raises(
+        ValueError, match=rf"{tmp_path / 'shape'}: NumPy has no array of shape \(0, "
+    ):
+        read_idx(
+            write(tmp_path / "shape", struct.pack(f">HBB{len(shape)}I", 0, 8, len(shape), *shape))
+        )
 
 
 def test_idx_is_not_fooled_by_damaged_gzip(folder: Path) -> None:
@@ -145,18 +176,25 @@ def test_idx_is_not_fooled_by_damaged_gzip(folder: Path) -> None:
             loaded = read_idx(write(folder / "damaged.gz", bytes(damaged)))
         except ValueError:
             continue
-        assert position < 10 and np.array_equal(loaded, array)  # a date in gzip's header may change unnoticed
+        assert position < 10 and np.array_equal(
+            loaded, array
+        )  # a date in gzip's header may change unnoticed
 
 
 def test_idx_names_the_files_it_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"neither train-images-idx3-ubyte nor train-images-idx3-ubyte\.gz"):
+    with pytest.raises(
+        FileNotFoundError, match=r"neither train-images-idx3-ubyte nor train-images-idx3-ubyte\.gz"
+    ):
         load_mnist("train", tmp_path)
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_mnist_scales_images_and_keeps_labels(tmp_path: Path, split: str) -> None:
     rng = np.random.default_rng(0)
-    images, labels = rng.integers(256, size=(7, 28, 28), dtype=np.uint8), rng.integers(10, size=7, dtype=np.uint8)
+    images, labels = (
+        rng.integers(256, size=(7, 28, 28), dtype=np.uint8),
+        rng.integers(10, size=7, dtype=np.uint8),
+    )
     images[0, 0, :2] = 0, 255
     write_mnist(tmp_path, images, labels)
     x, y = load_mnist(split, tmp_path)
@@ -169,12 +207,22 @@ def test_mnist_scales_images_and_keeps_labels(tmp_path: Path, split: str) -> Non
     ("images", "labels", "message"),
     [
         (np.zeros((3, 28, 28), np.uint8), np.zeros(2, np.uint8), r"\(3, 28, 28\).*\(2,\)"),
-        (np.zeros((3, 28, 27), np.uint8), np.zeros(3, np.uint8), r"\(3, 28, 27\).*expected \(N, 28, 28\)"),
+        (
+            np.zeros((3, 28, 27), np.uint8),
+            np.zeros(3, np.uint8),
+            r"\(3, 28, 27\).*expected \(N, 28, 28\)",
+        ),
         (np.zeros((0, 28, 28), np.uint8), np.zeros(0, np.uint8), "no train images in"),
-        (np.zeros((3, 28, 28), np.uint8), np.array([0, 10, 9], np.uint8), "up to 10, expected 0..9"),
+        (
+            np.zeros((3, 28, 28), np.uint8),
+            np.array([0, 10, 9], np.uint8),
+            "up to 10, expected 0..9",
+        ),
     ],
 )
-def test_mnist_refuses_files_that_do_not_fit(tmp_path: Path, images: np.ndarray, labels: np.ndarray, message: str) -> None:
+def test_mnist_refuses_files_that_do_not_fit(
+    tmp_path: Path, images: np.ndarray, labels: np.ndarray, message: str
+) -> None:
     write_mnist(tmp_path, images, labels)
     with pytest.raises(ValueError, match=message):
         load_mnist("train", tmp_path)
@@ -195,7 +243,9 @@ def server(tmp_path: Path) -> Path:
 
 
 def checksums(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+    return {
+        path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())
+    }
 
 
 def test_download_brings_every_file(server: Path, tmp_path: Path) -> None:
@@ -219,7 +269,9 @@ def test_download_refuses_a_wrong_checksum(server: Path, tmp_path: Path) -> None
 
 
 def test_download_says_when_there_is_no_answer(tmp_path: Path) -> None:
-    with pytest.raises(ConnectionError, match=r"missing/a\.gz: cannot be fetched .*without a network"):
+    with pytest.raises(
+        ConnectionError, match=r"missing/a\.gz: cannot be fetched .*without a network"
+    ):
         download_files(tmp_path / "new", f"{tmp_path.as_uri()}/missing/", {"a.gz": "0" * 32})
     assert os.listdir(tmp_path / "new") == []
 
@@ -235,7 +287,9 @@ def test_download_mnist_asks_for_the_files_that_load_mnist_reads(
     for name in asked:
         is_image = "images" in name
         write(tmp_path / name, idx_bytes(np.zeros((2, 28, 28) if is_image else 2, np.uint8)))
-    assert len(asked) == 4 and [len(load_mnist(split, tmp_path)[0]) for split in ("train", "test")] == [2, 2]
+    assert len(asked) == 4 and [
+        len(load_mnist(split, tmp_path)[0]) for split in ("train", "test")
+    ] == [2, 2]
 
 
 def test_download_names_its_data_sets(tmp_path: Path) -> None:
@@ -263,7 +317,9 @@ def test_planar_sets_draw_anew_from_a_generator_that_went_on(draw) -> None:
 
 
 @pytest.mark.parametrize(("draw", "centres", "sigma"), MIXTURES)
-def test_mixtures_fill_every_mode_with_its_gaussian(draw, centres: np.ndarray, sigma: float) -> None:
+def test_mixtures_fill_every_mode_with_its_gaussian(
+    draw, centres: np.ndarray, sigma: float
+) -> None:
     points = draw(N, np.random.default_rng(0))
     offsets = points[:, None] - centres
     mode = np.square(offsets).sum(axis=2).argmin(axis=1)
@@ -272,14 +328,18 @@ def test_mixtures_fill_every_mode_with_its_gaussian(draw, centres: np.ndarray, s
     assert np.allclose(np.bincount(mode) / N, share, atol=5 * math.sqrt(share / N))
     assert np.allclose(z.mean(axis=0), 0, atol=5 / math.sqrt(N))
     assert np.allclose(np.cov(z.T), np.eye(2), atol=5 * math.sqrt(2 / N))
-    assert np.isclose(np.mean(np.square(z).sum(axis=1) < 9), 1 - math.exp(-4.5), atol=0.003)  # within 3 sigma
+    assert np.isclose(
+        np.mean(np.square(z).sum(axis=1) < 9), 1 - math.exp(-4.5), atol=0.003
+    )  # within 3 sigma
 
 
 def test_centres_are_those_of_the_paper() -> None:
     assert np.allclose(np.linalg.norm(planar.ring_centres(), axis=1), 1)
     turns = np.exp(1j * np.pi / 4 * np.arange(8))
     assert np.allclose(planar.ring_centres() @ [1, 1j], turns)
-    assert {tuple(centre) for centre in planar.grid_centres()} == {(x, y) for x in range(-4, 5, 2) for y in range(-4, 5, 2)}
+    assert {tuple(centre) for centre in planar.grid_centres()} == {
+        (x, y) for x in range(-4, 5, 2) for y in range(-4, 5, 2)
+    }
 
 
 @pytest.mark.parametrize("draw", [planar.moons, planar.swiss_roll])
@@ -315,8 +375,12 @@ def test_swiss_roll_winds_once_and_a_half_outwards() -> None:
 def test_load_knows_every_name_and_repeats(name: str) -> None:
     data = load(name)
     assert data.name == name and data.train.dtype == data.test.dtype == np.float32
-    assert data.train.shape[1:] == data.test.shape[1:] == SHAPES[name] and len(data.train) > len(data.test)
-    assert np.array_equal(data.train, load(name).train) and np.array_equal(data.test, load(name).test)
+    assert data.train.shape[1:] == data.test.shape[1:] == SHAPES[name] and len(data.train) > len(
+        data.test
+    )
+    assert np.array_equal(data.train, load(name).train) and np.array_equal(
+        data.test, load(name).test
+    )
 
 
 @pytest.mark.parametrize("name", ["ring", "grid", "moons", "swiss-roll"])

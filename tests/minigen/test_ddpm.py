@@ -20,7 +20,10 @@ from tensor.strategies import tensors
 
 TIGHT: dict[str, Any] = {"rel": 1e-9, "abs": 1e-11}
 
-diffusions = st.builds(Diffusion, hnp.arrays(float, st.integers(1, 8), elements=st.floats(1e-4, 0.9), fill=st.nothing()))
+diffusions = st.builds(
+    Diffusion,
+    hnp.arrays(float, st.integers(1, 8), elements=st.floats(1e-4, 0.9), fill=st.nothing()),
+)
 
 
 @st.composite
@@ -70,7 +73,9 @@ def test_the_cosine_schedule_follows_its_paper(T: int) -> None:
 
 def test_the_other_schedules_run_between_the_ends_of_the_paper() -> None:
     assert beta_schedule("linear", 3) == close(np.array([1e-4, 0.01005, 0.02]))
-    assert np.sqrt(beta_schedule("quadratic", 3)) == close(np.array([0.01, (0.01 + 0.02**0.5) / 2, 0.02**0.5]))
+    assert np.sqrt(beta_schedule("quadratic", 3)) == close(
+        np.array([0.01, (0.01 + 0.02**0.5) / 2, 0.02**0.5])
+    )
     assert beta_schedule("constant", 3).tolist() == [0.02, 0.02, 0.02]
 
 
@@ -111,9 +116,14 @@ def test_the_posterior_follows_from_bayes_rule(scene) -> None:
     for t in times[1:]:
         alpha, before = diffusion.alpha[t], diffusion.alpha_bar[t - 1]
         likelihood, prior = alpha / (1 - alpha), 1 / (1 - before)
-        centre, prior_mean = xt.numpy()[t - 1] / math.sqrt(alpha), math.sqrt(before) * x0.numpy()[t - 1]
+        centre, prior_mean = (
+            xt.numpy()[t - 1] / math.sqrt(alpha),
+            math.sqrt(before) * x0.numpy()[t - 1],
+        )
         assert variance.numpy()[t - 1] == close(1 / (likelihood + prior))
-        assert mean.numpy()[t - 1] == close((likelihood * centre + prior * prior_mean) / (likelihood + prior))
+        assert mean.numpy()[t - 1] == close(
+            (likelihood * centre + prior * prior_mean) / (likelihood + prior)
+        )
 
 
 @given(scene=scenes())
@@ -127,7 +137,9 @@ def test_before_the_first_step_the_posterior_is_x0_itself(scene) -> None:
 def test_equation_7_with_predicted_noise_is_equation_11(scene) -> None:
     diffusion, times, _, xt, noise = scene
     mean, _ = diffusion.q_posterior(diffusion.predict_x0(xt, times, noise), xt, times)
-    beta, alpha, alpha_bar = (v[times, None] for v in (diffusion.beta, diffusion.alpha, diffusion.alpha_bar))
+    beta, alpha, alpha_bar = (
+        v[times, None] for v in (diffusion.beta, diffusion.alpha, diffusion.alpha_bar)
+    )
     equation_11 = (xt.numpy() - beta / np.sqrt(1 - alpha_bar) * noise.numpy()) / np.sqrt(alpha)
     assert mean.numpy() == pytest.approx(equation_11, rel=1e-7, abs=1e-7)
 
@@ -165,7 +177,12 @@ def test_timesteps_are_integers_in_range(device: str, method: str, t: list) -> N
 def test_nothing_is_broadcast_but_a_single_timestep(
     method: str, x: tuple[int, ...], y: tuple[int, ...], t: tuple[int, ...]
 ) -> None:
-    diffusion, a, b, times = Diffusion(beta_schedule("linear", 3)), Tensor(np.ones(x)), Tensor(np.ones(y)), np.ones(t, int)
+    diffusion, a, b, times = (
+        Diffusion(beta_schedule("linear", 3)),
+        Tensor(np.ones(x)),
+        Tensor(np.ones(y)),
+        np.ones(t, int),
+    )
     calls = {
         "q_sample": lambda: diffusion.q_sample(a, times, b),
         "q_posterior": lambda: diffusion.q_posterior(a, b, times),
@@ -192,7 +209,11 @@ def test_a_single_timestep_is_that_of_every_item(scene, data: st.DataObject) -> 
 
 def test_at_time_zero_there_is_neither_a_step_back_nor_a_loss() -> None:
     """A training loop that draws t from 0..T-1 is a mistake to be told of."""
-    diffusion, x, t = Diffusion(beta_schedule("linear", 3)), Tensor(np.ones((2, 1))), np.array([0, 1])
+    diffusion, x, t = (
+        Diffusion(beta_schedule("linear", 3)),
+        Tensor(np.ones((2, 1))),
+        np.array([0, 1]),
+    )
     with pytest.raises(IndexError):
         diffusion.q_posterior(x, x, t)
     with pytest.raises(IndexError):
@@ -215,7 +236,9 @@ def test_the_loss_is_the_mean_square_and_moves_only_the_denoiser(scene, w: float
 # Samplers
 
 
-def sampled(diffusion: Diffusion, sampler: str, denoiser: Any, x: Tensor, seed: int = 0) -> list[Step]:
+def sampled(
+    diffusion: Diffusion, sampler: str, denoiser: Any, x: Tensor, seed: int = 0
+) -> list[Step]:
     """All states of a sampler that takes every step and clips."""
     if sampler == "ddim":
         return list(diffusion.ddim(denoiser, x, diffusion.T))
@@ -293,7 +316,9 @@ def test_the_best_denoiser_has_the_smallest_loss(g: Gaussian, slope: float, offs
     for t in range(1, g.diffusion.T + 1):
         times, a, V = np.full(4, t), g.a(t), g.V(t)
         least = g.diffusion.loss(g.denoiser, x0, times, noise).item()
-        other = g.diffusion.loss(lambda x, t: g.denoiser(x, t) + (slope * x + offset), x0, times, noise).item()
+        other = g.diffusion.loss(
+            lambda x, t: g.denoiser(x, t) + (slope * x + offset), x0, times, noise
+        ).item()
         assert least == close(np.mean(a**2 * g.S / V))
         assert other - least == close(np.mean(slope**2 * V + (slope * a * g.m + offset) ** 2))
 
@@ -318,7 +343,9 @@ def test_ancestral_sampling_transports_means_and_variances(variance: str, g: Gau
 
 @pytest.mark.parametrize(("variance", "S"), [("beta", 1.0), ("beta_tilde", 0.0)])
 @given(diffusion=diffusions, m=st.floats(-2, 2))
-def test_each_variance_is_exact_for_its_data(variance: str, S: float, diffusion: Diffusion, m: float) -> None:
+def test_each_variance_is_exact_for_its_data(
+    variance: str, S: float, diffusion: Diffusion, m: float
+) -> None:
     """beta_t for data from N(m, I), beta-tilde_t for a single point: DDPM sec. 3.2. Only the last
     step has no noise."""
     g = Gaussian(diffusion, np.full(2, m), np.full(2, S))
@@ -339,7 +366,11 @@ def test_ddim_is_the_affine_map_that_theory_gives(g: Gaussian, data: st.DataObje
     """x_s - a_s m = k (x_t - a_t m) with k = (a_s a_t S + b_s b_t) / V_t, for t and s the timesteps
     that are kept."""
     steps = data.draw(st.integers(1, g.diffusion.T))
-    states = list(g.diffusion.ddim(g.denoiser, Tensor(np.array([[0.0, 0.0], [1.0, 1.0]])), steps, clip_x0=False))
+    states = list(
+        g.diffusion.ddim(
+            g.denoiser, Tensor(np.array([[0.0, 0.0], [1.0, 1.0]])), steps, clip_x0=False
+        )
+    )
     for (t, x, _), (s, y, _) in pairwise(states):
         k = (g.a(s) * g.a(t) * g.S + g.b(s) * g.b(t)) / g.V(t)
         assert y.numpy() == close(g.a(s) * g.m + k * (x.numpy() - g.a(t) * g.m))
@@ -358,7 +389,9 @@ def test_ddim_turns_noise_into_data_ever_better_with_more_steps() -> None:
     g = Gaussian(Diffusion(beta_schedule("cosine", 300)), np.array([0.5]), np.array([0.09]))
     errors = []
     for steps in (3, 10, 30, 100, 300):
-        *_, last = g.diffusion.ddim(g.denoiser, Tensor(np.array([[0.0], [1.0]])), steps, clip_x0=False)
+        *_, last = g.diffusion.ddim(
+            g.denoiser, Tensor(np.array([[0.0], [1.0]])), steps, clip_x0=False
+        )
         mean, var = moments(last.x.numpy())
         assert abs(mean.item() - 0.5) < 1e-4
         errors.append(abs(math.sqrt(var.item()) - 0.3))
@@ -385,17 +418,23 @@ def test_clipped_ancestral_samples_end_inside_the_box(diffusion: Diffusion, x: T
 
 @pytest.mark.parametrize("sampler", ["ancestral", "ddim"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_samplers_keep_dtype_and_device_and_record_nothing(device: str, sampler: str, dtype: type) -> None:
+def test_samplers_keep_dtype_and_device_and_record_nothing(
+    device: str, sampler: str, dtype: type
+) -> None:
     weight = Tensor(np.ones(1), requires_grad=True, dtype=dtype, device=device)
     x = Tensor(np.ones((2, 1)), dtype=dtype, device=device)
-    for state in sampled(Diffusion(beta_schedule("cosine", 4)), sampler, lambda x, t: weight * x, x):
+    for state in sampled(
+        Diffusion(beta_schedule("cosine", 4)), sampler, lambda x, t: weight * x, x
+    ):
         assert state.x.dtype == dtype and state.x.device == x.device and not state.x.requires_grad
 
 
 @pytest.mark.parametrize("sampler", ["ancestral", "ddim"])
 def test_only_ancestral_sampling_depends_on_the_generator(sampler: str) -> None:
     diffusion, x = Diffusion(beta_schedule("cosine", 4)), Tensor(np.full((2, 1), 0.1))
-    one, again, other = (sampled(diffusion, sampler, silent, x, seed)[-1].x.numpy() for seed in (0, 0, 1))
+    one, again, other = (
+        sampled(diffusion, sampler, silent, x, seed)[-1].x.numpy() for seed in (0, 0, 1)
+    )
     assert np.array_equal(one, again)
     assert np.array_equal(one, other) == (sampler == "ddim")
 
@@ -409,4 +448,8 @@ def test_ddim_takes_between_one_and_T_steps(steps: int) -> None:
 def test_there_are_two_variances() -> None:
     rng = np.random.default_rng(0)
     with pytest.raises(ValueError, match="'beta' or 'beta_tilde', got 'both'"):
-        next(Diffusion(beta_schedule("cosine", 4)).ancestral(silent, Tensor(np.ones((1, 1))), rng, "both"))
+        next(
+            Diffusion(beta_schedule("cosine", 4)).ancestral(
+                silent, Tensor(np.ones((1, 1))), rng, "both"
+            )
+        )

@@ -30,7 +30,9 @@ from minigen.data.png import read_png
 from minigen.evaluation.neighbours import read_digits
 from minigen.evaluation.pictures import write_png
 
-grey_images = hnp.arrays(np.float32, (2, 1, 5, 5), elements=st.floats(-1, 1, width=32)).map(lambda x: np.repeat(x, 3, axis=1))
+grey_images = hnp.arrays(np.float32, (2, 1, 5, 5), elements=st.floats(-1, 1, width=32)).map(
+    lambda x: np.repeat(x, 3, axis=1)
+)
 any_images = hnp.arrays(np.float32, (2, 3, 5, 5), elements=st.floats(-9, 9, width=32))
 
 
@@ -51,7 +53,9 @@ def test_grey_digits_are_interpolated_between_pixel_centres() -> None:
     digit[0, 0, 2, 5] = 1
     row, column = np.zeros((2, 16))
     row[3:7] = column[9:13] = 0.25, 0.75, 0.75, 0.25
-    assert np.array_equal(on_black(digit), np.broadcast_to(2 * np.outer(row, column) - 1, (1, 3, 16, 16)))
+    assert np.array_equal(
+        on_black(digit), np.broadcast_to(2 * np.outer(row, column) - 1, (1, 3, 16, 16))
+    )
 
 
 @pytest.mark.parametrize("load", [load_domains, load_symmetric_domains])
@@ -60,12 +64,16 @@ def test_domains_are_colour_images_from_minus_one_to_one_and_repeat(load, paired
     first, second = load(paired), load(paired)
     for name in ("train_x", "train_y", "test_x", "test_y"):
         x = getattr(first, name)
-        assert x.dtype == np.float32 and x.shape[1:] == (3, 16, 16) and x.min() == -1 and x.max() == 1
+        assert (
+            x.dtype == np.float32 and x.shape[1:] == (3, 16, 16) and x.min() == -1 and x.max() == 1
+        )
         assert np.array_equal(x, getattr(second, name))
     assert len(first.test_labels) == len(first.test_x) == len(first.test_y)
 
 
-@pytest.mark.parametrize(("load", "rule"), [(load_domains, to_paper), (load_symmetric_domains, to_orange_and_blue)])
+@pytest.mark.parametrize(
+    ("load", "rule"), [(load_domains, to_paper), (load_symmetric_domains, to_orange_and_blue)]
+)
 def test_truth_is_the_rule(load, rule) -> None:
     paired, unpaired = load(paired=True), load(paired=False)
     assert np.array_equal(paired.train_y, rule(paired.train_x))
@@ -77,13 +85,17 @@ def test_unpaired_training_images_are_of_disjoint_digits_and_all_are_used() -> N
     data = load_domains(paired=False)
     x, y = images_in(data.train_x), images_in(from_paper(data.train_y))
     assert not x & y and abs(len(x) - len(y)) <= 1
-    assert x | y == images_in(on_black(load_digits("train")[0])) and not (x | y) & images_in(data.test_x)
+    assert x | y == images_in(on_black(load_digits("train")[0])) and not (x | y) & images_in(
+        data.test_x
+    )
 
 
 def test_held_out_images_are_the_test_digits_in_order() -> None:
     digits, labels = load_digits("test")
     paper, symmetric = load_domains(paired=True), load_symmetric_domains(paired=True)
-    assert np.array_equal(paper.test_x, on_black(digits)) and np.array_equal(paper.test_labels, labels)
+    assert np.array_equal(paper.test_x, on_black(digits)) and np.array_equal(
+        paper.test_labels, labels
+    )
     for sign, start in ((1, 0), (-1, 1)):
         assert np.array_equal(sign * symmetric.test_x[start::2], on_black(digits))
         assert np.array_equal(symmetric.test_labels[start::2], labels)
@@ -154,10 +166,15 @@ def png(pixels: np.ndarray) -> bytes:
     """pixels (H, W, C) of 8 or 16 bits, C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA, as the PNG
     specification has it."""
     H, W, C = pixels.shape
-    header = struct.pack(">IIBBBBB", W, H, 8 * pixels.itemsize, {1: 0, 2: 4, 3: 2, 4: 6}[C], 0, 0, 0)
+    header = struct.pack(
+        ">IIBBBBB", W, H, 8 * pixels.itemsize, {1: 0, 2: 4, 3: 2, 4: 6}[C], 0, 0, 0
+    )
     rows = b"".join(b"\0" + row.astype(f">u{pixels.itemsize}").tobytes() for row in pixels)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
-    parts = (struct.pack(">I", len(d)) + name + d + struct.pack(">I", zlib.crc32(name + d)) for name, d in chunks)
+    parts = (
+        struct.pack(">I", len(d)) + name + d + struct.pack(">I", zlib.crc32(name + d))
+        for name, d in chunks
+    )
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
@@ -180,7 +197,9 @@ def write_all(folder: Path, **contents: bytes) -> Path:
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("C", [1, 2, 3, 4])
 def test_every_kind_of_png_is_laid_on_white(tmp_path: Path, C: int, dtype: type) -> None:
-    pixels = np.random.default_rng(0).integers(np.iinfo(dtype).max, size=(5, 5, C), dtype=dtype, endpoint=True)
+    pixels = np.random.default_rng(0).integers(
+        np.iinfo(dtype).max, size=(5, 5, C), dtype=dtype, endpoint=True
+    )
     values = pixels.transpose(2, 0, 1) / np.iinfo(dtype).max
     colour, alpha = (values[:-1], values[-1:]) if C in (2, 4) else (values, 1)
     expected = np.broadcast_to(2 * (alpha * colour + (1 - alpha)) - 1, (3, 5, 5))
@@ -214,24 +233,39 @@ def test_what_is_too_bright_is_clipped(tmp_path: Path) -> None:
 def test_the_centred_square_is_read(tmp_path: Path, H: int, W: int, top: int, left: int) -> None:
     pixels = np.random.default_rng(0).integers(256, size=(H, W, 3), dtype=np.uint8)
     whole, square = png(pixels), png(pixels[top : top + 4, left : left + 4])
-    assert np.array_equal(read_png(write(tmp_path / "a.png", whole), 4), read_png(write(tmp_path / "b.png", square), 4))
+    assert np.array_equal(
+        read_png(write(tmp_path / "a.png", whole), 4),
+        read_png(write(tmp_path / "b.png", square), 4),
+    )
 
 
 @given(seed=st.integers(0, 2**32 - 1), S=st.integers(1, 20), size=st.integers(1, 20))
 def test_resampling_is_pillows_bilinear_one(folder: Path, seed: int, S: int, size: int) -> None:
     pixels = np.random.default_rng(seed).integers(256, size=(S, S), dtype=np.uint8)
-    expected = Image.fromarray(pixels.astype(np.float32)).resize((size, size), Image.Resampling.BILINEAR)
+    expected = Image.fromarray(pixels.astype(np.float32)).resize(
+        (size, size), Image.Resampling.BILINEAR
+    )
     x = read_png(write(folder / "x.png", png(pixels[:, :, None])), size)
     assert np.allclose(x, np.asarray(expected) / 127.5 - 1, atol=1e-5)
 
 
 def test_folders_hold_out_the_last_tenth_by_name(tmp_path: Path) -> None:
-    x = write_all(tmp_path / "x", **{f"{level:03}": content for level, content in zip(range(39, -1, -1), grey(*range(40)))})
-    y = write_all(tmp_path / "y", **{str(level): content for level, content in zip(range(100, 150), grey(*range(100, 150)))})
+    x = write_all(
+        tmp_path / "x",
+        **{f"{level:03}": content for level, content in zip(range(39, -1, -1), grey(*range(40)))},
+    )
+    y = write_all(
+        tmp_path / "y",
+        **{str(level): content for level, content in zip(range(100, 150), grey(*range(100, 150)))},
+    )
     write(x / "000.txt", b"not an image")
     data = load_folders(x, y, size=4)
     levels = np.rint((np.concatenate([data.train_x, data.test_x])[:, 0, 0, 0] + 1) * 127.5)
-    assert levels.tolist() == list(range(39, -1, -1)) and data.train_x.shape == (36, 3, 4, 4) and data.test_x.shape[0] == 4
+    assert (
+        levels.tolist() == list(range(39, -1, -1))
+        and data.train_x.shape == (36, 3, 4, 4)
+        and data.test_x.shape[0] == 4
+    )
     assert np.rint((data.train_y[:, 0, 0, 0] + 1) * 127.5).tolist() == list(range(100, 150))
     assert data.test_y is None and data.test_labels is None
 
@@ -274,7 +308,9 @@ def test_damage_is_named_with_its_file(folder: Path) -> None:
 BLACK = png(np.zeros((2, 2, 1), np.uint8))
 
 
-@pytest.mark.parametrize("content", [b"", b"GIF89a", BLACK[:8], BLACK[:40], BLACK[:11] + b"\x05" + BLACK[12:]])
+@pytest.mark.parametrize(
+    "content", [b"", b"GIF89a", BLACK[:8], BLACK[:40], BLACK[:11] + b"\x05" + BLACK[12:]]
+)
 def test_what_is_no_png_is_refused(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(ValueError, match="x.png: damaged, or not a PNG"):
         read_png(write(tmp_path / "x.png", content), 2)

@@ -45,7 +45,9 @@ def drawn(d: Tensor, counts: np.ndarray) -> Tensor:
 
 @pytest.mark.parametrize("loss", ["minimax", "non-saturating", "gan-gp", "lsgan"])
 @given(counts=counts, seed=seeds)
-def test_the_best_discriminator_is_p_over_p_plus_q(loss: str, counts: np.ndarray, seed: int) -> None:
+def test_the_best_discriminator_is_p_over_p_plus_q(
+    loss: str, counts: np.ndarray, seed: int
+) -> None:
     """Goodfellow et al. 2014, Proposition 1: there the gradient vanishes, and everywhere else the
     loss is higher."""
     p, q = counts / counts.sum(1, keepdims=True)
@@ -54,11 +56,16 @@ def test_the_best_discriminator_is_p_over_p_plus_q(loss: str, counts: np.ndarray
     lowest = LOSSES[loss].discriminator(drawn(d, counts[0]), drawn(d, counts[1]))
     assert T.grad(lowest, d)[0].numpy() == close(np.zeros(4))
     other = d.detach() + np.random.default_rng(seed).normal(size=4)
-    assert LOSSES[loss].discriminator(drawn(other, counts[0]), drawn(other, counts[1])).item() > lowest.item()
+    assert (
+        LOSSES[loss].discriminator(drawn(other, counts[0]), drawn(other, counts[1])).item()
+        > lowest.item()
+    )
 
 
 @given(counts=counts)
-def test_the_value_of_the_game_is_twice_the_jensen_shannon_divergence_less_log_4(counts: np.ndarray) -> None:
+def test_the_value_of_the_game_is_twice_the_jensen_shannon_divergence_less_log_4(
+    counts: np.ndarray,
+) -> None:
     """Goodfellow et al. 2014 eq. 6, where V = E log D + E log(1 - D) is the negative of the
     discriminator's loss."""
     p, q = counts / counts.sum(1, keepdims=True)
@@ -67,7 +74,9 @@ def test_the_value_of_the_game_is_twice_the_jensen_shannon_divergence_less_log_4
     m = (p + q) / 2
     assert value == close((p @ np.log(p / m) + q @ np.log(q / m)) - LOG4)
     same = Tensor(np.zeros(4))
-    assert -LOSSES["minimax"].discriminator(drawn(same, counts[0]), drawn(same, counts[0])).item() == close(-LOG4)
+    assert -LOSSES["minimax"].discriminator(
+        drawn(same, counts[0]), drawn(same, counts[0])
+    ).item() == close(-LOG4)
 
 
 @given(d=hnp.arrays(np.float64, 5, elements=st.floats(-30, 30)))
@@ -88,7 +97,12 @@ BY_HAND = {
     "wgan-gp": (REAL, FAKE, -2.0, 0.5),
     "hinge": (REAL, FAKE, 1.5, 0.5),
     "minimax": ([LOG3, 0.0], [-LOG3], -0.5 * math.log(0.75 * 0.5) - math.log(0.75), math.log(0.75)),
-    "non-saturating": ([LOG3, 0.0], [-LOG3], -0.5 * math.log(0.75 * 0.5) - math.log(0.75), -math.log(0.25)),
+    "non-saturating": (
+        [LOG3, 0.0],
+        [-LOG3],
+        -0.5 * math.log(0.75 * 0.5) - math.log(0.75),
+        -math.log(0.25),
+    ),
 }
 BY_HAND["gan-gp"] = BY_HAND["non-saturating"]
 
@@ -96,7 +110,9 @@ BY_HAND["gan-gp"] = BY_HAND["non-saturating"]
 @every_loss
 def test_the_losses_by_hand(loss: str) -> None:
     real, fake, discriminator, generator = BY_HAND[loss]
-    assert LOSSES[loss].discriminator(Tensor(real), Tensor(fake)).item() == close(discriminator, 1e-6)
+    assert LOSSES[loss].discriminator(Tensor(real), Tensor(fake)).item() == close(
+        discriminator, 1e-6
+    )
     assert LOSSES[loss].generator(Tensor(fake)).item() == close(generator, 1e-6)
 
 
@@ -124,7 +140,9 @@ def linear(w: np.ndarray) -> Callable[[Tensor], Tensor]:
 
 
 @given(k=st.floats(0.1, 10), seed=seeds, shape=st.sampled_from([(3,), (1, 2, 2)]))
-def test_the_penalty_of_a_linear_critic_of_slope_k_is_k_minus_1_squared(k: float, seed: int, shape: tuple) -> None:
+def test_the_penalty_of_a_linear_critic_of_slope_k_is_k_minus_1_squared(
+    k: float, seed: int, shape: tuple
+) -> None:
     w = np.random.default_rng(seed).normal(size=math.prod(shape))
     unit = w / np.linalg.norm(w)
     assert gradient_penalty(linear(k * unit), *batches(4, *shape)).item() == close((k - 1) ** 2)
@@ -134,7 +152,9 @@ def test_the_penalty_of_a_linear_critic_of_slope_k_is_k_minus_1_squared(k: float
 def test_the_penalty_is_the_mean_over_the_batch() -> None:
     """Of d(x) = s x with another slope s for each item."""
     slopes = np.array([[1.0], [3.0], [-4.0]])
-    assert gradient_penalty(lambda x: Tensor(slopes) * x, *batches(3, 1)).item() == close((0 + 4 + 9) / 3)
+    assert gradient_penalty(lambda x: Tensor(slopes) * x, *batches(3, 1)).item() == close(
+        (0 + 4 + 9) / 3
+    )
 
 
 def test_a_critic_without_slope_has_a_penalty_that_can_be_differentiated() -> None:
@@ -160,7 +180,10 @@ def test_the_slope_is_taken_at_uniform_points_between_data_and_samples() -> None
 
 
 def test_real_and_fake_have_one_shape() -> None:
-    with pytest.raises(ValueError, match=re.escape("gradient_penalty: real (4, 3) and fake (1, 3) must have one shape")):
+    with pytest.raises(
+        ValueError,
+        match=re.escape("gradient_penalty: real (4, 3) and fake (1, 3) must have one shape"),
+    ):
         gradient_penalty(linear(np.ones(3)), batches(4, 3)[0], batches(1, 3)[0])
 
 
@@ -174,7 +197,13 @@ NORMS: dict[str, Callable[[], nn.Module]] = {
 def critic_with(norm: str) -> nn.Sequential:
     """A small critic of images (N, 1, 4, 4), all of its parameters away from where they start."""
     T.manual_seed(0)
-    layers = [nn.Conv2d(1, 4, 3, stride=2, padding=1), NORMS[norm](), nn.SiLU(), nn.Flatten(), nn.Linear(16, 1)]
+    layers = [
+        nn.Conv2d(1, 4, 3, stride=2, padding=1),
+        NORMS[norm](),
+        nn.SiLU(),
+        nn.Flatten(),
+        nn.Linear(16, 1),
+    ]
     critic = nn.Sequential(*layers).to("float64")
     rng = np.random.default_rng(1)
     for p in critic.parameters():
@@ -194,7 +223,9 @@ def test_the_penalty_agrees_with_finite_differences(norm: str) -> None:
     (x,) = asked
     slopes = []
     for pixel in np.eye(16).reshape(16, 1, 4, 4):
-        slopes.append(slope_along(lambda h, pixel=pixel: critic(Tensor(x + h * pixel)).numpy()[:, 0]))
+        slopes.append(
+            slope_along(lambda h, pixel=pixel: critic(Tensor(x + h * pixel)).numpy()[:, 0])
+        )
     assert penalty.item() == close(np.mean((np.linalg.norm(slopes, axis=0) - 1) ** 2), 1e-7)
 
 
@@ -223,13 +254,21 @@ def test_the_gradient_of_the_penalty_agrees_with_finite_differences(norm: str) -
 # Clipping
 
 
-@given(w=hnp.arrays(np.float64, (1, 5), elements=st.floats(-3, 3)), x=hnp.arrays(np.float64, (2, 5), elements=st.floats(-5, 5)))
-def test_a_clipped_linear_critic_of_D_inputs_rises_by_at_most_limit_sqrt_D(w: np.ndarray, x: np.ndarray) -> None:
+@given(
+    w=hnp.arrays(np.float64, (1, 5), elements=st.floats(-3, 3)),
+    x=hnp.arrays(np.float64, (2, 5), elements=st.floats(-5, 5)),
+)
+def test_a_clipped_linear_critic_of_D_inputs_rises_by_at_most_limit_sqrt_D(
+    w: np.ndarray, x: np.ndarray
+) -> None:
     """Which is 1 for a limit of 1 / sqrt(D): the critic is 1-Lipschitz."""
     critic, limit = nn.Linear(5, 1).to("float64"), 1 / math.sqrt(5)
     critic.weight.copy_(w)
     clip_weights(critic.parameters(), limit)
-    assert np.array_equal(critic.weight.numpy(), np.clip(w, -limit, limit)) and abs(critic.bias.numpy()).max() <= limit
+    assert (
+        np.array_equal(critic.weight.numpy(), np.clip(w, -limit, limit))
+        and abs(critic.bias.numpy()).max() <= limit
+    )
     a, b = critic(Tensor(x)).numpy()
     assert abs(a - b).max() <= np.linalg.norm(x[0] - x[1]) + 1e-12
     assert all(p.is_leaf and p.requires_grad for p in critic.parameters())
@@ -253,7 +292,9 @@ def rng() -> np.random.Generator:
 
 
 def players_losses(gan: GAN) -> np.ndarray:
-    return np.array([gan.discriminator_loss(DATA, rng=rng()).item(), gan.generator_loss(8, rng=rng()).item()])
+    return np.array(
+        [gan.discriminator_loss(DATA, rng=rng()).item(), gan.generator_loss(8, rng=rng()).item()]
+    )
 
 
 @every_loss
@@ -287,7 +328,9 @@ def test_samples_are_constants_to_the_discriminator_and_not_to_the_generator(los
 
 
 @every_loss
-def test_the_discriminator_loss_is_of_as_many_samples_and_only_some_losses_have_a_penalty(loss: str) -> None:
+def test_the_discriminator_loss_is_of_as_many_samples_and_only_some_losses_have_a_penalty(
+    loss: str,
+) -> None:
     """(0.1 - 1)^2 for a slope of 0.1."""
     gan = game(loss)
     fake = gan.generate(8, rng=rng())
@@ -295,19 +338,28 @@ def test_the_discriminator_loss_is_of_as_many_samples_and_only_some_losses_have_
     for penalty in (0.0, 10.0):
         found = gan.discriminator_loss(DATA, rng=rng(), penalty=penalty).item()
         assert found == close(expected + penalty * 0.81 * (loss in PENALISED))
-    assert gan.generator_loss(8, rng=rng()).item() == close(LOSSES[loss].generator(gan.judge(fake)).item())
+    assert gan.generator_loss(8, rng=rng()).item() == close(
+        LOSSES[loss].generator(gan.judge(fake)).item()
+    )
 
 
 def test_noise_is_standard_normal_and_follows_its_seed() -> None:
     gan = GAN(nn.Linear(2, 2, bias=False), nn.Linear(2, 1), 2, "hinge")
     gan.generator.weight.copy_(np.eye(2))
-    z, same, other = (gan.generate(5000, rng=np.random.default_rng(seed)).numpy() for seed in (0, 0, 1))
+    z, same, other = (
+        gan.generate(5000, rng=np.random.default_rng(seed)).numpy() for seed in (0, 0, 1)
+    )
     assert np.array_equal(z, same) and not np.array_equal(z, other) and z.dtype == np.float32
-    assert abs(z.mean(0)).max() < 5 / math.sqrt(5000) and np.cov(z.T) == pytest.approx(np.eye(2), abs=5 * math.sqrt(2 / 5000))
+    assert abs(z.mean(0)).max() < 5 / math.sqrt(5000) and np.cov(z.T) == pytest.approx(
+        np.eye(2), abs=5 * math.sqrt(2 / 5000)
+    )
 
 
 def test_losses_have_names() -> None:
-    with pytest.raises(ValueError, match="GAN: loss must be one of minimax, non-saturating, .*, got 'cross-entropy'"):
+    with pytest.raises(
+        ValueError,
+        match="GAN: loss must be one of minimax, non-saturating, .*, got 'cross-entropy'",
+    ):
         GAN(nn.Flatten(), nn.Flatten(), 2, "cross-entropy")
 
 
@@ -327,7 +379,10 @@ class Seen(nn.Module):
 
 def conditional(loss: str = "wgan-gp") -> GAN:
     T.manual_seed(0)
-    generator, discriminator = dcgan_generator(2 + 3, (1, 4, 4), 4), dcgan_discriminator((1 + 3, 4, 4), 4, norm=False)
+    generator, discriminator = (
+        dcgan_generator(2 + 3, (1, 4, 4), 4),
+        dcgan_discriminator((1 + 3, 4, 4), 4, norm=False),
+    )
     return GAN(Seen(generator), Seen(discriminator), 2, loss, classes=3).to("float64")
 
 
@@ -340,17 +395,26 @@ def test_both_players_are_told_the_labels_of_all_that_they_see_or_make() -> None
     gan.discriminator_loss(greys(4), labels)
     gan.generator_loss(4, labels)
     made, judged = gan.generator.inputs, gan.discriminator.inputs
-    assert (len(made), len(judged)) == (2, 4)  # the last of: data, samples, the points between them, samples
+    assert (len(made), len(judged)) == (
+        2,
+        4,
+    )  # the last of: data, samples, the points between them, samples
     for x in made:
         assert np.array_equal(x[:, 2:], np.eye(3)[labels])
     for x in judged:
-        assert np.array_equal(x[:, 1:], np.broadcast_to(np.eye(3)[labels][:, :, None, None], (4, 3, 4, 4)))
+        assert np.array_equal(
+            x[:, 1:], np.broadcast_to(np.eye(3)[labels][:, :, None, None], (4, 3, 4, 4))
+        )
     assert np.array_equal(judged[0][:, :1], greys(4).numpy())
 
 
 def test_a_conditional_game_needs_labels() -> None:
     gan, x = conditional(), greys(2)
-    calls: list[Callable] = [lambda: gan.discriminator_loss(x), lambda: gan.judge(x), lambda: gan.generator_loss(2)]
+    calls: list[Callable] = [
+        lambda: gan.discriminator_loss(x),
+        lambda: gan.judge(x),
+        lambda: gan.generator_loss(2),
+    ]
     for call in [*calls, lambda: gan.generate(2)]:
         with pytest.raises(ValueError, match="this model is conditional: it needs labels"):
             call()
@@ -385,7 +449,9 @@ def test_fourier_features_are_sines_and_cosines_of_one_projection() -> None:
     features = FourierFeatures(2, 20_000, 1.5)
     x = Tensor([[0.3, -0.2], [0.5, 0.4]], requires_grad=True)
     y = features(x)
-    assert y.shape == (2, 40_000) and np.allclose(y.numpy()[:, :20_000] ** 2 + y.numpy()[:, 20_000:] ** 2, 1, atol=1e-6)
+    assert y.shape == (2, 40_000) and np.allclose(
+        y.numpy()[:, :20_000] ** 2 + y.numpy()[:, 20_000:] ** 2, 1, atol=1e-6
+    )
     product = y.numpy()[0] @ y.numpy()[1] / 20_000
     assert product == pytest.approx(math.exp(-(1.5**2) * 0.4 / 2), abs=5 / math.sqrt(20_000))
     assert list(features.state_dict()) == ["B"] and not list(features.parameters())
@@ -418,8 +484,14 @@ def test_a_gan_computes_the_same_on_every_device(device: str, loss: str) -> None
     labels, results = np.array([0, 2, 1]), []
     for where in ("cpu", device):
         gan = conditional(loss).to(where)
-        losses = [gan.discriminator_loss(greys(3).to(where), labels, rng()), gan.generator_loss(3, labels, rng())]
-        gradients = [T.grad(y, list(part.parameters())) for y, part in zip(losses, (gan.discriminator, gan.generator))]
+        losses = [
+            gan.discriminator_loss(greys(3).to(where), labels, rng()),
+            gan.generator_loss(3, labels, rng()),
+        ]
+        gradients = [
+            T.grad(y, list(part.parameters()))
+            for y, part in zip(losses, (gan.discriminator, gan.generator))
+        ]
         results.append([y.to("cpu").numpy() for y in [*losses, *gradients[0], *gradients[1]]])
     for a, b in zip(*results, strict=True):
         assert a == close(b)

@@ -110,7 +110,10 @@ def test_what_is_checkpointed_comes_back() -> None:
         learner.descend(loss_of(*model), 1)
     kept["rng"].random()
     state = state_of(kept)
-    assert list(state) == ["model", "ema", "optimizers", "rng"] and list(state["optimizers"]) == ["a", "b"]
+    assert list(state) == ["model", "ema", "optimizers", "rng"] and list(state["optimizers"]) == [
+        "a",
+        "b",
+    ]
     again, learners_again, kept_again = new()
     load_state(kept_again, state)
     assert kept_again["rng"].random() == kept["rng"].random()

@@ -84,7 +84,9 @@ class Counter:
         *((settings, [2]) for settings in [*AES, *VAES, *GANS, PIX2PIX]),
     ],
 )
-def test_a_run_in_parts_is_the_run_in_one_go(tmp_path: Path, settings: Any, stops: list[int]) -> None:
+def test_a_run_in_parts_is_the_run_in_one_go(
+    tmp_path: Path, settings: Any, stops: list[int]
+) -> None:
     whole, parts = trained(tmp_path / "whole", settings), new_run(tmp_path / "parts", settings)
     for stop in [*stops, settings.steps]:
         recipe = new(settings)
@@ -106,14 +108,18 @@ def test_a_crash_loses_nothing_but_the_steps_since_the_checkpoint(tmp_path: Path
     assert train(Counter(), whole, 7, save_every=4)
     with pytest.raises(MemoryError):
         train(Counter(crash), crashed, 7, save_every=4)
-    assert [line["step"] for line in crashed.metrics()] == [1, 2, 3, 4, 5] and crashed.load()["step"] == 4
+    assert [line["step"] for line in crashed.metrics()] == [1, 2, 3, 4, 5] and crashed.load()[
+        "step"
+    ] == 4
     assert go_on(Counter(), crashed, 7)
     assert contents(crashed) == contents(whole)
 
 
 @pytest.mark.parametrize("settings", [RING, AE, VAE, POINTS, CYCLEGAN, PIX2PIX], ids=model_of)
 def test_the_seed_decides_every_bit(tmp_path: Path, settings: Any) -> None:
-    one, same, other = (trained(tmp_path / str(k), replace(settings, seed=seed)) for k, seed in enumerate((0, 0, 1)))
+    one, same, other = (
+        trained(tmp_path / str(k), replace(settings, seed=seed)) for k, seed in enumerate((0, 0, 1))
+    )
     assert contents(one) == contents(same)
     assert not any(np.array_equal(a, b) for a, b in zip(weights(one), weights(other), strict=True))
     assert one.load()["rng"] != other.load()["rng"]
@@ -132,7 +138,9 @@ def weights(run: Run) -> list[np.ndarray]:
         *((settings, {}) for settings in (POINTS, *GANS[-2:], CYCLEGAN, PIX2PIX)),
     ],
 )
-def test_looking_at_a_recipe_does_not_change_it(tmp_path: Path, settings: Any, how: dict[str, Any]) -> None:
+def test_looking_at_a_recipe_does_not_change_it(
+    tmp_path: Path, settings: Any, how: dict[str, Any]
+) -> None:
     run, recipe = new_run(tmp_path / "run", settings), new(settings)
     train(recipe, run, 3)
     before = contents(run)["checkpoint.npz"]
@@ -143,7 +151,9 @@ def test_looking_at_a_recipe_does_not_change_it(tmp_path: Path, settings: Any, h
     assert contents(run)["checkpoint.npz"] == before
 
 
-def test_checkpoints_come_at_intervals_and_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoints_come_at_intervals_and_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     saved: list[int] = []
     monkeypatch.setattr(Run, "save", lambda run, state: saved.append(state["step"]))
     train(Counter(), new_run(tmp_path / "run"), 5, save_every=2)
@@ -168,9 +178,18 @@ def test_what_is_restored_has_the_form_of_what_is_there(run: Run, count: Any) ->
         assert restore(recipe, run) == 1
         assert state_of(recipe.checkpointed) == {"names": {"a": "b"}, "steps": count}
     else:
-        with pytest.raises(CheckpointError, match=f"checkpoint.npz .*: steps is {type(count).__name__}, expected count"):
+        with pytest.raises(
+            CheckpointError,
+            match=f"checkpoint.npz .*: steps is {type(count).__name__}, expected count",
+        ):
             restore(recipe, run)
-    for wrong in ({"names": {}}, {"names": "b"}, {"names": {"a": "b", "c": "d"}}, {"names": {"a": ["b"]}}, {"more": 1}):
+    for wrong in (
+        {"names": {}},
+        {"names": "b"},
+        {"names": {"a": "b", "c": "d"}},
+        {"names": {"a": ["b"]}},
+        {"more": 1},
+    ):
         run.save(before | wrong)
         with pytest.raises(CheckpointError, match=r"another model: (names|more)[/ac]* is "):
             restore(recipe, run)
@@ -191,12 +210,17 @@ class Leaf:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int64, np.bool_, ">f8", np.float64])
 @pytest.mark.parametrize("shape", [(), (1,), (2,), (1, 1)])
-def test_arrays_are_restored_as_they_are_or_not_at_all(run: Run, dtype: Any, shape: tuple[int, ...]) -> None:
+def test_arrays_are_restored_as_they_are_or_not_at_all(
+    run: Run, dtype: Any, shape: tuple[int, ...]
+) -> None:
     run.save({"count": np.ones(shape, dtype), "step": 1})
     if dtype is np.float64 and shape == (1,):
         assert restore(Counter(), run) == 1
         return
-    with pytest.raises(CheckpointError, match=re.escape(f"count is {np.dtype(dtype)} {shape}, expected float64 (1,)")):
+    with pytest.raises(
+        CheckpointError,
+        match=re.escape(f"count is {np.dtype(dtype)} {shape}, expected float64 (1,)"),
+    ):
         restore(Counter(), run)
 
 
@@ -211,7 +235,10 @@ def test_a_checkpoint_knows_its_settings(tmp_path: Path) -> None:
             assert changed.load()["step"] == 6
         else:
             was = value if name != "another" else None
-            with pytest.raises(CheckpointError, match=rf"config\.json.* changed .*checkpoint.npz.*: {name} was {was!r};"):
+            with pytest.raises(
+                CheckpointError,
+                match=rf"config\.json.* changed .*checkpoint.npz.*: {name} was {was!r};",
+            ):
                 changed.load()
 
 
@@ -224,7 +251,11 @@ def test_ctrl_c_ends_a_run_after_the_step_with_a_checkpoint(tmp_path: Path) -> N
             signal.raise_signal(signal.SIGINT)
         return k
 
-    whole, stopped, before = new_run(tmp_path / "whole"), new_run(tmp_path / "stopped"), signal.getsignal(signal.SIGINT)
+    whole, stopped, before = (
+        new_run(tmp_path / "whole"),
+        new_run(tmp_path / "stopped"),
+        signal.getsignal(signal.SIGINT),
+    )
     assert train(Counter(), whole, 5)
     assert not train(Counter(press_at_3), stopped, 5)
     assert stopped.load()["step"] == 3 and signal.getsignal(signal.SIGINT) is before
@@ -262,7 +293,9 @@ def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path: Path, bad: floa
     assert [line["loss"] for line in run.metrics()] == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("settings", [RING, *AES[2:7], VAES[1], VAES[4], *GANS[:6], CYCLEGAN, PIX2PIX])
+@pytest.mark.parametrize(
+    "settings", [RING, *AES[2:7], VAES[1], VAES[4], *GANS[:6], CYCLEGAN, PIX2PIX]
+)
 def test_an_explosion_is_told_once_and_not_by_numpy(tmp_path: Path, settings: Any) -> None:
     """A GAN's generator sees it at once, but for a critic that is clipped."""
     step = 1 if isinstance(settings, gan.GANSettings) and settings.loss != "wgan" else 2

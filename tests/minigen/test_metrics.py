@@ -25,7 +25,9 @@ dims = st.integers(1, 6)
 scales = st.sampled_from([1e-6, 1.0, 1e6])
 
 
-def gaussian(rng: np.random.Generator, D: int, rank: int, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+def gaussian(
+    rng: np.random.Generator, D: int, rank: int, scale: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
     factor = rng.standard_normal((D, rank)) * scale
     return rng.standard_normal(D) * scale, factor @ factor.T
 
@@ -44,7 +46,9 @@ def naive_frechet(m1, C1, m2, C2) -> float:
 def naive_precision_recall(real: np.ndarray, fake: np.ndarray, k: int) -> tuple[float, float]:
     def on_manifold(point: np.ndarray, support: np.ndarray) -> bool:
         for i, centre in enumerate(support):
-            others = sorted(np.linalg.norm(centre - other) for j, other in enumerate(support) if j != i)
+            others = sorted(
+                np.linalg.norm(centre - other) for j, other in enumerate(support) if j != i
+            )
             if np.linalg.norm(point - centre) <= others[k - 1]:
                 return True
         return False
@@ -54,7 +58,9 @@ def naive_precision_recall(real: np.ndarray, fake: np.ndarray, k: int) -> tuple[
     return float(precision), float(recall)
 
 
-def naive_mode_coverage(x: np.ndarray, centres: np.ndarray, sigma: float) -> tuple[int, float, float]:
+def naive_mode_coverage(
+    x: np.ndarray, centres: np.ndarray, sigma: float
+) -> tuple[int, float, float]:
     counts, good, covered = [0] * len(centres), 0, set()
     for point in x:
         distances = [np.linalg.norm(point - centre) for centre in centres]
@@ -80,28 +86,44 @@ def naive_knn(train: np.ndarray, labels: np.ndarray, x: np.ndarray, k: int) -> l
 def test_frechet_equals_the_formula(seed: int, D: int, scale: float) -> None:
     rng = np.random.default_rng(seed)
     p, q = gaussian(rng, D, rank=D + 2, scale=scale), gaussian(rng, D, rank=D + 2, scale=scale)
-    assert np.isclose(frechet_distance_gaussians(*p, *q), naive_frechet(*p, *q), rtol=1e-6, atol=1e-9 * scale**2)
+    assert np.isclose(
+        frechet_distance_gaussians(*p, *q), naive_frechet(*p, *q), rtol=1e-6, atol=1e-9 * scale**2
+    )
 
 
 @given(seed=seeds, D=dims)
-def test_frechet_of_diagonal_gaussians_is_a_distance_of_means_and_deviations(seed: int, D: int) -> None:
+def test_frechet_of_diagonal_gaussians_is_a_distance_of_means_and_deviations(
+    seed: int, D: int
+) -> None:
     rng = np.random.default_rng(seed)
     m1, m2 = rng.standard_normal((2, D))
     s1, s2 = rng.random((2, D)) * rng.integers(2, size=(2, D))
     expected = np.sum((m1 - m2) ** 2) + np.sum((s1 - s2) ** 2)
-    assert np.isclose(frechet_distance_gaussians(m1, np.diag(s1**2), m2, np.diag(s2**2)), expected, rtol=1e-10, atol=1e-12)
+    assert np.isclose(
+        frechet_distance_gaussians(m1, np.diag(s1**2), m2, np.diag(s2**2)),
+        expected,
+        rtol=1e-10,
+        atol=1e-12,
+    )
 
 
 @given(seed=seeds, D=dims, rank=dims)
 def test_frechet_is_symmetric_and_zero_for_equals(seed: int, D: int, rank: int) -> None:
     rng = np.random.default_rng(seed)
     p, q = gaussian(rng, D, min(rank, D)), gaussian(rng, D, D)
-    assert np.isclose(frechet_distance_gaussians(*p, *q), frechet_distance_gaussians(*q, *p), rtol=1e-10, atol=1e-12)
+    assert np.isclose(
+        frechet_distance_gaussians(*p, *q),
+        frechet_distance_gaussians(*q, *p),
+        rtol=1e-10,
+        atol=1e-12,
+    )
     assert 0 <= frechet_distance_gaussians(*p, *p) < 1e-24 * max(1, np.trace(p[1]))
 
 
 @given(seed=seeds, D=dims, rank=dims)
-def test_frechet_is_invariant_under_rigid_motions_even_without_full_rank(seed: int, D: int, rank: int) -> None:
+def test_frechet_is_invariant_under_rigid_motions_even_without_full_rank(
+    seed: int, D: int, rank: int
+) -> None:
     rng = np.random.default_rng(seed)
     (m1, C1), (m2, C2) = gaussian(rng, D, min(rank, D)), gaussian(rng, D, min(rank, D))
     R, shift = rotation(rng, D), rng.standard_normal(D)
@@ -133,7 +155,9 @@ def test_frechet_fits_mean_and_covariance(seed: int, n: int, m: int, D: int) -> 
     rng = np.random.default_rng(seed)
     x, y = rng.standard_normal((n, D)), 3 + rng.standard_normal((m, D))
     fits = (a for points in (x, y) for a in (points.mean(0), np.cov(points.T).reshape(D, D)))
-    assert np.isclose(frechet_distance(x, y), frechet_distance_gaussians(*fits), rtol=1e-10, atol=1e-12)
+    assert np.isclose(
+        frechet_distance(x, y), frechet_distance_gaussians(*fits), rtol=1e-10, atol=1e-12
+    )
 
 
 def test_frechet_flattens_and_computes_in_float64() -> None:
@@ -160,12 +184,20 @@ def test_precision_recall_equal_the_loop(seed: int, n: int, m: int, D: int, k: i
     assert precision_recall(real, fake, k) == pytest.approx(naive_precision_recall(real, fake, k))
 
 
-small_lattice = hnp.arrays(np.int64, st.tuples(st.integers(4, 9), st.just(1)), elements=st.integers(-3, 3))
+small_lattice = hnp.arrays(
+    np.int64, st.tuples(st.integers(4, 9), st.just(1)), elements=st.integers(-3, 3)
+)
 
 
-@given(real=small_lattice, fake=small_lattice, k=st.integers(1, 3), offset=st.sampled_from([0, 2**40]))
-def test_precision_recall_count_ties_and_duplicates_even_far_from_the_origin(real, fake, k: int, offset: int) -> None:
-    assert precision_recall(real + offset, fake + offset, k) == pytest.approx(naive_precision_recall(real, fake, k))
+@given(
+    real=small_lattice, fake=small_lattice, k=st.integers(1, 3), offset=st.sampled_from([0, 2**40])
+)
+def test_precision_recall_count_ties_and_duplicates_even_far_from_the_origin(
+    real, fake, k: int, offset: int
+) -> None:
+    assert precision_recall(real + offset, fake + offset, k) == pytest.approx(
+        naive_precision_recall(real, fake, k)
+    )
 
 
 @given(seed=seeds, n=st.integers(4, 30), D=dims)
@@ -223,10 +255,18 @@ def test_blocks_join_seamlessly(measure, seed: int, n: int, m: int, block: int) 
     assert in_blocks == measure(real, fake)
 
 
-@pytest.mark.parametrize(("centres", "sigma"), [(planar.ring_centres(), 0.01), (planar.grid_centres(), 0.05)])
-def test_mode_coverage_of_the_centres_is_perfect_and_of_one_of_them_collapsed(centres: np.ndarray, sigma: float) -> None:
-    assert mode_coverage(np.tile(centres, (3, 1)), centres, sigma) == pytest.approx((len(centres), 1, 0))
-    assert mode_coverage(np.tile(centres[3], (9, 1)), centres, sigma) == pytest.approx((1, 1, np.log(len(centres))))
+@pytest.mark.parametrize(
+    ("centres", "sigma"), [(planar.ring_centres(), 0.01), (planar.grid_centres(), 0.05)]
+)
+def test_mode_coverage_of_the_centres_is_perfect_and_of_one_of_them_collapsed(
+    centres: np.ndarray, sigma: float
+) -> None:
+    assert mode_coverage(np.tile(centres, (3, 1)), centres, sigma) == pytest.approx(
+        (len(centres), 1, 0)
+    )
+    assert mode_coverage(np.tile(centres[3], (9, 1)), centres, sigma) == pytest.approx(
+        (1, 1, np.log(len(centres)))
+    )
 
 
 def test_mode_coverage_by_hand() -> None:
@@ -240,7 +280,9 @@ def test_mode_coverage_by_hand() -> None:
 def test_a_sample_is_good_up_to_three_sigma_in_any_direction() -> None:
     centres = [[0.0, 0.0], [40.0, 0.0]]
     assert mode_coverage([[15.0, 0.0], [9.0, 12.0]], centres, sigma=5).good == 1
-    assert mode_coverage([[np.nextafter(15, 16), 0.0], [12.0, 12.0]], centres, sigma=5) == pytest.approx((0, 0, np.log(2)))
+    assert mode_coverage(
+        [[np.nextafter(15, 16), 0.0], [12.0, 12.0]], centres, sigma=5
+    ) == pytest.approx((0, 0, np.log(2)))
 
 
 @given(seed=seeds, n=st.integers(1, 30), K=st.integers(1, 6), D=st.integers(1, 3))
@@ -251,11 +293,16 @@ def test_mode_coverage_equals_the_loop(seed: int, n: int, K: int, D: int) -> Non
 
 
 @given(seed=seeds, n=st.integers(1, 30), K=st.integers(1, 6), scale=scales)
-def test_mode_coverage_is_invariant_under_order_repetition_and_similarity(seed: int, n: int, K: int, scale: float) -> None:
+def test_mode_coverage_is_invariant_under_order_repetition_and_similarity(
+    seed: int, n: int, K: int, scale: float
+) -> None:
     rng = np.random.default_rng(seed)
     x, centres = 2 * rng.standard_normal((n, 2)), 2 * rng.standard_normal((K, 2))
     R, shift = scale * rotation(rng, 2), scale * rng.standard_normal(2)
-    moved_x, moved_centres = np.tile(rng.permutation(x), (2, 1)) @ R + shift, rng.permutation(centres) @ R + shift
+    moved_x, moved_centres = (
+        np.tile(rng.permutation(x), (2, 1)) @ R + shift,
+        rng.permutation(centres) @ R + shift,
+    )
     coverage = mode_coverage(x, centres, 0.3)
     assert mode_coverage(moved_x, moved_centres, 0.3 * scale) == pytest.approx(coverage)
     assert 0 <= coverage.modes <= min(n, K) and 0 <= coverage.good <= 1
@@ -267,11 +314,20 @@ def test_mode_coverage_of_the_mixture_itself_is_nearly_perfect() -> None:
     modes, good, reverse_kl = mode_coverage(x, planar.grid_centres(), planar.GRID_SIGMA)
     within, n = 1 - np.exp(-4.5), 2_500
     assert modes == 25 and abs(good - within) < 5 * np.sqrt(within * (1 - within) / n)
-    assert 0 < 2 * n * reverse_kl < 24 + 5 * np.sqrt(48)  # Wilks: about chi-squared with 24 degrees of freedom
+    assert (
+        0 < 2 * n * reverse_kl < 24 + 5 * np.sqrt(48)
+    )  # Wilks: about chi-squared with 24 degrees of freedom
 
 
 lattices = st.integers(1, 3).flatmap(
-    lambda D: st.tuples(*[hnp.arrays(np.int64, st.tuples(st.integers(1, 9), st.just(D)), elements=st.integers(-2, 2))] * 2)
+    lambda D: st.tuples(
+        *[
+            hnp.arrays(
+                np.int64, st.tuples(st.integers(1, 9), st.just(D)), elements=st.integers(-2, 2)
+            )
+        ]
+        * 2
+    )
 )
 
 
@@ -285,8 +341,15 @@ def test_knn_equals_the_loop_ties_included(points, data: st.DataObject) -> None:
 
 def test_knn_takes_the_majority_and_among_equals_the_nearest() -> None:
     train, labels = [[0.0], [1.0], [2.0], [10.0]], ["near", "far", "far", "farthest"]
-    assert [knn_classify(train, labels, [[0.1]], k).item() for k in (1, 2, 3, 4)] == ["near", "near", "far", "far"]
-    assert knn_classify(np.arange(300)[::-1] % 2, np.arange(300), [0.0], k=1) == [1]  # the first of 150 equally near
+    assert [knn_classify(train, labels, [[0.1]], k).item() for k in (1, 2, 3, 4)] == [
+        "near",
+        "near",
+        "far",
+        "far",
+    ]
+    assert knn_classify(np.arange(300)[::-1] % 2, np.arange(300), [0.0], k=1) == [
+        1
+    ]  # the first of 150 equally near
 
 
 @given(seed=seeds, n=st.integers(1, 20), D=dims)
@@ -307,30 +370,72 @@ NAN = np.array([[1.0, np.nan], [np.inf, 0.0], [1.0, 1.0], [2.0, 2.0]])
         (lambda: frechet_distance(NAN, NAN[2:]), "x has 2 values that are not finite"),
         (lambda: frechet_distance(np.zeros((4, 0)), np.zeros((4, 0))), r"shape \(4, 0\)"),
         (lambda: frechet_distance(3.0, np.zeros((4, 0))), r"shape \(\), expected \(N, ...\)"),
-        (lambda: precision_recall(np.zeros((3, 2)), np.zeros((9, 2))), "real has 3 points, needs 4"),
-        (lambda: precision_recall(np.zeros((9, 2)), np.zeros((5, 2)), k=5), "fake has 5 points, needs 6"),
+        (
+            lambda: precision_recall(np.zeros((3, 2)), np.zeros((9, 2))),
+            "real has 3 points, needs 4",
+        ),
+        (
+            lambda: precision_recall(np.zeros((9, 2)), np.zeros((5, 2)), k=5),
+            "fake has 5 points, needs 6",
+        ),
         (lambda: precision_recall(np.zeros((9, 2)), np.zeros((9, 3))), "real has 2, fake has 3"),
         (lambda: precision_recall(np.zeros((9, 2)), NAN), "fake has 2 values that are not finite"),
         (lambda: precision_recall(np.zeros((9, 2)), np.zeros((9, 2)), k=0), "k is 0"),
         (lambda: mode_coverage(np.zeros((0, 2)), np.zeros((3, 2)), 1), "x has 0 points, needs 1"),
-        (lambda: mode_coverage(np.zeros((3, 2)), np.zeros((0, 2)), 1), "centres has 0 points, needs 1"),
+        (
+            lambda: mode_coverage(np.zeros((3, 2)), np.zeros((0, 2)), 1),
+            "centres has 0 points, needs 1",
+        ),
         (lambda: mode_coverage(np.zeros((3, 2)), np.zeros((3, 1)), 1), "x has 2, centres has 1"),
-        (lambda: mode_coverage(NAN, np.zeros((3, 2)), 1), "mode_coverage: x has 2 values that are not finite"),
-        (lambda: knn_classify(np.zeros((0, 2)), [], np.zeros((1, 2))), "train has 0 points, needs 1"),
+        (
+            lambda: mode_coverage(NAN, np.zeros((3, 2)), 1),
+            "mode_coverage: x has 2 values that are not finite",
+        ),
+        (
+            lambda: knn_classify(np.zeros((0, 2)), [], np.zeros((1, 2))),
+            "train has 0 points, needs 1",
+        ),
         (lambda: knn_classify(np.zeros((4, 2)), [0] * 4, np.zeros((1, 3))), "train has 2, x has 3"),
-        (lambda: knn_classify(np.zeros((4, 2)), [0] * 4, NAN), "knn_classify: x has 2 values that are not finite"),
-        (lambda: knn_classify(np.zeros((4, 2)), [0] * 3, np.zeros((1, 2))), r"labels have shape \(3,\), expected \(4,\)"),
-        (lambda: knn_classify(np.zeros((4, 2)), [[0]] * 4, np.zeros((1, 2))), r"labels have shape \(4, 1\)"),
-        (lambda: knn_classify(np.zeros((4, 2)), [0] * 4, np.zeros((1, 2)), k=5), r"k is 5, must be in 1\.\.4"),
+        (
+            lambda: knn_classify(np.zeros((4, 2)), [0] * 4, NAN),
+            "knn_classify: x has 2 values that are not finite",
+        ),
+        (
+            lambda: knn_classify(np.zeros((4, 2)), [0] * 3, np.zeros((1, 2))),
+            r"labels have shape \(3,\), expected \(4,\)",
+        ),
+        (
+            lambda: knn_classify(np.zeros((4, 2)), [[0]] * 4, np.zeros((1, 2))),
+            r"labels have shape \(4, 1\)",
+        ),
+        (
+            lambda: knn_classify(np.zeros((4, 2)), [0] * 4, np.zeros((1, 2)), k=5),
+            r"k is 5, must be in 1\.\.4",
+        ),
         (lambda: knn_classify(np.zeros((4, 2)), [0] * 4, np.zeros((1, 2)), k=0), "k is 0"),
         (lambda: principal_angle(np.eye(3), np.eye(3)[:, :2]), r"A \(3, 3\) and B \(3, 2\)"),
         (lambda: principal_angle([1, 0], [0, 1]), r"A \(2,\) and B \(2,\)"),
         (lambda: principal_angle(np.eye(2), np.ones((2, 2))), "independent columns"),
-        (lambda: frechet_distance_gaussians([0], [[1]], [0, 0], np.eye(2)), "m1 has 1 features, m2 has 2"),
-        (lambda: frechet_distance_gaussians([0, 0], np.eye(3), [0, 0], np.eye(2)), r"m1 \(2,\) and C1 \(3, 3\)"),
-        (lambda: frechet_distance_gaussians([0], [[1]], [0], [[np.nan]]), "m2 or C2 has values that are not finite"),
-        (lambda: frechet_distance_gaussians([0], [[1]], [0], [[-1]]), "C2 has the negative eigenvalue -1"),
-        (lambda: frechet_distance_gaussians([0, 0], [[1, 1], [0, 1]], [0, 0], np.eye(2)), "C1 is not symmetric"),
+        (
+            lambda: frechet_distance_gaussians([0], [[1]], [0, 0], np.eye(2)),
+            "m1 has 1 features, m2 has 2",
+        ),
+        (
+            lambda: frechet_distance_gaussians([0, 0], np.eye(3), [0, 0], np.eye(2)),
+            r"m1 \(2,\) and C1 \(3, 3\)",
+        ),
+        (
+            lambda: frechet_distance_gaussians([0], [[1]], [0], [[np.nan]]),
+            "m2 or C2 has values that are not finite",
+        ),
+        (
+            lambda: frechet_distance_gaussians([0], [[1]], [0], [[-1]]),
+            "C2 has the negative eigenvalue -1",
+        ),
+        (
+            lambda: frechet_distance_gaussians([0, 0], [[1, 1], [0, 1]], [0, 0], np.eye(2)),
+            "C1 is not symmetric",
+        ),
     ],
 )
 def test_errors_say_what_is_wrong(call, message: str) -> None:
@@ -340,7 +445,9 @@ def test_errors_say_what_is_wrong(call, message: str) -> None:
 
 @given(seed=seeds, k=st.integers(1, 3), angle=st.floats(0, np.pi / 2))
 @example(seed=0, k=2, angle=1e-9)
-def test_the_principal_angle_is_by_how_much_one_span_was_turned(seed: int, k: int, angle: float) -> None:
+def test_the_principal_angle_is_by_how_much_one_span_was_turned(
+    seed: int, k: int, angle: float
+) -> None:
     """One direction of k is turned by `angle`, another by half of it, out of the span; bases and
     axes do not matter."""
     rng = np.random.default_rng(seed)

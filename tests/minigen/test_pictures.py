@@ -32,8 +32,15 @@ def test_tiles_of_three_images_in_two_columns() -> None:
     ]
 
 
-@given(x=hnp.arrays(np.float32, hnp.array_shapes(min_dims=4, max_dims=4), elements=st.floats(-2, 2, width=32)), data=st.data())
-def test_tiles_hold_every_image_clipped_on_a_grey_ground(x: np.ndarray, data: st.DataObject) -> None:
+@given(
+    x=hnp.arrays(
+        np.float32, hnp.array_shapes(min_dims=4, max_dims=4), elements=st.floats(-2, 2, width=32)
+    ),
+    data=st.data(),
+)
+def test_tiles_hold_every_image_clipped_on_a_grey_ground(
+    x: np.ndarray, data: st.DataObject
+) -> None:
     N, C, H, W = x.shape
     columns = data.draw(st.integers(1, N + 1))
     sheet = tiles(x, columns)
@@ -64,7 +71,10 @@ DRAWINGS: dict[str, tuple[Draw, set[str]]] = {
         lambda path: pictures.sequence(path, [images(3), images(3)], ["t = 1", "t = 0"], "Title"),
         {"Title", "t = 1", "t = 0"},
     ),
-    "points at a moment": (lambda path: pictures.sequence(path, [points(3)], ["t = 0"], "Title"), {"Title", "t = 0"}),
+    "points at a moment": (
+        lambda path: pictures.sequence(path, [points(3)], ["t = 0"], "Title"),
+        {"Title", "t = 0"},
+    ),
     "points over points": (
         lambda path: pictures.overlay(path, {"below": points(3), "above": points(2) + 1}, "Title"),
         {"Title", "below", "above"},
@@ -73,7 +83,10 @@ DRAWINGS: dict[str, tuple[Draw, set[str]]] = {
         lambda path: pictures.curves(path, METRICS, ["loss", "other"], "Title"),
         {"Title", "step", "loss, other", "loss, mean of 2 steps", "other, mean of 2 steps"},
     ),
-    "a single loss": (lambda path: pictures.curves(path, METRICS[:1], ["loss"], "Title"), {"Title", "step", "loss"}),
+    "a single loss": (
+        lambda path: pictures.curves(path, METRICS[:1], ["loss"], "Title"),
+        {"Title", "step", "loss"},
+    ),
 }
 
 
@@ -98,7 +111,9 @@ def test_a_drawing_is_a_labelled_png(tmp_path: Path, figures: list[Figure], draw
 
 
 @pytest.mark.parametrize("failure", [OSError("disk full"), KeyboardInterrupt()])
-@pytest.mark.parametrize("stage", [(os, "replace"), (os, "fsync"), (Figure, "savefig")], ids=lambda stage: stage[1])
+@pytest.mark.parametrize(
+    "stage", [(os, "replace"), (os, "fsync"), (Figure, "savefig")], ids=lambda stage: stage[1]
+)
 def test_a_drawing_that_fails_leaves_the_old_one_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: tuple[Any, str], failure: BaseException
 ) -> None:
@@ -109,22 +124,36 @@ def test_a_drawing_that_fails_leaves_the_old_one_and_nothing_else(
     monkeypatch.setattr(*stage, fail)
     with pytest.raises(type(failure)):
         pictures.samples(tmp_path / "picture.png", points(3), "Title")
-    assert os.listdir(tmp_path) == ["picture.png"] and (tmp_path / "picture.png").read_bytes() == b"old"
+    assert (
+        os.listdir(tmp_path) == ["picture.png"]
+        and (tmp_path / "picture.png").read_bytes() == b"old"
+    )
 
 
 def test_an_overlay_tells_the_sets_apart(tmp_path: Path, figures: list[Figure]) -> None:
-    pictures.overlay(tmp_path / "picture.png", {"below": points(3), "above": points(2) + 1}, "Title")
+    pictures.overlay(
+        tmp_path / "picture.png", {"below": points(3), "above": points(2) + 1}, "Title"
+    )
     (axes,) = figures[0].axes
     below, above = axes.collections
-    assert np.array_equal(below.get_offsets(), points(3)) and np.array_equal(above.get_offsets(), points(2) + 1)
+    assert np.array_equal(below.get_offsets(), points(3)) and np.array_equal(
+        above.get_offsets(), points(2) + 1
+    )
     legend = axes.get_legend()
-    assert legend is not None and [text.get_text() for text in legend.get_texts()] == ["below", "above"]
+    assert legend is not None and [text.get_text() for text in legend.get_texts()] == [
+        "below",
+        "above",
+    ]
     for cloud, handle in zip((below, above), legend.legend_handles, strict=True):
-        assert isinstance(handle, PathCollection) and np.array_equal(handle.get_facecolor(), cloud.get_facecolor())
+        assert isinstance(handle, PathCollection) and np.array_equal(
+            handle.get_facecolor(), cloud.get_facecolor()
+        )
     assert not np.array_equal(below.get_facecolor(), above.get_facecolor())
 
 
-def test_losses_are_drawn_as_logged_and_as_a_running_mean(tmp_path: Path, figures: list[Figure]) -> None:
+def test_losses_are_drawn_as_logged_and_as_a_running_mean(
+    tmp_path: Path, figures: list[Figure]
+) -> None:
     pictures.curves(tmp_path / "picture.png", METRICS, ["loss"], "Title")
     (axes,) = figures[0].axes
     logged, mean = (np.array(line.get_xydata()) for line in axes.lines)
@@ -136,7 +165,12 @@ def test_losses_are_drawn_as_logged_and_as_a_running_mean(tmp_path: Path, figure
 
 def test_losses_below_zero_are_drawn_too(tmp_path: Path, figures: list[Figure]) -> None:
     """As those of a Gaussian likelihood: a logarithmic scale would leave them out."""
-    pictures.curves(tmp_path / "picture.png", [{"step": 1, "loss": 3.0}, {"step": 2, "loss": -3.0}], ["loss"], "Title")
+    pictures.curves(
+        tmp_path / "picture.png",
+        [{"step": 1, "loss": 3.0}, {"step": 2, "loss": -3.0}],
+        ["loss"],
+        "Title",
+    )
     assert figures[0].axes[0].get_yscale() == "linear"
 
 

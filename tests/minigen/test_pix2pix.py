@@ -57,13 +57,18 @@ def test_the_losses_are_those_of_the_paper(seed: int, l1: float) -> None:
     - log(1 - D(x, G(x)))."""
     p, (x, y) = parameters(seed), pairs(seed)
     model = model_of(*p)
-    terms, discriminator = model.generator_losses(x, y, model.G(x)), model.discriminator_loss(x, y, model.G(x))
+    terms, discriminator = (
+        model.generator_losses(x, y, model.G(x)),
+        model.discriminator_loss(x, y, model.G(x)),
+    )
     a, b, c, d = (number.item() for number in p)
     X, Y, fake = x.numpy(), y.numpy(), a * x.numpy() + b
     D_real, D_fake = (1 / (1 + np.exp(-(c * X + d * z))) for z in (Y, fake))
     assert terms.adversarial.item() == pytest.approx(-np.mean(np.log(D_fake)))
     assert terms.l1.item() == pytest.approx(np.mean(abs(fake - Y)))
-    assert discriminator.item() == pytest.approx(-np.mean(np.log(D_real)) - np.mean(np.log(1 - D_fake)))
+    assert discriminator.item() == pytest.approx(
+        -np.mean(np.log(D_real)) - np.mean(np.log(1 - D_fake))
+    )
     assert terms.total(l1).item() == pytest.approx(terms.adversarial.item() + l1 * terms.l1.item())
     assert terms.total().item() == pytest.approx(terms.total(100).item())
 
@@ -77,7 +82,9 @@ def test_the_derivatives_are_right(seed: int) -> None:
         return model.generator_losses(x, y, model.G(x)).total(0.7)
 
     gradcheck(total, parameters(seed))
-    gradcheck(lambda c, d: model_of(1, 0, c, d).discriminator_loss(x, y, 2 * x), parameters(seed)[:2])
+    gradcheck(
+        lambda c, d: model_of(1, 0, c, d).discriminator_loss(x, y, 2 * x), parameters(seed)[:2]
+    )
 
 
 @given(seed=seeds)

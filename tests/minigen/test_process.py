@@ -32,12 +32,21 @@ it some of them."""
 
 def said_while_compiling(loops: list[tuple[float, float]], commands: int = 1) -> list[str]:
     command = [sys.executable, "-c", COMPILING.format(loops=loops, commands=commands)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stderr.splitlines()
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, check=True
+    ).stderr.splitlines()
 
 
 @pytest.mark.parametrize(
     ("seconds", "lines"),
-    [([(0.9, 0.8)], 0), ([(1.5, 0.0)], 1), ([(0.3, 0.2)] * 4, 1), ([(0.6, 0.0)] * 10, 1), ([(5, 4), (5, 4)], 1), ([], 0)],
+    [
+        ([(0.9, 0.8)], 0),
+        ([(1.5, 0.0)], 1),
+        ([(0.3, 0.2)] * 4, 1),
+        ([(0.6, 0.0)] * 10, 1),
+        ([(5, 4), (5, 4)], 1),
+        ([], 0),
+    ],
 )
 def test_who_waits_for_more_than_a_second_is_told_why_once(
     loops: ModuleType, seconds: list[tuple[float, float]], lines: int
@@ -54,11 +63,21 @@ def test_without_the_loops_training_says_that_it_is_slow(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(cli, "loops", lambda: None)
-    assert cli.main(["train", "vae", "--steps", "1", "--batch-size", "2", "--out", str(tmp_path / "run")]) == 0
-    assert "without Numba's compiled loops each step takes several times longer\n" in capsys.readouterr().out
+    assert (
+        cli.main(
+            ["train", "vae", "--steps", "1", "--batch-size", "2", "--out", str(tmp_path / "run")]
+        )
+        == 0
+    )
+    assert (
+        "without Numba's compiled loops each step takes several times longer\n"
+        in capsys.readouterr().out
+    )
 
 
-def test_with_the_loops_a_command_says_nothing(loops: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+def test_with_the_loops_a_command_says_nothing(
+    loops: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
     process.prepare()
     assert capsys.readouterr() == ("", "")
 

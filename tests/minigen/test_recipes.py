@@ -40,7 +40,9 @@ def test_every_step_moves_the_weights_the_last_one_too() -> None:
 def test_training_sees_every_timestep_from_1_to_T() -> None:
     recipe, seen = DDPMRecipe(RING), set()
     loss = recipe.diffusion.loss
-    recipe.diffusion.loss = lambda model, x0, t, noise: seen.update(t.tolist()) or loss(model, x0, t, noise)  # type: ignore
+    recipe.diffusion.loss = lambda model, x0, t, noise: (
+        seen.update(t.tolist()) or loss(model, x0, t, noise)
+    )  # type: ignore
     for k in range(1, 7):
         recipe.step(k)
     assert seen == {1, 2, 3, 4}
@@ -50,8 +52,12 @@ def test_samples_come_from_the_averaged_weights_and_points_are_not_clipped() -> 
     """An average of zero sees no noise anywhere, while the weights themselves do."""
     recipe, rng = DDPMRecipe(RING), np.random.default_rng(7)
     recipe.learner.average.average[...] = 0  # type: ignore[union-attr]
-    *_, last = recipe.diffusion.ancestral(lambda x, t: 0 * x, T.randn(5, 2, generator=rng), rng, clip_x0=False)
-    assert np.array_equal(recipe.sample(5, seed=7), last.x.numpy()) and abs(last.x.numpy()).max() > 1
+    *_, last = recipe.diffusion.ancestral(
+        lambda x, t: 0 * x, T.randn(5, 2, generator=rng), rng, clip_x0=False
+    )
+    assert (
+        np.array_equal(recipe.sample(5, seed=7), last.x.numpy()) and abs(last.x.numpy()).max() > 1
+    )
 
 
 @pytest.mark.parametrize("n", [1, 3, 7])
@@ -70,7 +76,9 @@ def test_samplers_take_the_steps_that_were_asked_for() -> None:
     assert list(times.values()) == [[4, 3, 2, 1, 0], [4, 3, 2, 1, 0], [4, 2, 0]]
 
 
-@pytest.mark.parametrize(("timesteps", "expected"), [(1, [0, 1]), (3, [0, 1, 2, 3]), (16, list(range(0, 17, 2)))])
+@pytest.mark.parametrize(
+    ("timesteps", "expected"), [(1, [0, 1]), (3, [0, 1, 2, 3]), (16, list(range(0, 17, 2)))]
+)
 def test_pictures_show_each_timestep_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timesteps: int, expected: list[int]
 ) -> None:
@@ -85,14 +93,20 @@ def test_pictures_show_each_timestep_once(
 
 
 @pytest.mark.parametrize(
-    ("schedule", "timesteps", "left"), [("linear", 50, "0.6"), ("linear", 1000, None), ("cosine", 50, None)]
+    ("schedule", "timesteps", "left"),
+    [("linear", 50, "0.6"), ("linear", 1000, None), ("cosine", 50, None)],
 )
-def test_a_schedule_that_leaves_signal_is_reported(schedule: str, timesteps: int, left: str | None) -> None:
+def test_a_schedule_that_leaves_signal_is_reported(
+    schedule: str, timesteps: int, left: str | None
+) -> None:
     warning = DDPMRecipe(replace(RING, schedule=schedule, timesteps=timesteps)).warning
     if left is None:
         assert warning is None
     else:
-        assert warning is not None and f"{schedule} over {timesteps} steps leaves alpha_bar_T = {left}" in warning
+        assert (
+            warning is not None
+            and f"{schedule} over {timesteps} steps leaves alpha_bar_T = {left}" in warning
+        )
 
 
 # GANs
@@ -164,7 +178,9 @@ def test_only_the_critic_of_wgan_has_its_weights_clipped(loss: str) -> None:
     recipe: Any = GANRecipe(replace(GAN, loss=loss, clip=1e-3))
     recipe.step(1)
     largest = {n: max(abs(p).max() for p in part) for n, part in weights_of_players(recipe).items()}
-    assert (largest["discriminator"] <= 1e-3 * (1 + 1e-6)) == (loss == "wgan") and largest["generator"] > 0.01
+    assert (largest["discriminator"] <= 1e-3 * (1 + 1e-6)) == (loss == "wgan") and largest[
+        "generator"
+    ] > 0.01
 
 
 def test_only_a_critic_with_a_gradient_penalty_has_no_batch_norm() -> None:
@@ -177,7 +193,10 @@ def test_only_a_critic_with_a_gradient_penalty_has_no_batch_norm() -> None:
 def test_the_weight_of_the_penalty_is_the_one_asked_for() -> None:
     recipes = [GANRecipe(replace(POINTS, loss="wgan-gp", penalty=p)) for p in (0.0, 1.0, 3.0)]
     first = [recipe.step(1)["discriminator"].item() for recipe in recipes]
-    assert first[2] - first[0] == pytest.approx(3 * (first[1] - first[0]), rel=1e-4) and first[1] > first[0]
+    assert (
+        first[2] - first[0] == pytest.approx(3 * (first[1] - first[0]), rel=1e-4)
+        and first[1] > first[0]
+    )
 
 
 def test_samples_come_from_the_averaged_generator_and_running_statistics() -> None:
@@ -190,14 +209,19 @@ def test_samples_come_from_the_averaged_generator_and_running_statistics() -> No
     model.generator.forward = lambda z: seen.append(z.numpy()) or forward(z)
     x = recipe.sample(12, seed=7)
     assert np.array_equal(seen[0][:, GAN.latent :], np.eye(10)[np.arange(12) % 10])
-    assert recipe.sample(3, seed=7) == pytest.approx(x[:3], rel=1e-5, abs=1e-6) and len(np.unique(x, axis=0)) == 12
+    assert (
+        recipe.sample(3, seed=7) == pytest.approx(x[:3], rel=1e-5, abs=1e-6)
+        and len(np.unique(x, axis=0)) == 12
+    )
     recipe.generator.average.average[...] = 0
     assert not recipe.sample(3, seed=7).any() and model.generator.training
 
 
 def test_conditional_games_need_data_with_labels() -> None:
     for name in ("ring", "grid", "moons", "swiss-roll"):
-        with pytest.raises(ValueError, match=f"conditional is for images, which have labels: {name} has none"):
+        with pytest.raises(
+            ValueError, match=f"conditional is for images, which have labels: {name} has none"
+        ):
             gan.GANSettings(data=name, conditional=True)
 
 
@@ -210,7 +234,9 @@ def test_where_data_have_modes_their_coverage_is_measured(model: str, data: str)
     recipe.sample = lambda n, *_: recipe.data.train[:n]  # type: ignore[method-assign]
     measures = recipe.evaluate(200, seed=0)
     names = ["modes covered", "good samples", "reverse KL, nats"]
-    assert [name for name in measures if name in names] == (names if data in ("ring", "grid") else [])
+    assert [name for name in measures if name in names] == (
+        names if data in ("ring", "grid") else []
+    )
     assert all(value == floor for value, floor in measures.values())
     if data in ("ring", "grid"):
         recipe.sample = lambda n, *_: np.tile(recipe.data.train[:1], (n, 1))  # type: ignore[method-assign]

@@ -26,9 +26,13 @@ def test_a_line_that_was_cut_short_is_left_out_and_then_dropped(tmp_path: Path) 
     whole = (run.path / "metrics.jsonl").read_bytes()
     for length in range(len(whole)):
         (run.path / "metrics.jsonl").write_bytes(whole[:length])
-        assert run.metrics() == [{"step": s, "loss": 1 / s} for s in range(1, whole[:length].count(b"\n") + 1)]
+        assert run.metrics() == [
+            {"step": s, "loss": 1 / s} for s in range(1, whole[:length].count(b"\n") + 1)
+        ]
     run.forget_after(2)
-    assert (run.path / "metrics.jsonl").read_bytes() == b"".join(whole.splitlines(keepends=True)[:2])
+    assert (run.path / "metrics.jsonl").read_bytes() == b"".join(
+        whole.splitlines(keepends=True)[:2]
+    )
 
 
 def test_metrics_beyond_a_step_are_forgotten(tmp_path: Path) -> None:
@@ -59,10 +63,21 @@ def test_an_unused_name_is_a_new_one(tmp_path: Path) -> None:
         path.mkdir()
 
 
-numbers = hnp.arrays(st.sampled_from([np.float32, np.int64]), hnp.array_shapes(min_dims=0, max_dims=2, max_side=3))
-leaves = numbers | numbers.map(Tensor) | st.integers() | st.text() | st.lists(st.booleans(), max_size=2) | st.none()
+numbers = hnp.arrays(
+    st.sampled_from([np.float32, np.int64]), hnp.array_shapes(min_dims=0, max_dims=2, max_side=3)
+)
+leaves = (
+    numbers
+    | numbers.map(Tensor)
+    | st.integers()
+    | st.text()
+    | st.lists(st.booleans(), max_size=2)
+    | st.none()
+)
 names = st.text(st.characters(exclude_characters="/", exclude_categories=["Cs"]), max_size=3)
-trees = st.dictionaries(names, st.recursive(leaves, lambda tree: st.dictionaries(names, tree, max_size=3)), max_size=3)
+trees = st.dictionaries(
+    names, st.recursive(leaves, lambda tree: st.dictionaries(names, tree, max_size=3)), max_size=3
+)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,14 @@ class Settings:
 
 
 TYPES = {"count": (int,), "rate": (float, int), "name": (str,), "folder": (str, type(None))}
-values = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers(), max_size=2)
+values = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.lists(st.integers(), max_size=2)
+)
 
 
 @given(name=st.sampled_from(sorted(TYPES)), value=values)
@@ -28,7 +35,9 @@ def test_a_setting_has_its_type(name: str, value: Any) -> None:
     if type(value) in TYPES[name]:
         check(settings)
     else:
-        with pytest.raises(ValueError, match=f"{name} must be of type {TYPES[name][0].__name__}.*, got "):
+        with pytest.raises(
+            ValueError, match=f"{name} must be of type {TYPES[name][0].__name__}.*, got "
+        ):
             check(settings)
 
 

@@ -35,7 +35,9 @@ def gaussian(mean: Tensor, log_var: Tensor) -> Independent:
 
 def kl(mean_p: Tensor, log_var_p: Tensor, mean_q: Tensor, log_var_q: Tensor) -> Tensor:
     ratio = T.exp(log_var_p - log_var_q)
-    return 0.5 * T.sum(ratio + T.square(mean_p - mean_q) / T.exp(log_var_q) - 1 - log_var_p + log_var_q, 1)
+    return 0.5 * T.sum(
+        ratio + T.square(mean_p - mean_q) / T.exp(log_var_q) - 1 - log_var_p + log_var_q, 1
+    )
 
 
 def kl_to_standard(mean: Tensor, log_var: Tensor) -> Tensor:
@@ -57,7 +59,10 @@ def rsample(mean: Tensor, log_var: Tensor, noise: Tensor) -> Tensor:
         (check_gaussian_kl, lambda m, a, n, b: kl_divergence(gaussian(m, a), gaussian(n, b))),
         (check_kl_to_standard_normal, kl_to_standard),
         (check_kl_to_standard_normal, lambda m, a: kl(m, a, 0 * m, 0 * a)),
-        (check_kl_to_standard_normal, lambda m, a: kl_divergence(gaussian(m, a), gaussian(0 * m, 0 * a))),
+        (
+            check_kl_to_standard_normal,
+            lambda m, a: kl_divergence(gaussian(m, a), gaussian(0 * m, 0 * a)),
+        ),
         (check_gaussian_entropy, entropy),
         (check_gaussian_entropy, lambda log_var: gaussian(0 * log_var, log_var).entropy()),
         (check_reparameterisation, rsample),
@@ -99,7 +104,11 @@ MISTAKES: dict[str, tuple[Callable, Callable, str]] = {
         RATIO,
     ),
     "mean over dimensions": (check_gaussian_kl, lambda *pq: kl(*pq) / pq[0].shape[1], RATIO),
-    "sum over everything": (check_gaussian_kl, lambda *pq: T.sum(kl(*pq)), "expected one number per Gaussian"),
+    "sum over everything": (
+        check_gaussian_kl,
+        lambda *pq: T.sum(kl(*pq)),
+        "expected one number per Gaussian",
+    ),
     "no sum at all": (
         check_gaussian_kl,
         lambda m, a, n, b: kl(m, a, n, b)[:, None] + 0 * m,
@@ -112,20 +121,48 @@ MISTAKES: dict[str, tuple[Callable, Callable, str]] = {
     ),
     "KL(q || p)": (check_gaussian_kl, lambda m, a, n, b: kl(n, b, m, a), RATIO),
     "no -1": (check_gaussian_kl, lambda *pq: kl(*pq) + 0.5 * pq[0].shape[1], SAME),
-    "gradients lost": (check_gaussian_kl, lambda m, a, n, b: kl(m, a.detach(), n, b), "derivatives by input 1 are wrong"),
+    "gradients lost": (
+        check_gaussian_kl,
+        lambda m, a, n, b: kl(m, a.detach(), n, b),
+        "derivatives by input 1 are wrong",
+    ),
     "not a number": (check_gaussian_kl, lambda m, a, n, b: kl(m, T.log(a * a - 5), n, b), SAME),
     # KL(p || N(0, I))
-    "standard: log_var as std": (check_kl_to_standard_normal, lambda m, a: kl_to_standard(m, 2 * a), STANDARD),
-    "standard: no half": (check_kl_to_standard_normal, lambda m, a: 2 * kl_to_standard(m, a), STANDARD),
-    "standard: mean over dimensions": (check_kl_to_standard_normal, lambda m, a: kl_to_standard(m, a) / m.shape[1], STANDARD),
-    "standard: mean over the batch": (check_kl_to_standard_normal, lambda m, a: T.mean(kl_to_standard(m, a)), "one number per"),
+    "standard: log_var as std": (
+        check_kl_to_standard_normal,
+        lambda m, a: kl_to_standard(m, 2 * a),
+        STANDARD,
+    ),
+    "standard: no half": (
+        check_kl_to_standard_normal,
+        lambda m, a: 2 * kl_to_standard(m, a),
+        STANDARD,
+    ),
+    "standard: mean over dimensions": (
+        check_kl_to_standard_normal,
+        lambda m, a: kl_to_standard(m, a) / m.shape[1],
+        STANDARD,
+    ),
+    "standard: mean over the batch": (
+        check_kl_to_standard_normal,
+        lambda m, a: T.mean(kl_to_standard(m, a)),
+        "one number per",
+    ),
     "standard: sigma and log sigma swapped": (
         check_kl_to_standard_normal,
         lambda m, a: kl_to_standard(m, 2 * T.exp(0.5 * a)),
         STANDARD,
     ),
-    "standard: KL(N(0, I) || p)": (check_kl_to_standard_normal, lambda m, a: kl(0 * m, 0 * a, m, a), STANDARD),
-    "standard: sign of log_var": (check_kl_to_standard_normal, lambda m, a: kl_to_standard(m, a) + T.sum(a, 1), "dKL/dlog_var"),
+    "standard: KL(N(0, I) || p)": (
+        check_kl_to_standard_normal,
+        lambda m, a: kl(0 * m, 0 * a, m, a),
+        STANDARD,
+    ),
+    "standard: sign of log_var": (
+        check_kl_to_standard_normal,
+        lambda m, a: kl_to_standard(m, a) + T.sum(a, 1),
+        "dKL/dlog_var",
+    ),
     "standard: no gradient by the mean": (
         check_kl_to_standard_normal,
         lambda m, a: kl_to_standard(m.detach() + 0 * m, a),
@@ -145,16 +182,36 @@ MISTAKES: dict[str, tuple[Callable, Callable, str]] = {
     "entropy without its constant": (check_gaussian_entropy, lambda a: 0.5 * T.sum(a, 1), ENTROPY),
     "entropy without e": (check_gaussian_entropy, lambda a: entropy(a) - 0.5 * a.shape[1], ENTROPY),
     "entropy: log_var as std": (check_gaussian_entropy, lambda a: entropy(2 * a), "dH/dlog_var"),
-    "entropy: mean over dimensions": (check_gaussian_entropy, lambda a: entropy(a) / a.shape[1], ENTROPY),
+    "entropy: mean over dimensions": (
+        check_gaussian_entropy,
+        lambda a: entropy(a) / a.shape[1],
+        ENTROPY,
+    ),
     "entropy: sign": (check_gaussian_entropy, lambda a: -entropy(a), ENTROPY),
-    "entropy: no gradient": (check_gaussian_entropy, lambda a: entropy(a.detach()), "no gradient flows from H to log_var"),
-    "entropy: half a gradient": (check_gaussian_entropy, lambda a: entropy(0.5 * a + 0.5 * a.detach()), "dH/dlog_var = 1/2"),
+    "entropy: no gradient": (
+        check_gaussian_entropy,
+        lambda a: entropy(a.detach()),
+        "no gradient flows from H to log_var",
+    ),
+    "entropy: half a gradient": (
+        check_gaussian_entropy,
+        lambda a: entropy(0.5 * a + 0.5 * a.detach()),
+        "dH/dlog_var = 1/2",
+    ),
     # Draws
     "variance as std": (check_reparameterisation, lambda m, a, e: m + T.exp(a) * e, "E[z^2]"),
     "log_var as std in draws": (check_reparameterisation, lambda m, a, e: m + a * e, "E[z^2]"),
-    "mean forgotten": (check_reparameterisation, lambda m, a, e: T.exp(0.5 * a) * e, "no gradient flows from z to mean"),
+    "mean forgotten": (
+        check_reparameterisation,
+        lambda m, a, e: T.exp(0.5 * a) * e,
+        "no gradient flows from z to mean",
+    ),
     "noise forgotten": (check_reparameterisation, lambda m, a, e: m + 0 * a, "E[z^2]"),
-    "no gradient": (check_reparameterisation, lambda *args: rsample(*args).detach(), "no gradient flows from z to mean"),
+    "no gradient": (
+        check_reparameterisation,
+        lambda *args: rsample(*args).detach(),
+        "no gradient flows from z to mean",
+    ),
     "no gradient to the mean": (
         check_reparameterisation,
         lambda m, a, e: rsample(m.detach(), a, e),
@@ -175,12 +232,18 @@ MISTAKES: dict[str, tuple[Callable, Callable, str]] = {
         lambda m, a, e: rsample(m, 0.5 * a + 0.5 * a.detach(), e),
         "dE[z^2]/dlog_var",
     ),
-    "draws of another shape": (check_reparameterisation, lambda m, a, e: rsample(m, a, e)[:, 0], "expected draws"),
+    "draws of another shape": (
+        check_reparameterisation,
+        lambda m, a, e: rsample(m, a, e)[:, 0],
+        "expected draws",
+    ),
 }
 
 
 @pytest.mark.parametrize(("check", "wrong", "identity"), MISTAKES.values(), ids=MISTAKES.keys())
-def test_mistakes_are_called_by_the_identity_they_break(check: Callable, wrong: Callable, identity: str) -> None:
+def test_mistakes_are_called_by_the_identity_they_break(
+    check: Callable, wrong: Callable, identity: str
+) -> None:
     with pytest.raises(AssertionError) as caught, np.errstate(all="ignore"):
         check(wrong)
     assert identity in str(caught.value)

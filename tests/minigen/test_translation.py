@@ -85,7 +85,10 @@ def test_discriminators_see_images_from_the_pools(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(recipe.model, "discriminator_loss", watched)
     stand_still(recipe)
     recipe.step(1)
-    assert seen["x"] == pytest.approx(seen["made_x"]) and recipe.pool_x.count == recipe.pool_y.count == 3
+    assert (
+        seen["x"] == pytest.approx(seen["made_x"])
+        and recipe.pool_x.count == recipe.pool_y.count == 3
+    )
     monkeypatch.setattr(recipe.pool_x, "query", lambda images, rng: 0 * images.detach() + 0.25)
     monkeypatch.setattr(recipe.pool_y, "query", lambda images, rng: 0 * images.detach() + 0.5)
     recipe.step(2)
@@ -93,7 +96,9 @@ def test_discriminators_see_images_from_the_pools(monkeypatch: pytest.MonkeyPatc
 
 
 @both
-def test_the_losses_of_a_step_are_those_of_its_batch(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_losses_of_a_step_are_those_of_its_batch(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each translation is compared with what it should be: the pair of its image, or the image
     after a cycle."""
     recipe: Any = NEW[model]()
@@ -111,7 +116,10 @@ def test_the_losses_of_a_step_are_those_of_its_batch(model: str, monkeypatch: py
         x2y, y2x = recipe.model.x2y, recipe.model.y2x
         discriminators = x2y.discriminator_loss(x, y, G(x)) + y2x.discriminator_loss(y, x, F(y))
         l1 = recipe.settings.l1 * (logged["l1_x"] + logged["l1_y"])
-        adversarial = x2y.generator_losses(x, y, G(x)).adversarial + y2x.generator_losses(y, x, F(y)).adversarial
+        adversarial = (
+            x2y.generator_losses(x, y, G(x)).adversarial
+            + y2x.generator_losses(y, x, F(y)).adversarial
+        )
         assert logged["generators"] == pytest.approx(adversarial.item() + l1, rel=1e-5)
     for name, distance in distances.items():
         assert logged[name] == pytest.approx(np.mean(abs(distance.numpy())), rel=1e-5)
@@ -139,14 +147,22 @@ def test_the_learning_rate_falls_over_the_second_half(model: Any) -> None:
 
 
 @pytest.mark.parametrize(("step", "share"), [(1, 0.25), (2, 0.5), (4, 1), (5, 1)])
-@pytest.mark.parametrize("weights", [{"cycle": 0.0, "identity": 2.0}, {"cycle": 3.0, "identity": 0.0}])
-def test_the_weights_of_the_losses_are_those_of_the_settings(weights: dict[str, float], step: int, share: float) -> None:
+@pytest.mark.parametrize(
+    "weights", [{"cycle": 0.0, "identity": 2.0}, {"cycle": 3.0, "identity": 0.0}]
+)
+def test_the_weights_of_the_losses_are_those_of_the_settings(
+    weights: dict[str, float], step: int, share: float
+) -> None:
     """Once they have grown to their full size."""
     losses = CycleGANRecipe(replace(CYCLEGAN, steps=9, cycle_warmup=4, **weights)).step(step)
     logged = {name: loss.item() for name, loss in losses.items()}
-    cycle, identity = (sum(logged[f"{name}_{domain}"] for domain in "xy") for name in ("cycle", "identity"))
+    cycle, identity = (
+        sum(logged[f"{name}_{domain}"] for domain in "xy") for name in ("cycle", "identity")
+    )
     tied = share * (weights["cycle"] * cycle + weights["identity"] * identity)
-    assert logged["generators"] == pytest.approx(logged["adversarial_G"] + logged["adversarial_F"] + tied, rel=1e-5)
+    assert logged["generators"] == pytest.approx(
+        logged["adversarial_G"] + logged["adversarial_F"] + tied, rel=1e-5
+    )
     assert (identity > 0) == (weights["identity"] > 0)
 
 
@@ -154,7 +170,9 @@ def test_the_weights_of_the_losses_are_those_of_the_settings(weights: dict[str, 
 
 
 @both
-def test_translations_are_those_of_the_averaged_generators(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_translations_are_those_of_the_averaged_generators(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However many there are at once."""
     monkeypatch.setattr(batches, "BATCH", 3)
     recipe: Any = NEW[model]()
@@ -162,17 +180,27 @@ def test_translations_are_those_of_the_averaged_generators(model: str, monkeypat
     x = recipe.data.test_x[:7]
     to_y, to_x = recipe.translate(x), recipe.translate(x, "y2x")
     G, F = generators(recipe)
-    assert abs(G(Tensor(x)).numpy() - to_y).max() > 1e-3 and to_y.shape == x.shape and to_y.dtype == np.float32
+    assert (
+        abs(G(Tensor(x)).numpy() - to_y).max() > 1e-3
+        and to_y.shape == x.shape
+        and to_y.dtype == np.float32
+    )
     for network in (G, F):
         for p in network.parameters():
             p.copy_(2 * p.detach())
-    assert to_y == pytest.approx(G(Tensor(x)).numpy(), abs=1e-5) and to_x == pytest.approx(F(Tensor(x)).numpy(), abs=1e-5)
+    assert to_y == pytest.approx(G(Tensor(x)).numpy(), abs=1e-5) and to_x == pytest.approx(
+        F(Tensor(x)).numpy(), abs=1e-5
+    )
 
 
 @both
-def test_the_truth_has_the_best_measures_and_no_change_those_of_before(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_truth_has_the_best_measures_and_no_change_those_of_before(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe: Any = NEW[model]()
-    monkeypatch.setattr(recipe, "translate", lambda x, way="x2y": to_paper(x) if way == "x2y" else from_paper(x))
+    monkeypatch.setattr(
+        recipe, "translate", lambda x, way="x2y": to_paper(x) if way == "x2y" else from_paper(x)
+    )
     found = recipe.evaluate(60, seed=0)
     assert [found[name][0] for name in found if "L1" in name] == pytest.approx([0, 0, 0], abs=1e-6)
     assert all(found[name][0] > 100 for name in found if "PSNR" in name)
@@ -185,7 +213,9 @@ def test_the_truth_has_the_best_measures_and_no_change_those_of_before(model: st
     found = recipe.evaluate(60, seed=0)
     assert found.pop("L1, X to Y to X") == (0, None) and found.pop("digits read rightly")[0] < 0.5
     assert all(value == before for value, before in found.values())
-    assert found["L1, X to Y"][0] == pytest.approx(np.mean(abs(test.test_x - to_paper(test.test_x))[:60]))
+    assert found["L1, X to Y"][0] == pytest.approx(
+        np.mean(abs(test.test_x - to_paper(test.test_x))[:60])
+    )
 
 
 # The command line
@@ -224,7 +254,12 @@ def test_folders_of_two_images_can_be_measured_by_the_one_held_out(place: Path, 
     for k in range(2, 60):
         Path(f"X/{k}.png").unlink()
         Path(f"Y/{k}.png").unlink()
-    assert minigen("train", model, *FEW, "--data-x", "X", "--data-y", "Y", "--size", 8, "--out", "run")[0] == 0
+    assert (
+        minigen(
+            "train", model, *FEW, "--data-x", "X", "--data-y", "Y", "--size", 8, "--out", "run"
+        )[0]
+        == 0
+    )
     for options in ((), ("-n", 1)):
         status, out, err = minigen("evaluate", "run", *options)
         assert status == 0 and out.startswith("1 samples") and "L1, X to Y to X" in out, err
@@ -242,13 +277,20 @@ def test_from_training_to_translations(place: Path, model: str, options: list[An
     assert np.load("run/samples-1/samples.npz")["x"].shape == (7, 3, size, size)
     status, out, _ = minigen("evaluate", "run", "-n", 6)
     assert status == 0 and "L1, X to Y to X" in out and "before: the images as they were" in out
-    assert ("digits read rightly" in out) == (not options) and ("PSNR" in out) == (not options or model == "pix2pix")
+    assert ("digits read rightly" in out) == (not options) and ("PSNR" in out) == (
+        not options or model == "pix2pix"
+    )
     assert minigen("train", model, "--resume", "run", "--steps", 3)[0] == 0
 
-    for source, direction, names in (("X", "y2x", {f"{k}.png" for k in range(60)}), ("X/3.png", "x2y", {"3.png"})):
+    for source, direction, names in (
+        ("X", "y2x", {f"{k}.png" for k in range(60)}),
+        ("X/3.png", "x2y", {"3.png"}),
+    ):
         status, out, _ = minigen("translate", "run", "--input", source, "--direction", direction)
         folder = Path(f"run/translated-{direction}")
-        assert status == 0 and str(folder) in out and {path.name for path in folder.iterdir()} == names
+        assert (
+            status == 0 and str(folder) in out and {path.name for path in folder.iterdir()} == names
+        )
         recipe: Any = cli._described(Run("run"), {})
         restore(recipe, Run("run"))
         expected = recipe.translate(read_png("X/3.png", size)[None], direction)[0]
@@ -261,7 +303,10 @@ def test_from_training_to_translations(place: Path, model: str, options: list[An
         (["train", "cyclegan", "--data-x", "X"], ["--data-x", "--data-y"]),
         (["train", "cyclegan", "--data-x", "X", "--data-y", "nowhere"], ["nowhere"]),
         (["train", "cyclegan", "--size", "8"], ["--size 8", "--data-x"]),
-        (["train", "cyclegan", "--size", "9", "--data-x", "X", "--data-y", "Y"], ["size", "even", "9"]),
+        (
+            ["train", "cyclegan", "--size", "9", "--data-x", "X", "--data-y", "Y"],
+            ["size", "even", "9"],
+        ),
         (["train", "cyclegan", "--cycle", "-1"], ["--cycle", "-1"]),
         (["train", "cyclegan", "--data-dir", "X"], ["--data-dir"]),
         (["train", "pix2pix", "--l1", "nan"], ["--l1", "nan"]),
@@ -271,12 +316,23 @@ def test_from_training_to_translations(place: Path, model: str, options: list[An
         (["translate", "run", "--direction", "x2y"], ["--input"]),
         (["translate", "run", "--input", "X", "--direction", "up"], ["x2y", "y2x", "up"]),
         (["translate", "run", "--input", "run", "--direction", "x2y"], ["run", "PNG"]),
-        (["translate", "run", "--input", "run/config.json", "--direction", "x2y"], ["config.json", "PNG"]),
-        (["translate", "run", "--input", "X", "--direction", "x2y", "--out", "Y"], ["Y exists", "--out"]),
-        (["translate", "vae", "--input", "X", "--direction", "x2y"], ["vae", "cyclegan", "pix2pix"]),
+        (
+            ["translate", "run", "--input", "run/config.json", "--direction", "x2y"],
+            ["config.json", "PNG"],
+        ),
+        (
+            ["translate", "run", "--input", "X", "--direction", "x2y", "--out", "Y"],
+            ["Y exists", "--out"],
+        ),
+        (
+            ["translate", "vae", "--input", "X", "--direction", "x2y"],
+            ["vae", "cyclegan", "pix2pix"],
+        ),
     ],
 )
-def test_what_cannot_be_is_told_in_one_line(place: Path, arguments: list[str], words: list[str]) -> None:
+def test_what_cannot_be_is_told_in_one_line(
+    place: Path, arguments: list[str], words: list[str]
+) -> None:
     if "run" in arguments:
         assert minigen("train", "cyclegan", *FEW, "--out", "run")[0] == 0
     if "vae" in arguments:
@@ -284,5 +340,9 @@ def test_what_cannot_be_is_told_in_one_line(place: Path, arguments: list[str], w
     before = sorted(place.rglob("*"))
     status, _, err = minigen(*arguments)
     last = err.splitlines()[-1]
-    assert status == 2 and re.match(r"minigen( \w+)*: error: ", last) and all(word in last for word in words), err
+    assert (
+        status == 2
+        and re.match(r"minigen( \w+)*: error: ", last)
+        and all(word in last for word in words)
+    ), err
     assert sorted(place.rglob("*")) == before

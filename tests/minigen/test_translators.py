@@ -15,8 +15,13 @@ def images(n: int, channels: int, height: int, width: int, device: str = "cpu") 
     return T.randn((n, channels, height, width), generator=np.random.default_rng(0), device=device)
 
 
-@given(channels=st.tuples(st.integers(1, 3), st.integers(1, 3)), size=st.tuples(st.integers(2, 6), st.integers(2, 6)))
-def test_a_generator_keeps_the_size_and_stays_between_black_and_white(channels: tuple[int, int], size: tuple[int, int]) -> None:
+@given(
+    channels=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    size=st.tuples(st.integers(2, 6), st.integers(2, 6)),
+)
+def test_a_generator_keeps_the_size_and_stays_between_black_and_white(
+    channels: tuple[int, int], size: tuple[int, int]
+) -> None:
     H, W = 2 * size[0], 2 * size[1]
     y = resnet_generator(*channels, width=2, blocks=1)(images(2, channels[0], H, W)).numpy()
     assert y.shape == (2, channels[1], H, W) and abs(y).max() <= 1
@@ -39,7 +44,9 @@ def test_a_patch_has_the_side_that_is_promised(layers: int, side: int, patch: in
     numbers = local.to("float64")(x)
     middle = numbers.shape[2] // 2
     (seen,) = (abs(g.numpy()[0, 0]) for g in grad(numbers[0, 0, middle, middle], x))
-    rows, columns = np.nonzero(seen > 1e-12 * seen.max())  # beside them, Winograd's convolution leaves roundings
+    rows, columns = np.nonzero(
+        seen > 1e-12 * seen.max()
+    )  # beside them, Winograd's convolution leaves roundings
     assert np.ptp(rows) + 1 == np.ptp(columns) + 1 == patch == 9 * 2**layers - 2
     assert numbers.shape == (1, 1, side // 2**layers - 2, side // 2**layers - 2)
 
@@ -47,7 +54,9 @@ def test_a_patch_has_the_side_that_is_promised(layers: int, side: int, patch: in
 def test_no_pixel_of_a_generated_image_gets_more_products_than_its_neighbours() -> None:
     """The transposed convolution with equal weights makes an even image of an even one, but for the
     border."""
-    (doubling,) = (part for part in resnet_generator(1, 1, 2) if isinstance(part, nn.ConvTranspose2d))
+    (doubling,) = (
+        part for part in resnet_generator(1, 1, 2) if isinstance(part, nn.ConvTranspose2d)
+    )
     nn.init.ones_(doubling.weight)
     assert np.ptp(doubling(T.ones((1, 4, 5, 5))).numpy()[:, :, 1:-1, 1:-1]) == 0
 

@@ -37,14 +37,20 @@ def differ(x: Tensor, y: Tensor) -> bool:
 
 def unreached(model: nn.Module) -> list[str]:
     """The names of the parameters that got no gradient, or one of rounding errors."""
-    return [name for name, p in model.named_parameters() if p.grad is None or abs(p.grad.numpy()).max() < 1e-12]
+    return [
+        name
+        for name, p in model.named_parameters()
+        if p.grad is None or abs(p.grad.numpy()).max() < 1e-12
+    ]
 
 
 # Time
 
 
 @given(t=st.lists(st.integers(0, 1000), min_size=1, max_size=4), half=st.integers(1, 20))
-def test_the_embedding_is_sines_then_cosines_of_falling_frequencies(t: list[int], half: int) -> None:
+def test_the_embedding_is_sines_then_cosines_of_falling_frequencies(
+    t: list[int], half: int
+) -> None:
     embedding = timestep_embedding(np.array(t), 2 * half)
     assert embedding.shape == (len(t), 2 * half) and embedding.dtype == np.float32
     for n, time in enumerate(t):
@@ -73,11 +79,15 @@ def unets(draw: st.DrawFn) -> tuple[UNet, Tensor]:
     N, C, h, w, heads = (draw(st.integers(1, 2)) for _ in range(5))
     channels = draw(st.lists(st.integers(2, 9), min_size=1, max_size=3))
     scale = 2 ** len(channels)
-    return draw(st.builds(UNet, st.just(C), st.just(channels), st.just(heads))), normal(N, C, h * scale, w * scale)
+    return draw(st.builds(UNet, st.just(C), st.just(channels), st.just(heads))), normal(
+        N, C, h * scale, w * scale
+    )
 
 
 @given(drawn=unets())
-def test_noise_has_the_shape_of_the_images_and_is_flat_at_first(device: str, drawn: tuple[UNet, Tensor]) -> None:
+def test_noise_has_the_shape_of_the_images_and_is_flat_at_first(
+    device: str, drawn: tuple[UNet, Tensor]
+) -> None:
     unet, x = drawn
     noise = unet.to(device)(Tensor(x, dtype=np.float32, device=device), np.ones(len(x), int))
     assert noise.shape == x.shape and noise.dtype == np.float32
@@ -85,7 +95,9 @@ def test_noise_has_the_shape_of_the_images_and_is_flat_at_first(device: str, dra
 
 
 @given(drawn=unets(), seed=seeds)
-def test_the_noise_depends_on_the_timestep_at_every_level(drawn: tuple[UNet, Tensor], seed: int) -> None:
+def test_the_noise_depends_on_the_timestep_at_every_level(
+    drawn: tuple[UNet, Tensor], seed: int
+) -> None:
     """Also where group norm could take each channel's share of time away again."""
     unet, x = drawn
     randomised(unet, seed)
@@ -133,7 +145,9 @@ def test_widths_at_which_time_could_not_be_seen_are_refused(channels: tuple[int,
 
 @pytest.mark.parametrize("size", [(8, 6), (6, 8), (7, 7)])
 def test_images_that_cannot_be_halved_are_refused(size: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match=rf"UNet: with 3 levels.*{size[0]}, {size[1]}.*multiples of 4"):
+    with pytest.raises(
+        ValueError, match=rf"UNet: with 3 levels.*{size[0]}, {size[1]}.*multiples of 4"
+    ):
         UNet(1, (4, 4, 4))(normal(1, 1, *size), np.array([1]))
 
 
@@ -144,7 +158,10 @@ def test_derivatives_of_the_whole_network_are_right(device: str, create_graph: b
     unet = randomised(UNet(1, (4, 6))).to(device)
     x, g = (normal(2, 1, 4, 4, seed=seed, device=device) for seed in (1, 2))
     leaves, t = [x.requires_grad_(), *unet.parameters()], np.array([1, 40])
-    u, v = ([normal(*leaf.shape, seed=100 * k + n, device=device) for n, leaf in enumerate(leaves)] for k in (1, 2))
+    u, v = (
+        [normal(*leaf.shape, seed=100 * k + n, device=device) for n, leaf in enumerate(leaves)]
+        for k in (1, 2)
+    )
     start = [leaf.detach() for leaf in leaves]
 
     def along(loss: Tensor, direction: list[Tensor], create_graph: bool = False) -> Tensor:
@@ -169,24 +186,54 @@ def test_derivatives_of_the_whole_network_are_right(device: str, create_graph: b
 
 def test_names_of_parameters_are_those_of_saved_checkpoints() -> None:
     block = ["conv1", "conv2", "norm1", "norm2", "time"]
-    expected = ["attention.attention.out", "attention.attention.qkv", "attention.norm", "grow.0", "head", "norm"]
-    expected += ["shrink.0", "stem", "time.inner", "time.outer", "down.1.skip", "up.0.skip", "up.1.skip"]
-    expected += [f"{stage}.{layer}" for stage in ("down.0", "down.1", "middle", "up.0", "up.1") for layer in block]
+    expected = [
+        "attention.attention.out",
+        "attention.attention.qkv",
+        "attention.norm",
+        "grow.0",
+        "head",
+        "norm",
+    ]
+    expected += [
+        "shrink.0",
+        "stem",
+        "time.inner",
+        "time.outer",
+        "down.1.skip",
+        "up.0.skip",
+        "up.1.skip",
+    ]
+    expected += [
+        f"{stage}.{layer}"
+        for stage in ("down.0", "down.1", "middle", "up.0", "up.1")
+        for layer in block
+    ]
     names = {name: p.shape for name, p in UNet(1, (32, 64)).named_parameters()}
-    assert sorted(names) == sorted(f"{layer}.{kind}" for layer in expected for kind in ("weight", "bias"))
-    assert names["up.0.conv1.weight"] == (64, 128, 3, 3) and names["grow.0.weight"] == (64, 32, 4, 4)
+    assert sorted(names) == sorted(
+        f"{layer}.{kind}" for layer in expected for kind in ("weight", "bias")
+    )
+    assert names["up.0.conv1.weight"] == (64, 128, 3, 3) and names["grow.0.weight"] == (
+        64,
+        32,
+        4,
+        4,
+    )
 
 
 # Points in the plane
 
 
 @given(dim=st.integers(1, 3), depth=st.integers(0, 3), N=st.integers(1, 3), seed=seeds)
-def test_the_mlp_depends_on_points_and_times_through_every_parameter(dim: int, depth: int, N: int, seed: int) -> None:
+def test_the_mlp_depends_on_points_and_times_through_every_parameter(
+    dim: int, depth: int, N: int, seed: int
+) -> None:
     mlp = randomised(MLPDenoiser(dim, width=8, depth=depth), seed)
     x = normal(N, dim)
     y = mlp(x, np.full(N, 3))
     assert y.shape == x.shape
-    assert differ(y, mlp(x + 1, np.full(N, 3))) and (not depth or differ(y, mlp(x, np.full(N, 300))))
+    assert differ(y, mlp(x + 1, np.full(N, 3))) and (
+        not depth or differ(y, mlp(x, np.full(N, 300)))
+    )
     y.sum().backward()
     assert not depth or unreached(mlp) == []
 
@@ -194,8 +241,13 @@ def test_the_mlp_depends_on_points_and_times_through_every_parameter(dim: int, d
 # Both
 
 
-@pytest.mark.parametrize(("make", "shape"), [(lambda: UNet(1, (4, 6)), (2, 1, 4, 4)), (lambda: MLPDenoiser(2, 8), (2, 2))])
-def test_state_dicts_carry_the_whole_network(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [(lambda: UNet(1, (4, 6)), (2, 1, 4, 4)), (lambda: MLPDenoiser(2, 8), (2, 2))],
+)
+def test_state_dicts_carry_the_whole_network(
+    make: Callable[[], nn.Module], shape: tuple[int, ...]
+) -> None:
     x, t = normal(*shape), np.array([1, 2])
     trained, fresh = randomised(make(), seed=1), randomised(make(), seed=2)
     assert differ(trained(x, t), fresh(x, t))
@@ -205,8 +257,13 @@ def test_state_dicts_carry_the_whole_network(make: Callable[[], nn.Module], shap
 
 @pytest.mark.parametrize("t", [1, [1], [1, 2, 3], [[1, 2]]])
 def test_every_image_and_point_has_a_timestep(t: list) -> None:
-    for denoiser, x in [(UNet(1, (4, 6)), T.randn((2, 1, 4, 4))), (MLPDenoiser(2, 8), T.randn((2, 2)))]:
-        with pytest.raises(ValueError, match=rf"got 2 items and timesteps {re.escape(str(np.shape(t)))}"):
+    for denoiser, x in [
+        (UNet(1, (4, 6)), T.randn((2, 1, 4, 4))),
+        (MLPDenoiser(2, 8), T.randn((2, 2))),
+    ]:
+        with pytest.raises(
+            ValueError, match=rf"got 2 items and timesteps {re.escape(str(np.shape(t)))}"
+        ):
             denoiser(x, np.array(t))
         with pytest.raises(ValueError, match="got 0 items"):
             denoiser(x[:0], np.ones(0, int))
@@ -215,4 +272,6 @@ def test_every_image_and_point_has_a_timestep(t: list) -> None:
 def test_one_timestep_is_not_dealt_out_among_the_images() -> None:
     block, x, time = ResBlock(4, 4, 4), T.randn((4, 4, 2, 2)), T.randn((1, 4))
     nn.init.kaiming_uniform_(block.conv2.weight)
-    np.testing.assert_allclose(block(x, time).numpy(), block(x, time.expand((4, 4))).numpy(), atol=1e-6)
+    np.testing.assert_allclose(
+        block(x, time).numpy(), block(x, time.expand((4, 4))).numpy(), atol=1e-6
+    )

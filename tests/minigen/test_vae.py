@@ -50,7 +50,9 @@ class Linear(NamedTuple):
     def log_marginal(self, x: np.ndarray) -> np.ndarray:
         """log N(x; b, W W^T + s^2 I)"""
         S, r = self.W @ self.W.T + self.s2 * np.eye(D), x.reshape(-1, D) - self.b
-        return -0.5 * (np.einsum("ni,ij,nj->n", r, np.linalg.inv(S), r) + np.linalg.slogdet(2 * np.pi * S)[1])
+        return -0.5 * (
+            np.einsum("ni,ij,nj->n", r, np.linalg.inv(S), r) + np.linalg.slogdet(2 * np.pi * S)[1]
+        )
 
 
 def linear(latent: int, seed: int, shift: float = 0.0, stretch: float = 1.0) -> Linear:
@@ -79,7 +81,9 @@ def images(n: int, seed: int = 0) -> np.ndarray:
 def with_noise(noise: np.ndarray) -> Any:
     """The draws of the encoder take this for their noise."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(nn.distributions, "_noise", lambda like, shape, generator: Tensor(noise, dtype=like.dtype))
+    patch.setattr(
+        nn.distributions, "_noise", lambda like, shape, generator: Tensor(noise, dtype=like.dtype)
+    )
     return patch
 
 
@@ -99,7 +103,9 @@ def expected_terms(vae: VAE, x: np.ndarray, latent: int) -> list[np.ndarray]:
 
 
 @given(latent=latents, seed=seeds)
-def test_the_elbo_with_the_exact_posterior_is_the_log_marginal_likelihood(latent: int, seed: int) -> None:
+def test_the_elbo_with_the_exact_posterior_is_the_log_marginal_likelihood(
+    latent: int, seed: int
+) -> None:
     model, x = linear(latent, seed), images(3, seed)
     reconstruction, kl = expected_terms(model.vae, x, latent)
     assert -(reconstruction + kl) == close(model.log_marginal(x))
@@ -109,7 +115,9 @@ def test_the_elbo_with_the_exact_posterior_is_the_log_marginal_likelihood(latent
 
 
 @given(latent=latents, seed=seeds, shift=st.floats(-1, 1), stretch=st.floats(0.3, 3))
-def test_the_elbo_of_another_posterior_is_lower_by_its_kl(latent: int, seed: int, shift: float, stretch: float) -> None:
+def test_the_elbo_of_another_posterior_is_lower_by_its_kl(
+    latent: int, seed: int, shift: float, stretch: float
+) -> None:
     model, x = linear(latent, seed, shift, stretch), images(3, seed)
     reconstruction, kl = expected_terms(model.vae, x, latent)
     gap = 0.5 * (stretch**2 + shift**2 / model.posterior_variance - 1 - 2 * math.log(stretch)).sum()
@@ -120,14 +128,18 @@ def test_the_elbo_of_another_posterior_is_lower_by_its_kl(latent: int, seed: int
 def test_the_elbo_of_single_draws_averages_to_the_log_marginal_likelihood() -> None:
     model, x = linear(2, 0), np.repeat(images(1), 5000, 0)
     elbo = model.vae.terms(Tensor(x), rng=np.random.default_rng(0)).elbo.numpy()
-    assert elbo.mean() == pytest.approx(model.log_marginal(x)[0], abs=5 * elbo.std() / math.sqrt(5000))
+    assert elbo.mean() == pytest.approx(
+        model.log_marginal(x)[0], abs=5 * elbo.std() / math.sqrt(5000)
+    )
 
 
 # The importance-weighted bound
 
 
 @given(latent=latents, seed=seeds, samples=st.integers(1, 4))
-def test_with_the_exact_posterior_every_importance_weight_is_the_marginal_likelihood(latent, seed, samples) -> None:
+def test_with_the_exact_posterior_every_importance_weight_is_the_marginal_likelihood(
+    latent, seed, samples
+) -> None:
     model, x = linear(latent, seed), images(3, seed)
     bound = model.vae.iwae_bound(Tensor(x), samples, rng=np.random.default_rng(seed))
     assert bound.numpy() == close(model.log_marginal(x))
@@ -165,11 +177,15 @@ def test_it_needs_a_sample() -> None:
 # The two terms
 
 
-def vae(likelihood: str = "bernoulli", classes: int = 0, latent: int = 2, dtype: str = "float64") -> VAE:
+def vae(
+    likelihood: str = "bernoulli", classes: int = 0, latent: int = 2, dtype: str = "float64"
+) -> VAE:
     T.manual_seed(0)
     _, H, W = PIXELS
     encoder = mlp_encoder((1 + classes, H, W), 2 * latent, 8)
-    return VAE(encoder, mlp_decoder(latent + classes, PIXELS, 8), latent, likelihood, classes).to(dtype)
+    return VAE(encoder, mlp_decoder(latent + classes, PIXELS, 8), latent, likelihood, classes).to(
+        dtype
+    )
 
 
 def greys(n: int, seed: int = 0) -> np.ndarray:
@@ -178,7 +194,9 @@ def greys(n: int, seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 @given(seed=seeds)
-def test_the_terms_are_summed_over_pixels_and_latents_for_each_image(likelihood: str, seed: int) -> None:
+def test_the_terms_are_summed_over_pixels_and_latents_for_each_image(
+    likelihood: str, seed: int
+) -> None:
     """By hand, for draws without noise."""
     model, x = vae(likelihood), greys(3, seed)
     if model.log_var is not None:
@@ -212,12 +230,18 @@ def test_the_gradient_reaches_every_parameter(likelihood: str, classes: int, bet
     loss = model.loss(Tensor(greys(6), dtype=np.float32), labels, beta)
     loss.backward()
     assert loss.dtype == np.float32
-    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.numpy().any()] == []
+    assert [
+        name for name, p in model.named_parameters() if p.grad is None or not p.grad.numpy().any()
+    ] == []
     assert (model.log_var is None) == (likelihood == "bernoulli")
 
 
 @pytest.mark.parametrize(
-    "bound", [lambda vae, x, rng: vae.iwae_bound(x, 3, None, rng), lambda vae, x, rng: vae.terms(x, None, rng).elbo]
+    "bound",
+    [
+        lambda vae, x, rng: vae.iwae_bound(x, 3, None, rng),
+        lambda vae, x, rng: vae.terms(x, None, rng).elbo,
+    ],
 )
 def test_the_gradients_of_the_bounds_are_those_of_finite_differences(bound: Any) -> None:
     """By all parameters at once, in one direction: through the draws, their densities and the
@@ -258,9 +282,16 @@ def test_images_go_in_and_come_out_between_minus_1_and_1() -> None:
     z = Tensor(50 * np.random.default_rng(0).standard_normal((20, 2)))
     coins, normals = vae(), vae("gaussian")
     x = coins.decode(z)
-    assert x.shape == (20, *PIXELS) and abs(x.numpy()).max() <= 1 and x.numpy().min() < 0 < x.numpy().max()
+    assert (
+        x.shape == (20, *PIXELS)
+        and abs(x.numpy()).max() <= 1
+        and x.numpy().min() < 0 < x.numpy().max()
+    )
     assert coins.pixels(x).numpy() == close(1 / (1 + np.exp(-coins.decoder(z).numpy())))
-    assert np.array_equal(normals.decode(z).numpy(), normals.decoder(z).numpy()) and normals.pixels(x) is x
+    assert (
+        np.array_equal(normals.decode(z).numpy(), normals.decoder(z).numpy())
+        and normals.pixels(x) is x
+    )
     with pytest.raises(ValueError, match=r"must lie in \[0, 1\]"):
         coins.terms(2 * Tensor(np.ones((1, *PIXELS))))
 
@@ -272,7 +303,10 @@ def test_the_prior_is_standard_normal() -> None:
 
 
 def test_likelihoods_have_names() -> None:
-    with pytest.raises(ValueError, match=r"VAE: likelihood must be one of \('bernoulli', 'gaussian'\), got 'normal'"):
+    with pytest.raises(
+        ValueError,
+        match=r"VAE: likelihood must be one of \('bernoulli', 'gaussian'\), got 'normal'",
+    ):
         VAE(nn.Flatten(), nn.Flatten(), 2, "normal")
 
 
@@ -297,16 +331,29 @@ def test_a_vae_computes_the_same_on_every_device(device: str) -> None:
 def test_both_coders_see_the_label() -> None:
     model, x = vae(classes=3), Tensor(np.repeat(greys(1), 3, 0))
     labels, z = np.arange(3), T.zeros(3, 2, dtype=np.float64)
-    for seen in (model.posterior(x, labels).mean, model.posterior(x, labels).variance, model.decode(z, labels)):
-        assert all(not np.allclose(seen.numpy()[a], seen.numpy()[b]) for a, b in ((0, 1), (0, 2), (1, 2)))
+    for seen in (
+        model.posterior(x, labels).mean,
+        model.posterior(x, labels).variance,
+        model.decode(z, labels),
+    ):
+        assert all(
+            not np.allclose(seen.numpy()[a], seen.numpy()[b]) for a, b in ((0, 1), (0, 2), (1, 2))
+        )
     swapped = model.decode(z, labels[::-1]).numpy()
     assert swapped == close(model.decode(z, labels).numpy()[::-1])
-    assert not np.allclose(model.terms(x, labels).kl.numpy()[0], model.terms(x, labels).kl.numpy()[1])
+    assert not np.allclose(
+        model.terms(x, labels).kl.numpy()[0], model.terms(x, labels).kl.numpy()[1]
+    )
 
 
 def test_a_conditional_model_needs_labels() -> None:
     model, x, z = vae(classes=3), Tensor(greys(2)), T.zeros(2, 2, dtype=np.float64)
-    calls = [lambda: model.loss(x), lambda: model.posterior(x), lambda: model.decode(z), lambda: model.iwae_bound(x, 2)]
+    calls = [
+        lambda: model.loss(x),
+        lambda: model.posterior(x),
+        lambda: model.decode(z),
+        lambda: model.iwae_bound(x, 2),
+    ]
     for call in calls:
         with pytest.raises(ValueError, match="this model is conditional: it needs labels"):
             call()
@@ -315,7 +362,11 @@ def test_a_conditional_model_needs_labels() -> None:
 def test_other_models_take_no_labels() -> None:
     """They would have no effect, and whoever gives them expects one."""
     model, x, z, labels = vae(), Tensor(greys(2)), T.zeros(2, 2, dtype=np.float64), np.array([0, 1])
-    calls = [lambda: model.loss(x, labels), lambda: model.posterior(x, labels), lambda: model.decode(z, labels)]
+    calls = [
+        lambda: model.loss(x, labels),
+        lambda: model.posterior(x, labels),
+        lambda: model.decode(z, labels),
+    ]
     for call in [*calls, lambda: model.iwae_bound(x, 2, labels)]:
         with pytest.raises(ValueError, match="this model is not conditional, it takes no labels"):
             call()
@@ -323,13 +374,17 @@ def test_other_models_take_no_labels() -> None:
 
 # Ways through the latent space
 
-vectors = hnp.arrays(np.float64, 3, elements=st.floats(-3, 3).map(lambda v: round(v, 3)), fill=st.nothing())
+vectors = hnp.arrays(
+    np.float64, 3, elements=st.floats(-3, 3).map(lambda v: round(v, 3)), fill=st.nothing()
+)
 ways = pytest.mark.parametrize("way", [lerp, slerp])
 
 
 @ways
 @given(a=vectors, b=vectors, n=st.integers(2, 9))
-def test_ways_lead_from_one_end_to_the_other(way: Any, a: np.ndarray, b: np.ndarray, n: int) -> None:
+def test_ways_lead_from_one_end_to_the_other(
+    way: Any, a: np.ndarray, b: np.ndarray, n: int
+) -> None:
     points = way(a, b, n)
     assert points.shape == (n, 3) and np.isfinite(points).all()
     assert points[0] == close(a, 1e-6) and points[-1] == close(b, 1e-6)
@@ -342,8 +397,12 @@ def test_lerp_goes_straight_in_equal_steps(a: np.ndarray, b: np.ndarray, n: int)
     assert np.diff(lerp(a, b, n), axis=0) == close(np.tile((b - a) / (n - 1), (n - 1, 1)))
 
 
-@given(angle=st.floats(0.01, math.pi - 0.01), length=st.floats(0.1, 5), n=st.integers(2, 9), seed=seeds)
-def test_slerp_keeps_the_length_and_turns_in_equal_steps(angle: float, length: float, n: int, seed: int) -> None:
+@given(
+    angle=st.floats(0.01, math.pi - 0.01), length=st.floats(0.1, 5), n=st.integers(2, 9), seed=seeds
+)
+def test_slerp_keeps_the_length_and_turns_in_equal_steps(
+    angle: float, length: float, n: int, seed: int
+) -> None:
     plane = np.linalg.qr(np.random.default_rng(seed).standard_normal((4, 2)))[0].T
     turns = np.linspace(0, angle, n)[:, None]
     arc = length * (np.cos(turns) * plane[0] + np.sin(turns) * plane[1])
@@ -356,8 +415,14 @@ def test_slerp_of_parallel_vectors_is_the_straight_line(factor: float) -> None:
     assert slerp(a, factor * a, 5) == close(lerp(a, factor * a, 5))
 
 
-@given(z=vectors, dim=st.integers(0, 2), values=hnp.arrays(np.float64, st.integers(1, 5), elements=st.floats(-3, 3)))
-def test_a_traversal_changes_one_dimension_only(z: np.ndarray, dim: int, values: np.ndarray) -> None:
+@given(
+    z=vectors,
+    dim=st.integers(0, 2),
+    values=hnp.arrays(np.float64, st.integers(1, 5), elements=st.floats(-3, 3)),
+)
+def test_a_traversal_changes_one_dimension_only(
+    z: np.ndarray, dim: int, values: np.ndarray
+) -> None:
     before = z.copy()
     points = traversal(z, dim, values)
     assert np.array_equal(points[:, dim], values) and points.shape == (len(values), 3)

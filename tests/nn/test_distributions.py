@@ -26,7 +26,14 @@ from tensor import Tensor, grad
 from tensor.strategies import broadcastable_shapes, dtypes, shapes, tensors
 from tensor.testing import gradcheck, gradgradcheck
 
-NAMES = ["Normal", "MultivariateNormal", "Bernoulli", "Categorical", "Independent", "Independent Bernoulli"]
+NAMES = [
+    "Normal",
+    "MultivariateNormal",
+    "Bernoulli",
+    "Categorical",
+    "Independent",
+    "Independent Bernoulli",
+]
 CONTINUOUS = ["Normal", "MultivariateNormal", "Independent"]
 N = 20_000
 """How many draws a mean is taken of."""
@@ -72,8 +79,17 @@ def parameter_shapes(name: str, batch: tuple[int, ...], d: int) -> list[tuple[in
 
 def parameters(name: str, batch=batches, dtype=np.float64) -> st.SearchStrategy[list[Tensor]]:
     """Leaves for the maker of that name."""
-    sizes = st.builds(parameter_shapes, st.just(name), batch if isinstance(batch, st.SearchStrategy) else st.just(batch), few)
-    return sizes.flatmap(lambda sizes: st.tuples(*(tensors(size, dtype=dtype, max_value=1.0) for size in sizes)).map(list))
+    sizes = st.builds(
+        parameter_shapes,
+        st.just(name),
+        batch if isinstance(batch, st.SearchStrategy) else st.just(batch),
+        few,
+    )
+    return sizes.flatmap(
+        lambda sizes: st.tuples(*(tensors(size, dtype=dtype, max_value=1.0) for size in sizes)).map(
+            list
+        )
+    )
 
 
 @st.composite
@@ -93,15 +109,21 @@ def values_for(p: Distribution, seed: int, shape: tuple[int, ...] = ()) -> Tenso
 
 def grid(p: Normal, n: int = 4001) -> np.ndarray:
     """Points from 12 deviations below to 12 above the mean, first dimension of the result, for the trapezium rule."""
-    return p.loc.numpy() + 12 * p.scale.numpy() * np.linspace(-1, 1, n).reshape(-1, *[1] * len(p.batch_shape))
+    return p.loc.numpy() + 12 * p.scale.numpy() * np.linspace(-1, 1, n).reshape(
+        -1, *[1] * len(p.batch_shape)
+    )
 
 
-def assert_within(error: float, found: np.ndarray, expected: np.ndarray, standard_error: np.ndarray) -> None:
+def assert_within(
+    error: float, found: np.ndarray, expected: np.ndarray, standard_error: np.ndarray
+) -> None:
     assert (abs(found - expected) <= error * standard_error + 1e-12).all()
 
 
 def assert_close(found, expected, tolerance: float = 1e-10) -> None:
-    np.testing.assert_allclose(np.asarray(found), np.asarray(expected), rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(
+        np.asarray(found), np.asarray(expected), rtol=tolerance, atol=tolerance
+    )
 
 
 # Shapes
@@ -112,7 +134,11 @@ def assert_close(found, expected, tolerance: float = 1e-10) -> None:
 def test_shapes(name: str, data: st.DataObject, batch: tuple, shape: tuple, seed: int) -> None:
     xs = data.draw(parameters(name, batch))
     p = made(name, xs)
-    event = xs[0].shape[-1:] if name in ("MultivariateNormal", "Independent", "Independent Bernoulli") else ()
+    event = (
+        xs[0].shape[-1:]
+        if name in ("MultivariateNormal", "Independent", "Independent Bernoulli")
+        else ()
+    )
     assert (p.batch_shape, p.event_shape) == (batch, event)
     assert p.sample(shape).shape == shape + batch + event and p.sample().shape == batch + event
     assert p.log_prob(p.sample(shape)).shape == shape + batch and p.entropy().shape == batch
@@ -125,21 +151,31 @@ def test_parameters_broadcast(drawn: tuple, shape: tuple, d: int) -> None:
     """As if they had been repeated beforehand; so do gradients, which come back in the shapes of the parameters."""
     a, b = drawn
     batch = np.broadcast_shapes(a, b)
-    loc, scale = Tensor(rng().random(a), requires_grad=True), Tensor(1 + rng(1).random(b), requires_grad=True)
+    loc, scale = (
+        Tensor(rng().random(a), requires_grad=True),
+        Tensor(1 + rng(1).random(b), requires_grad=True),
+    )
     p, q = Normal(loc, scale), Normal(T.expand(loc, batch), T.expand(scale, batch))
     locs = Tensor(rng().random((*a, d)), requires_grad=True)
     trils = Tensor(np.tril(1 + rng(1).random((*b, d, d))), requires_grad=True)
     full = MultivariateNormal(T.expand(locs, (*batch, d)), T.expand(trils, (*batch, d, d)))
-    for ours, repeated, leaves in ((p, q, [loc, scale]), (MultivariateNormal(locs, trils), full, [locs, trils])):
+    for ours, repeated, leaves in (
+        (p, q, [loc, scale]),
+        (MultivariateNormal(locs, trils), full, [locs, trils]),
+    ):
         x = ours.rsample(shape, rng())
         assert ours.batch_shape == batch and x.shape == shape + batch + ours.event_shape
         assert_close(x, repeated.sample(shape, rng()))
         assert_close(ours.log_prob(x), repeated.log_prob(x))
-        assert [g.shape for g in grad(x.sum() + ours.log_prob(x).sum(), leaves)] == [leaf.shape for leaf in leaves]
+        assert [g.shape for g in grad(x.sum() + ours.log_prob(x).sum(), leaves)] == [
+            leaf.shape for leaf in leaves
+        ]
 
 
 @given(xs=parameters("Normal", shapes(max_dims=3)), data=st.data(), seed=seeds)
-def test_independent_moves_dimensions_to_the_event(xs: list[Tensor], data: st.DataObject, seed: int) -> None:
+def test_independent_moves_dimensions_to_the_event(
+    xs: list[Tensor], data: st.DataObject, seed: int
+) -> None:
     base = made("Normal", xs)
     n = data.draw(st.integers(0, len(base.batch_shape)))
     p, last = Independent(base, n), tuple(range(-n, 0))
@@ -169,7 +205,9 @@ def test_normal_densities_integrate_to_their_moments(xs: list[Tensor]) -> None:
 
 
 @given(xs=parameters("MultivariateNormal"), seed=seeds)
-def test_multivariate_normal_densities_are_those_of_the_textbook(xs: list[Tensor], seed: int) -> None:
+def test_multivariate_normal_densities_are_those_of_the_textbook(
+    xs: list[Tensor], seed: int
+) -> None:
     """With the covariance matrix, its determinant and its inverse."""
     p = made("MultivariateNormal", xs)
     L = lower(xs[1]).numpy()
@@ -271,7 +309,9 @@ def test_draws_are_constants_and_rsample_has_gradients(name: str, data: st.DataO
         gradcheck(lambda *xs: made(name, xs).rsample((2,), rng()), xs)
     else:
         kind = name.split()[-1]
-        with pytest.raises(NotImplementedError, match=f"{kind} is discrete: it has sample.* but no rsample"):
+        with pytest.raises(
+            NotImplementedError, match=f"{kind} is discrete: it has sample.* but no rsample"
+        ):
             p.rsample()
 
 
@@ -321,7 +361,9 @@ def test_kl_is_not_negative_and_zero_for_equals(name: str, data: st.DataObject) 
 @given(data=st.data(), by=st.sampled_from([-0.1, 0.1]))
 def test_kl_is_zero_for_nothing_else(name: str, data: st.DataObject, by: float) -> None:
     """One parameter moved by a tenth is enough. (A single class has one distribution only.)"""
-    p = data.draw(parameters(name, ()).filter(lambda xs: name != "Categorical" or xs[0].numel() > 1))
+    p = data.draw(
+        parameters(name, ()).filter(lambda xs: name != "Categorical" or xs[0].numel() > 1)
+    )
     k = data.draw(st.integers(0, len(p) - 1))
     moved = p[k].numpy().copy()
     moved.flat[0] += by
@@ -335,19 +377,33 @@ def test_kl_is_the_expectation_of_the_log_ratio(name: str, data: st.DataObject) 
     p, q = (made(name, xs) for xs in data.draw(pairs(name)))
     d = int(np.prod(p.event_shape))
     if isinstance(p, Categorical):
-        points = np.arange(p.probs.shape[-1]).reshape(-1, *[1] * len(p.batch_shape)) + np.zeros(p.batch_shape, int)
+        points = np.arange(p.probs.shape[-1]).reshape(-1, *[1] * len(p.batch_shape)) + np.zeros(
+            p.batch_shape, int
+        )
         weights = np.exp(p.log_prob(points).numpy())
     elif "Bernoulli" in name:
-        corners = np.array(list(product([0.0, 1.0], repeat=d))).reshape(2**d, *[1] * len(p.batch_shape), *p.event_shape)
+        corners = np.array(list(product([0.0, 1.0], repeat=d))).reshape(
+            2**d, *[1] * len(p.batch_shape), *p.event_shape
+        )
         points = corners + np.zeros(p.batch_shape + p.event_shape)
         weights = np.exp(p.log_prob(Tensor(points)).numpy())
     else:
         nodes, chances = np.polynomial.hermite_e.hermegauss(3)
         e = np.array(list(product(nodes, repeat=d)))  # (3^d, d)
-        weights = np.array(list(product(chances / chances.sum(), repeat=d))).prod(1).reshape(-1, *[1] * len(p.batch_shape))
-        L = p.scale_tril.numpy() if isinstance(p, MultivariateNormal) else np.sqrt(p.variance.numpy())
+        weights = (
+            np.array(list(product(chances / chances.sum(), repeat=d)))
+            .prod(1)
+            .reshape(-1, *[1] * len(p.batch_shape))
+        )
+        L = (
+            p.scale_tril.numpy()
+            if isinstance(p, MultivariateNormal)
+            else np.sqrt(p.variance.numpy())
+        )
         e = e.reshape(len(e), *[1] * len(p.batch_shape), *p.event_shape)
-        points = p.mean.numpy() + ((L @ e[..., None])[..., 0] if isinstance(p, MultivariateNormal) else L * e)
+        points = p.mean.numpy() + (
+            (L @ e[..., None])[..., 0] if isinstance(p, MultivariateNormal) else L * e
+        )
     x = points if points.dtype.kind == "i" else Tensor(points)
     expected = (weights * (p.log_prob(x) - q.log_prob(x)).numpy()).sum(0)
     assert_close(kl_divergence(p, q), expected, 1e-9)
@@ -357,7 +413,10 @@ def test_kl_is_the_expectation_of_the_log_ratio(name: str, data: st.DataObject) 
 @given(data=st.data())
 def test_kl_adds_up_over_independent_dimensions(name: str, data: st.DataObject) -> None:
     p, q = data.draw(pairs(name))
-    parts = [kl(name, *([x[..., k : k + 1] for x in xs] for xs in (p, q))).numpy() for k in range(p[0].shape[-1])]
+    parts = [
+        kl(name, *([x[..., k : k + 1] for x in xs] for xs in (p, q))).numpy()
+        for k in range(p[0].shape[-1])
+    ]
     assert_close(kl(name, p, q), np.sum(parts, 0))
     whole, base = made(name, p), made(name, q)
     apart = kl_divergence(whole.base, base.base).numpy()
@@ -387,7 +446,9 @@ def test_a_diagonal_covariance_is_a_full_one_with_zeros(drawn: tuple) -> None:
     p, q = (made("Independent", xs) for xs in drawn)
 
     def full(p: Distribution) -> MultivariateNormal:
-        return MultivariateNormal(p.mean, Tensor(np.sqrt(p.variance.numpy())[..., None] * np.eye(p.event_shape[0])))
+        return MultivariateNormal(
+            p.mean, Tensor(np.sqrt(p.variance.numpy())[..., None] * np.eye(p.event_shape[0]))
+        )
 
     expected = kl_divergence(p, q)
     for a, b in ((full(p), full(q)), (full(p), q), (p, full(q))):
@@ -425,14 +486,19 @@ def test_derivatives_of_kl_log_prob_and_entropy(name: str, data: st.DataObject) 
         check(lambda *xs: kl(name, xs[:n], xs[n:]), [*p, *q])
         check(lambda *xs: made(name, xs).entropy(), p)
         if name in CONTINUOUS:
-            check(lambda x, *xs: made(name, xs).log_prob(x), [Tensor(x.numpy(), requires_grad=True), *p])
+            check(
+                lambda x, *xs: made(name, xs).log_prob(x),
+                [Tensor(x.numpy(), requires_grad=True), *p],
+            )
         else:
             check(lambda *xs: made(name, xs).log_prob(x), p)
 
 
 @pytest.mark.parametrize("diagonal_first", [True, False])
 @given(diagonal=parameters("Independent", ()), data=st.data())
-def test_derivatives_of_the_kl_of_mixed_orders(diagonal_first: bool, diagonal: list[Tensor], data: st.DataObject) -> None:
+def test_derivatives_of_the_kl_of_mixed_orders(
+    diagonal_first: bool, diagonal: list[Tensor], data: st.DataObject
+) -> None:
     d = diagonal[0].numel()
     full = [data.draw(tensors(shape, max_value=1.0)) for shape in ((d,), (d, d))]
 
@@ -447,9 +513,17 @@ def test_derivatives_of_the_kl_of_mixed_orders(diagonal_first: bool, diagonal: l
 def test_no_gradient_flows_above_the_diagonal() -> None:
     """An optimiser that moves a Cholesky factor leaves it one."""
     L = Tensor(np.tril(1 + rng().random((3, 3))), requires_grad=True)
-    p, q = MultivariateNormal(Tensor(np.ones(3)), L), MultivariateNormal(Tensor(np.zeros(3)), Tensor(np.eye(3)))
+    p, q = (
+        MultivariateNormal(Tensor(np.ones(3)), L),
+        MultivariateNormal(Tensor(np.zeros(3)), Tensor(np.eye(3))),
+    )
     x = p.rsample((4,), rng())
-    for y in (x, p.log_prob(Tensor(rng().random((4, 3)))), kl_divergence(p, q), kl_divergence(q, p)):
+    for y in (
+        x,
+        p.log_prob(Tensor(rng().random((4, 3)))),
+        kl_divergence(p, q),
+        kl_divergence(q, p),
+    ):
         (g,) = grad(y.sum(), L, retain_graph=True)
         assert g.numpy().any() and not np.triu(g.numpy(), 1).any()
 
@@ -462,12 +536,17 @@ def test_no_gradient_flows_above_the_diagonal() -> None:
 def test_monte_carlo_finds_the_closed_form(name: str, data: st.DataObject, seed: int) -> None:
     p, q = (made(name, xs) for xs in data.draw(pairs(name)))
     estimate = kl_monte_carlo(p, q, N, rng(seed))
-    assert_within(5, estimate.value.numpy(), kl_divergence(p, q).numpy(), estimate.standard_error.numpy())
+    assert_within(
+        5, estimate.value.numpy(), kl_divergence(p, q).numpy(), estimate.standard_error.numpy()
+    )
 
 
 def test_the_standard_error_is_that_of_repetitions() -> None:
     """The spread of 2,000 estimates, itself known to 2 percent."""
-    p, q = Normal(Tensor(np.zeros(2000)), Tensor(np.ones(2000))), Normal(Tensor(np.full(2000, 0.5)), Tensor(np.full(2000, 2.0)))
+    p, q = (
+        Normal(Tensor(np.zeros(2000)), Tensor(np.ones(2000))),
+        Normal(Tensor(np.full(2000, 0.5)), Tensor(np.full(2000, 2.0))),
+    )
     value, stated = kl_monte_carlo(p, q, 100, rng())
     assert np.sqrt((stated.numpy() ** 2).mean()) == pytest.approx(value.numpy().std(), rel=0.1)
     z = (value.numpy() - kl_divergence(p, q).numpy()) / stated.numpy()
@@ -496,10 +575,15 @@ def test_where_there_is_no_closed_form_there_is_an_estimate() -> None:
             return -T.abs(value) - math.log(2)
 
     q = Laplace(())
-    with pytest.raises(NotImplementedError, match=r"no closed form for Normal \|\| Laplace; kl_monte_carlo estimates it"):
+    with pytest.raises(
+        NotImplementedError,
+        match=r"no closed form for Normal \|\| Laplace; kl_monte_carlo estimates it",
+    ):
         kl_divergence(p, q)
     value, error = kl_monte_carlo(p, q, N, rng())
-    assert_within(5, value.numpy(), math.sqrt(2 / math.pi) + math.log(2) - p.entropy().numpy(), error.numpy())
+    assert_within(
+        5, value.numpy(), math.sqrt(2 / math.pi) + math.log(2) - p.entropy().numpy(), error.numpy()
+    )
 
 
 @pytest.mark.parametrize("samples", [0, 1])
@@ -518,7 +602,9 @@ rows = st.tuples(st.integers(1, 4), st.integers(2, 4))
 def test_logsumexp_moves_with_a_shift_and_softmax_does_not(x: Tensor, shift: float) -> None:
     assert_close(T.logsumexp(x + shift, 1) - shift, T.logsumexp(x, 1), 1e-9)
     assert_close(T.softmax(x + shift, 1), T.softmax(x, 1), 1e-9)
-    assert_close(Categorical(x + shift).log_prob(np.zeros(len(x), int)), T.log_softmax(x, 1)[:, 0], 1e-9)
+    assert_close(
+        Categorical(x + shift).log_prob(np.zeros(len(x), int)), T.log_softmax(x, 1)[:, 0], 1e-9
+    )
 
 
 @given(x=tensors(rows))
@@ -530,7 +616,9 @@ def test_softmax_is_the_gradient_of_logsumexp(x: Tensor) -> None:
 @given(x=tensors(), seed=seeds)
 def test_bernoulli_log_probabilities_are_minus_binary_cross_entropies(x: Tensor, seed: int) -> None:
     for target in (Bernoulli(x).sample((), rng(seed)), Tensor(rng(seed).random(x.shape))):
-        assert_close(Bernoulli(x).log_prob(target), -nn.binary_cross_entropy_with_logits(x, target, "none"))
+        assert_close(
+            Bernoulli(x).log_prob(target), -nn.binary_cross_entropy_with_logits(x, target, "none")
+        )
 
 
 @given(x=tensors(rows), seed=seeds)
@@ -563,7 +651,10 @@ def test_huge_logits_stay_finite(dtype: np.dtype, size: float, sign: int) -> Non
         found = [p.log_prob(sure), p.entropy(), kl_divergence(p, q), kl_divergence(q, p)]
         expected = [0, 0, math.log(2), size / 2 - math.log(2)]
         assert [y.item() for y in found] == pytest.approx(expected, rel=1e-5, abs=1e-5)
-        assert all(np.isfinite(grad(y.sum(), x, retain_graph=True, allow_unused=True)[0].numpy()).all() for y in found)
+        assert all(
+            np.isfinite(grad(y.sum(), x, retain_graph=True, allow_unused=True)[0].numpy()).all()
+            for y in found
+        )
 
 
 @given(x=st.floats(10, 80), shift=st.floats(0.5, 5))
@@ -572,7 +663,9 @@ def test_small_probabilities_do_not_cancel(x: float, shift: float) -> None:
     a, b = np.float32(x), np.float32(x + shift)
     for sign in (-1, 1):
         p, q = (Bernoulli(Tensor([float(sign * v)])) for v in (a, b))
-        assert p.log_prob(Tensor([float(sign > 0)])).item() == pytest.approx(-np.exp(-float(a)), rel=1e-4, abs=0)
+        assert p.log_prob(Tensor([float(sign > 0)])).item() == pytest.approx(
+            -np.exp(-float(a)), rel=1e-4, abs=0
+        )
         u, w = np.exp(-float(a)), np.exp(-float(b))  # the unlikely outcome, with log(1 - u) = -u
         assert p.entropy().item() == pytest.approx(u * (float(a) + 1), rel=1e-4, abs=0)
         divergence = u * (float(b) - float(a)) - (u - w)
@@ -581,7 +674,10 @@ def test_small_probabilities_do_not_cancel(x: float, shift: float) -> None:
 
 def test_infinite_logits_are_sure() -> None:
     p = Bernoulli(Tensor([np.inf, -np.inf]))
-    assert p.log_prob([1.0, 0.0]).numpy().tolist() == [0, 0] and p.log_prob([0.0, 1.0]).numpy().tolist() == [-np.inf] * 2
+    assert (
+        p.log_prob([1.0, 0.0]).numpy().tolist() == [0, 0]
+        and p.log_prob([0.0, 1.0]).numpy().tolist() == [-np.inf] * 2
+    )
     assert p.sample().numpy().tolist() == [1, 0]
     q = Categorical(Tensor([0.0, -np.inf]))
     assert q.log_prob(0).item() == 0 and q.log_prob(1).item() == -np.inf
@@ -597,7 +693,9 @@ def test_impossible_classes_change_no_entropy_and_no_divergence(drawn: tuple) ->
     for f in (lambda p, q: p.entropy() + q.entropy(), kl_divergence):
         expected, found = (f(*map(Categorical, xs)) for xs in (leaves, extended))
         assert_close(found, expected)
-        for g, of_the_rest in zip(grad(found.sum(), extended), grad(expected.sum(), leaves), strict=True):
+        for g, of_the_rest in zip(
+            grad(found.sum(), extended), grad(expected.sum(), leaves), strict=True
+        ):
             assert_close(g[..., :-1], of_the_rest)
             assert not g[..., -1].numpy().any()
 
@@ -622,8 +720,12 @@ def test_sure_outcomes_have_no_entropy_and_finite_divergences() -> None:
 
 @every_name
 def test_distributions_compute_the_same_on_every_device(name: str, device: str) -> None:
-    arrays = [rng(k).standard_normal(size) for k, size in enumerate(parameter_shapes(name, (2,), 3))]
-    here, there = (made(name, [Tensor(x, device=where) for x in arrays]) for where in ("cpu", device))
+    arrays = [
+        rng(k).standard_normal(size) for k, size in enumerate(parameter_shapes(name, (2,), 3))
+    ]
+    here, there = (
+        made(name, [Tensor(x, device=where) for x in arrays]) for where in ("cpu", device)
+    )
     x, y = (p.sample((4,), rng()) for p in (here, there))
     assert_close(y.to("cpu"), x)
     for ours, theirs in (
@@ -640,14 +742,34 @@ def test_distributions_compute_the_same_on_every_device(name: str, device: str) 
 
 I = Tensor(np.eye(2))
 WRONG_CALLS: list[tuple[Callable, type[Exception], str]] = [
-    (lambda: Normal(T.zeros(2), Tensor([1.0, 0.0])), ValueError, "Normal: scale must be positive everywhere"),
-    (lambda: Normal(T.zeros(2), Tensor([1.0, -1.0])), ValueError, "Normal: scale must be positive everywhere"),
-    (lambda: Normal(T.zeros(2), Tensor([1.0, np.nan])), ValueError, "Normal: scale must be positive everywhere"),
-    (lambda: Normal(T.zeros(2), T.ones(3)), ValueError, "Normal: the parameters' shapes (2,) and (3,) do not broadcast"),
+    (
+        lambda: Normal(T.zeros(2), Tensor([1.0, 0.0])),
+        ValueError,
+        "Normal: scale must be positive everywhere",
+    ),
+    (
+        lambda: Normal(T.zeros(2), Tensor([1.0, -1.0])),
+        ValueError,
+        "Normal: scale must be positive everywhere",
+    ),
+    (
+        lambda: Normal(T.zeros(2), Tensor([1.0, np.nan])),
+        ValueError,
+        "Normal: scale must be positive everywhere",
+    ),
+    (
+        lambda: Normal(T.zeros(2), T.ones(3)),
+        ValueError,
+        "Normal: the parameters' shapes (2,) and (3,) do not broadcast",
+    ),
     (lambda: Normal(0.0, 1.0), TypeError, "Normal: loc must be a tensor of floats, got float"),
     (lambda: Normal([0.0], [1.0]), TypeError, "Normal: loc must be a tensor of floats, got list"),
     (lambda: Normal(T.zeros(2), 1), TypeError, "Normal: scale must be a tensor of floats, got int"),
-    (lambda: Normal(Tensor([0]), T.ones(1)), TypeError, "Normal: loc must be a tensor of floats, got int64"),
+    (
+        lambda: Normal(Tensor([0]), T.ones(1)),
+        TypeError,
+        "Normal: loc must be a tensor of floats, got int64",
+    ),
     (lambda: Normal(T.zeros(2), T.ones(2)).log_prob(T.zeros(3)), ValueError, "(3,) (2,)"),
     (
         lambda: MultivariateNormal(T.zeros(()), T.ones(1, 1)),
@@ -657,11 +779,31 @@ WRONG_CALLS: list[tuple[Callable, type[Exception], str]] = [
     (lambda: MultivariateNormal(T.zeros(0), T.ones(0, 0)), ValueError, "got (0,) and (0, 0)"),
     (lambda: MultivariateNormal(T.zeros(2), T.ones(3, 3)), ValueError, "got (2,) and (3, 3)"),
     (lambda: MultivariateNormal(T.zeros(2), T.ones(2)), ValueError, "got (2,) and (2,)"),
-    (lambda: MultivariateNormal(T.zeros(2), T.ones(2, 2)), ValueError, "scale_tril must be lower triangular"),
-    (lambda: MultivariateNormal(T.zeros(2), -I), ValueError, "the diagonal of scale_tril must be positive everywhere"),
-    (lambda: MultivariateNormal(T.zeros(2), I * np.nan), ValueError, "the diagonal of scale_tril must be positive everywhere"),
-    (lambda: MultivariateNormal(T.zeros(2), [[1.0]]), TypeError, "scale_tril must be a tensor of floats, got list"),
-    (lambda: MultivariateNormal(T.zeros(3, 2), T.stack([I, I])), ValueError, "(3,) and (2,) do not broadcast"),
+    (
+        lambda: MultivariateNormal(T.zeros(2), T.ones(2, 2)),
+        ValueError,
+        "scale_tril must be lower triangular",
+    ),
+    (
+        lambda: MultivariateNormal(T.zeros(2), -I),
+        ValueError,
+        "the diagonal of scale_tril must be positive everywhere",
+    ),
+    (
+        lambda: MultivariateNormal(T.zeros(2), I * np.nan),
+        ValueError,
+        "the diagonal of scale_tril must be positive everywhere",
+    ),
+    (
+        lambda: MultivariateNormal(T.zeros(2), [[1.0]]),
+        TypeError,
+        "scale_tril must be a tensor of floats, got list",
+    ),
+    (
+        lambda: MultivariateNormal(T.zeros(3, 2), T.stack([I, I])),
+        ValueError,
+        "(3,) and (2,) do not broadcast",
+    ),
     (
         lambda: MultivariateNormal(T.zeros(2), I).log_prob(T.zeros(3, 1)),
         ValueError,
@@ -673,17 +815,49 @@ WRONG_CALLS: list[tuple[Callable, type[Exception], str]] = [
         "Independent.log_prob: expected a value of shape (..., 3), got (4, 1)",
     ),
     (lambda: Independent(Bernoulli(T.zeros(4)), 1).log_prob(1.0), ValueError, "got ()"),
-    (lambda: Independent(Bernoulli(T.zeros(4)), 2), ValueError, "cannot take 2 dimensions of the batch shape (4,)"),
+    (
+        lambda: Independent(Bernoulli(T.zeros(4)), 2),
+        ValueError,
+        "cannot take 2 dimensions of the batch shape (4,)",
+    ),
     (lambda: Independent(Bernoulli(T.zeros(4)), -1), ValueError, "cannot take -1 dimensions"),
     (lambda: Bernoulli([0.0]), TypeError, "Bernoulli: logits must be a tensor of floats, got list"),
-    (lambda: Bernoulli(T.zeros(2)).log_prob(T.ones(2) * 2), ValueError, "value must lie in [0, 1], got values from 2.0 to 2.0"),
-    (lambda: Bernoulli(T.zeros(1)).log_prob(-T.ones(1)), ValueError, "Bernoulli.log_prob: value must lie in [0, 1]"),
-    (lambda: Categorical(0.5), TypeError, "Categorical: logits must be a tensor of floats, got float"),
+    (
+        lambda: Bernoulli(T.zeros(2)).log_prob(T.ones(2) * 2),
+        ValueError,
+        "value must lie in [0, 1], got values from 2.0 to 2.0",
+    ),
+    (
+        lambda: Bernoulli(T.zeros(1)).log_prob(-T.ones(1)),
+        ValueError,
+        "Bernoulli.log_prob: value must lie in [0, 1]",
+    ),
+    (
+        lambda: Categorical(0.5),
+        TypeError,
+        "Categorical: logits must be a tensor of floats, got float",
+    ),
     (lambda: Categorical(T.zeros(())), ValueError, "Categorical: expected logits (..., K), got ()"),
-    (lambda: Categorical(T.zeros(2, 0)), ValueError, "Categorical: expected logits (..., K), got (2, 0)"),
-    (lambda: Categorical(T.zeros(3)).log_prob(3), IndexError, "Categorical.log_prob: class 3 is out of range for size 3"),
-    (lambda: Categorical(T.zeros(3)).log_prob([0, -1]), IndexError, "Categorical.log_prob: class -1 is negative"),
-    (lambda: Categorical(T.zeros(3)).log_prob(0.5), TypeError, "Categorical.log_prob: classes are integers, got float32"),
+    (
+        lambda: Categorical(T.zeros(2, 0)),
+        ValueError,
+        "Categorical: expected logits (..., K), got (2, 0)",
+    ),
+    (
+        lambda: Categorical(T.zeros(3)).log_prob(3),
+        IndexError,
+        "Categorical.log_prob: class 3 is out of range for size 3",
+    ),
+    (
+        lambda: Categorical(T.zeros(3)).log_prob([0, -1]),
+        IndexError,
+        "Categorical.log_prob: class -1 is negative",
+    ),
+    (
+        lambda: Categorical(T.zeros(3)).log_prob(0.5),
+        TypeError,
+        "Categorical.log_prob: classes are integers, got float32",
+    ),
     (lambda: Categorical(T.zeros(3)).mean, NotImplementedError, "Categorical has no mean"),
     (lambda: Categorical(T.zeros(3)).variance, NotImplementedError, "Categorical has no variance"),
     (
@@ -692,7 +866,9 @@ WRONG_CALLS: list[tuple[Callable, type[Exception], str]] = [
         "no closed form for Normal || Bernoulli; kl_monte_carlo estimates it",
     ),
     (
-        lambda: kl_divergence(Independent(Bernoulli(T.zeros(2)), 1), MultivariateNormal(T.zeros(2), I)),
+        lambda: kl_divergence(
+            Independent(Bernoulli(T.zeros(2)), 1), MultivariateNormal(T.zeros(2), I)
+        ),
         NotImplementedError,
         "a MultivariateNormal compares with its like and with Independent(Normal, 1)",
     ),
@@ -703,12 +879,17 @@ WRONG_CALLS: list[tuple[Callable, type[Exception], str]] = [
     ),
     (
         lambda: kl_divergence(
-            Independent(Independent(Bernoulli(T.zeros(2, 3)), 1), 1), Independent(Bernoulli(T.zeros(2, 3)), 2)
+            Independent(Independent(Bernoulli(T.zeros(2, 3)), 1), 1),
+            Independent(Bernoulli(T.zeros(2, 3)), 2),
         ),
         ValueError,
         "events of 1 and 2 independent dimensions",
     ),
-    (lambda: kl_divergence(Categorical(T.zeros(1)), Categorical(T.zeros(3))), ValueError, "1 classes and 3 classes"),
+    (
+        lambda: kl_divergence(Categorical(T.zeros(1)), Categorical(T.zeros(3))),
+        ValueError,
+        "1 classes and 3 classes",
+    ),
     (
         lambda: kl_divergence(Bernoulli(T.zeros(2)), Bernoulli(T.zeros(3))),
         ValueError,

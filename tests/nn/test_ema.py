@@ -92,7 +92,9 @@ def test_applied_may_be_nested(network: list[Parameter]) -> None:
     assert same(values(network), own)
 
 
-def test_training_goes_on_after_the_loan_as_if_there_had_been_none(network: list[Parameter]) -> None:
+def test_training_goes_on_after_the_loan_as_if_there_had_been_none(
+    network: list[Parameter],
+) -> None:
     ema = EMA(network, 0.5)
     moved(network, np.random.default_rng(0))
     loss = sum(((p * p).sum() for p in network), start=T.zeros(()))
@@ -158,7 +160,9 @@ def test_a_state_is_a_snapshot(network: list[Parameter]) -> None:
 def test_a_state_of_other_parameters_is_refused_and_not_taken() -> None:
     ema = EMA([Parameter(np.ones(3))])
     state = EMA([Parameter(np.zeros(4))]).state_dict() | {"updates": 5}
-    with pytest.raises(ValueError, match=r"EMA: average: expected float64 \(3,\), got float64 \(4,\)"):
+    with pytest.raises(
+        ValueError, match=r"EMA: average: expected float64 \(3,\), got float64 \(4,\)"
+    ):
         ema.load_state_dict(state)
     with pytest.raises(ValueError, match=r"EMA: updates: expected int64 \(\), got NoneType"):
         ema.load_state_dict({"updates": None, "average": np.zeros(3)})
@@ -184,7 +188,9 @@ def test_an_average_goes_on_after_the_network_is_cast(dtype: str) -> None:
     own = values(ema.view.parameters)
     ema.update()
     with ema.applied():
-        assert {p.dtype for p in net.parameters()} == {np.dtype(dtype)} and net(T.ones(1, 1).to(dtype)).dtype == dtype
+        assert {p.dtype for p in net.parameters()} == {np.dtype(dtype)} and net(
+            T.ones(1, 1).to(dtype)
+        ).dtype == dtype
     assert same(values(ema.view.parameters), own)
 
 

@@ -21,13 +21,25 @@ VARIANCES: dict[str, tuple[Callable, float]] = {
     "normal_ of DCGAN": (lambda x, **options: init.normal_(x, std=0.02, **options), 0.02**2),
     "uniform_": (lambda x, **options: init.uniform_(x, -0.5, 0.5, **options), 1 / 12),
     "kaiming_uniform_": (init.kaiming_uniform_, 2 / FAN_IN),
-    "kaiming_uniform_ leaky": (lambda x, **options: init.kaiming_uniform_(x, 2.0, **options), 2 / (5 * FAN_IN)),
+    "kaiming_uniform_ leaky": (
+        lambda x, **options: init.kaiming_uniform_(x, 2.0, **options),
+        2 / (5 * FAN_IN),
+    ),
     "kaiming_normal_": (init.kaiming_normal_, 2 / FAN_IN),
-    "kaiming_normal_ leaky": (lambda x, **options: init.kaiming_normal_(x, 2.0, **options), 2 / (5 * FAN_IN)),
+    "kaiming_normal_ leaky": (
+        lambda x, **options: init.kaiming_normal_(x, 2.0, **options),
+        2 / (5 * FAN_IN),
+    ),
     "xavier_uniform_": (init.xavier_uniform_, 2 / (FAN_IN + FAN_OUT)),
-    "xavier_uniform_ with gain": (lambda x, **o: init.xavier_uniform_(x, 3.0, **o), 18 / (FAN_IN + FAN_OUT)),
+    "xavier_uniform_ with gain": (
+        lambda x, **o: init.xavier_uniform_(x, 3.0, **o),
+        18 / (FAN_IN + FAN_OUT),
+    ),
     "xavier_normal_": (init.xavier_normal_, 2 / (FAN_IN + FAN_OUT)),
-    "xavier_normal_ with gain": (lambda x, **o: init.xavier_normal_(x, 3.0, **o), 18 / (FAN_IN + FAN_OUT)),
+    "xavier_normal_ with gain": (
+        lambda x, **o: init.xavier_normal_(x, 3.0, **o),
+        18 / (FAN_IN + FAN_OUT),
+    ),
 }
 every_one = pytest.mark.parametrize("name", VARIANCES)
 
@@ -83,7 +95,12 @@ def test_the_same_seed_gives_the_same_weights(name: str, seed: int) -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_weights_are_given_in_place_with_dtype_and_device(dtype: type, device: str) -> None:
     x = T.zeros(4, 3, dtype=dtype, device=device, requires_grad=True)
-    assert init.normal_(x) is x and x.dtype == dtype and x.device.startswith(device) and x.requires_grad
+    assert (
+        init.normal_(x) is x
+        and x.dtype == dtype
+        and x.device.startswith(device)
+        and x.requires_grad
+    )
     assert np.count_nonzero(x.numpy()) == 12
 
 
@@ -104,7 +121,9 @@ WEIGHTED: dict[str, tuple[Callable, int]] = {
 
 
 @pytest.mark.parametrize(("layer", "fan_in"), WEIGHTED.values(), ids=WEIGHTED.keys())
-def test_weights_and_biases_begin_uniform_with_variance_one_third_of_fan_in(layer: Callable, fan_in: int) -> None:
+def test_weights_and_biases_begin_uniform_with_variance_one_third_of_fan_in(
+    layer: Callable, fan_in: int
+) -> None:
     T.manual_seed(0)
     for p in layer().parameters():
         assert_distribution(p.numpy(), True, 1 / (3 * fan_in))
@@ -116,7 +135,9 @@ def test_embeddings_begin_normal() -> None:
 
 
 @pytest.mark.parametrize(
-    "norm", [nn.GroupNorm(1, 4), nn.InstanceNorm2d(4, affine=True), nn.LayerNorm(4), nn.BatchNorm2d(4)], ids=repr
+    "norm",
+    [nn.GroupNorm(1, 4), nn.InstanceNorm2d(4, affine=True), nn.LayerNorm(4), nn.BatchNorm2d(4)],
+    ids=repr,
 )
 def test_norms_begin_as_plain_norms(norm) -> None:
     assert norm.weight.numpy().tolist() == [1] * 4 and norm.bias.numpy().tolist() == [0] * 4

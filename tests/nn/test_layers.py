@@ -72,7 +72,9 @@ def attention(x: np.ndarray, num_heads: int, **weights: np.ndarray) -> np.ndarra
     for n, i, head in np.ndindex(N, H * W, num_heads):
         own = slice(head * d, (head + 1) * d)
         scores = np.exp([q[n, i, own] @ k[n, j, own] / math.sqrt(d) for j in range(H * W)])
-        mixed[n, i, own] = sum(score * v[n, j, own] for j, score in enumerate(scores / scores.sum()))
+        mixed[n, i, own] = sum(
+            score * v[n, j, own] for j, score in enumerate(scores / scores.sum())
+        )
     y = mixed @ weights["out.weight"].T + weights["out.bias"]
     return np.moveaxis(y.reshape(N, H, W, C), 3, 1)
 
@@ -85,36 +87,64 @@ PIXELS = (2, 4, 2, 3)
 
 CASES: dict[str, Case] = {
     "Linear": Case(lambda: nn.Linear(3, 2), (2, 3), lambda x, weight, bias: x @ weight.T + bias),
-    "Linear without bias": Case(lambda: nn.Linear(3, 2, bias=False), (2, 3), lambda x, weight: x @ weight.T),
-    "Conv2d": Case(lambda: nn.Conv2d(2, 3, 2, padding=1), (1, 2, 3, 2), partial(ref.conv2d, padding=1)),
+    "Linear without bias": Case(
+        lambda: nn.Linear(3, 2, bias=False), (2, 3), lambda x, weight: x @ weight.T
+    ),
+    "Conv2d": Case(
+        lambda: nn.Conv2d(2, 3, 2, padding=1), (1, 2, 3, 2), partial(ref.conv2d, padding=1)
+    ),
     "ConvTranspose2d": Case(
-        lambda: nn.ConvTranspose2d(2, 3, 2, stride=2), (1, 2, 2, 2), partial(ref.conv_transpose2d, stride=2)
+        lambda: nn.ConvTranspose2d(2, 3, 2, stride=2),
+        (1, 2, 2, 2),
+        partial(ref.conv_transpose2d, stride=2),
     ),
     "GroupNorm": Case(lambda: nn.GroupNorm(2, 4), PIXELS, partial(ref.group_norm, num_groups=2)),
     "GroupNorm plain": Case(
-        lambda: nn.GroupNorm(2, 4, eps=0.1, affine=False), PIXELS, partial(ref.group_norm, num_groups=2, eps=0.1)
+        lambda: nn.GroupNorm(2, 4, eps=0.1, affine=False),
+        PIXELS,
+        partial(ref.group_norm, num_groups=2, eps=0.1),
     ),
     "GroupNorm with SiLU": Case(
-        lambda: nn.GroupNorm(4, 4, silu=True), PIXELS, partial(ref.group_norm, num_groups=4, silu=True)
+        lambda: nn.GroupNorm(4, 4, silu=True),
+        PIXELS,
+        partial(ref.group_norm, num_groups=4, silu=True),
     ),
     "InstanceNorm2d": Case(lambda: nn.InstanceNorm2d(4), PIXELS, ref.instance_norm),
     "InstanceNorm2d affine": Case(
-        lambda: nn.InstanceNorm2d(4, eps=0.1, affine=True), PIXELS, partial(ref.instance_norm, eps=0.1)
+        lambda: nn.InstanceNorm2d(4, eps=0.1, affine=True),
+        PIXELS,
+        partial(ref.instance_norm, eps=0.1),
     ),
     "LayerNorm": Case(lambda: nn.LayerNorm(4), (2, 3, 4), ref.layer_norm),
-    "LayerNorm of two axes": Case(lambda: nn.LayerNorm((3, 4), eps=0.1), (2, 3, 4), partial(ref.layer_norm, eps=0.1)),
-    "LayerNorm plain": Case(lambda: nn.LayerNorm(4, elementwise_affine=False), (2, 4), lambda x: ref.standardize(x, 1, 1e-5)),
-    "BatchNorm2d": Case(lambda: nn.BatchNorm2d(4), PIXELS, batch_norm),
-    "SelfAttention2d": Case(lambda: nn.SelfAttention2d(4, num_heads=2), (1, 4, 2, 2), partial(attention, num_heads=2)),
-    "Flatten": Case(nn.Flatten, PIXELS, lambda x: x.reshape(2, 24)),
-    "MaxPool2d": Case(lambda: nn.MaxPool2d(2, 1), PIXELS, partial(ref.max_pool2d, kernel_size=2, stride=1)),
-    "AvgPool2d": Case(
-        lambda: nn.AvgPool2d((1, 2), padding=(0, 1)), PIXELS, partial(ref.avg_pool2d, kernel_size=(1, 2), padding=(0, 1))
+    "LayerNorm of two axes": Case(
+        lambda: nn.LayerNorm((3, 4), eps=0.1), (2, 3, 4), partial(ref.layer_norm, eps=0.1)
     ),
-    "Upsample": Case(lambda: nn.Upsample((2, 1)), PIXELS, partial(ref.upsample_nearest, scale_factor=(2, 1))),
+    "LayerNorm plain": Case(
+        lambda: nn.LayerNorm(4, elementwise_affine=False),
+        (2, 4),
+        lambda x: ref.standardize(x, 1, 1e-5),
+    ),
+    "BatchNorm2d": Case(lambda: nn.BatchNorm2d(4), PIXELS, batch_norm),
+    "SelfAttention2d": Case(
+        lambda: nn.SelfAttention2d(4, num_heads=2), (1, 4, 2, 2), partial(attention, num_heads=2)
+    ),
+    "Flatten": Case(nn.Flatten, PIXELS, lambda x: x.reshape(2, 24)),
+    "MaxPool2d": Case(
+        lambda: nn.MaxPool2d(2, 1), PIXELS, partial(ref.max_pool2d, kernel_size=2, stride=1)
+    ),
+    "AvgPool2d": Case(
+        lambda: nn.AvgPool2d((1, 2), padding=(0, 1)),
+        PIXELS,
+        partial(ref.avg_pool2d, kernel_size=(1, 2), padding=(0, 1)),
+    ),
+    "Upsample": Case(
+        lambda: nn.Upsample((2, 1)), PIXELS, partial(ref.upsample_nearest, scale_factor=(2, 1))
+    ),
     "ReLU": Case(nn.ReLU, (6,), lambda x: np.maximum(x, 0)),
     "LeakyReLU": Case(nn.LeakyReLU, (6,), partial(ref.leaky_relu, negative_slope=0.01)),
-    "LeakyReLU with a slope": Case(lambda: nn.LeakyReLU(0.2), (6,), partial(ref.leaky_relu, negative_slope=0.2)),
+    "LeakyReLU with a slope": Case(
+        lambda: nn.LeakyReLU(0.2), (6,), partial(ref.leaky_relu, negative_slope=0.2)
+    ),
     "SiLU": Case(nn.SiLU, (6,), ref.silu),
     "GELU": Case(nn.GELU, (6,), ref.gelu),
     "GELU by tanh": Case(lambda: nn.GELU("tanh"), (6,), partial(ref.gelu, approximate="tanh")),
@@ -128,13 +158,19 @@ every_layer = pytest.mark.parametrize("name", CASES)
 
 @every_layer
 def test_a_layer_is_its_definition(name: str) -> None:
-    layer, x = randomized(CASES[name].layer()), normal(np.random.default_rng(1), *CASES[name].x_shape)
+    layer, x = (
+        randomized(CASES[name].layer()),
+        normal(np.random.default_rng(1), *CASES[name].x_shape),
+    )
     assert_close(layer(x), CASES[name].definition(x.numpy(), **weights(layer)))
 
 
 @every_layer
 def test_gradients_by_the_input_and_by_every_parameter(name: str) -> None:
-    layer, x = randomized(CASES[name].layer()), normal(np.random.default_rng(1), *CASES[name].x_shape)
+    layer, x = (
+        randomized(CASES[name].layer()),
+        normal(np.random.default_rng(1), *CASES[name].x_shape),
+    )
 
     def applied(x: Tensor, *parameters: Tensor) -> Tensor:
         twin = deepcopy(layer)
@@ -148,14 +184,22 @@ def test_gradients_by_the_input_and_by_every_parameter(name: str) -> None:
 
 @every_layer
 def test_layers_are_float32_until_told_otherwise(name: str) -> None:
-    layer, x = CASES[name].layer(), Tensor(np.ones(CASES[name].x_shape), dtype=np.float32, requires_grad=True)
+    layer, x = (
+        CASES[name].layer(),
+        Tensor(np.ones(CASES[name].x_shape), dtype=np.float32, requires_grad=True),
+    )
     layer(x).sum().backward()
-    assert {np.asarray(y).dtype for y in (layer(x), x.grad, *(p.grad for p in layer.parameters()))} == {np.dtype(np.float32)}
+    assert {
+        np.asarray(y).dtype for y in (layer(x), x.grad, *(p.grad for p in layer.parameters()))
+    } == {np.dtype(np.float32)}
 
 
 @every_layer
 def test_layers_compute_the_same_on_every_device(name: str, device: str) -> None:
-    layer, x = randomized(CASES[name].layer()), normal(np.random.default_rng(1), *CASES[name].x_shape)
+    layer, x = (
+        randomized(CASES[name].layer()),
+        normal(np.random.default_rng(1), *CASES[name].x_shape),
+    )
     here, there = x.requires_grad_(), Tensor(x, device=device, requires_grad=True)
     twin = deepcopy(layer).to(device)
     for module, leaf in ((layer, here), (twin, there)):
@@ -169,9 +213,13 @@ def test_layers_compute_the_same_on_every_device(name: str, device: str) -> None
 
 
 @given(geometry=conv_geometries(), rng=generators, bias=st.booleans())
-def test_conv2d_takes_the_options_of_the_op(geometry: ConvGeometry, rng: np.random.Generator, bias: bool) -> None:
+def test_conv2d_takes_the_options_of_the_op(
+    geometry: ConvGeometry, rng: np.random.Generator, bias: bool
+) -> None:
     O, C, *kernel = geometry.weight_shape
-    layer = randomized(nn.Conv2d(C * geometry.groups, O, tuple(kernel), bias=bias, **geometry.options))
+    layer = randomized(
+        nn.Conv2d(C * geometry.groups, O, tuple(kernel), bias=bias, **geometry.options)
+    )
     assert layer.weight.shape == geometry.weight_shape and (layer.bias is not None) == bias
     x = normal(rng, *geometry.x_shape)
     assert_close(layer(x), T.conv2d(x, layer.weight, layer.bias, **geometry.options))
@@ -182,14 +230,18 @@ def test_conv_transpose2d_takes_the_options_of_the_op(
     geometry: ConvTransposeGeometry, rng: np.random.Generator, bias: bool
 ) -> None:
     C, O, *kernel = geometry.weight_shape
-    layer = randomized(nn.ConvTranspose2d(C, O * geometry.groups, tuple(kernel), bias=bias, **geometry.options))
+    layer = randomized(
+        nn.ConvTranspose2d(C, O * geometry.groups, tuple(kernel), bias=bias, **geometry.options)
+    )
     assert layer.weight.shape == geometry.weight_shape and (layer.bias is not None) == bias
     x = normal(rng, *geometry.x_shape)
     assert_close(layer(x), T.conv_transpose2d(x, layer.weight, layer.bias, **geometry.options))
 
 
 @given(geometry=pool_geometries(), rng=generators)
-def test_pools_take_the_options_of_the_ops(geometry: PoolGeometry, rng: np.random.Generator) -> None:
+def test_pools_take_the_options_of_the_ops(
+    geometry: PoolGeometry, rng: np.random.Generator
+) -> None:
     x = normal(rng, *geometry.x_shape)
     assert_close(nn.MaxPool2d(**geometry.options)(x), ref.max_pool2d(x.numpy(), **geometry.options))
     assert_close(nn.AvgPool2d(**geometry.options)(x), ref.avg_pool2d(x.numpy(), **geometry.options))
@@ -199,7 +251,9 @@ def test_pools_take_the_options_of_the_ops(geometry: PoolGeometry, rng: np.rando
 
 
 @given(leading=shapes(min_side=0), inputs=few, outputs=few, rng=generators)
-def test_linear_maps_the_last_dimension(leading: Shape, inputs: int, outputs: int, rng: np.random.Generator) -> None:
+def test_linear_maps_the_last_dimension(
+    leading: Shape, inputs: int, outputs: int, rng: np.random.Generator
+) -> None:
     layer, x = randomized(nn.Linear(inputs, outputs)), normal(rng, *leading, inputs)
     y = layer(x)
     assert y.shape == (*leading, outputs)
@@ -211,7 +265,9 @@ def test_linear_maps_the_last_dimension(leading: Shape, inputs: int, outputs: in
 
 
 @given(shape=shapes(max_dims=2), rng=generators)
-def test_embedding_looks_rows_up_and_sums_their_gradients(shape: Shape, rng: np.random.Generator) -> None:
+def test_embedding_looks_rows_up_and_sums_their_gradients(
+    shape: Shape, rng: np.random.Generator
+) -> None:
     layer, indices = randomized(nn.Embedding(4, 3)), rng.integers(4, size=shape)
     y = layer(indices)
     assert np.array_equal(y.numpy(), layer.weight.numpy()[indices])
@@ -287,7 +343,8 @@ def test_batch_norm_evaluates_each_image_with_the_running_statistics() -> None:
     layer.running_mean.copy_([1.0, 2.0, 3.0])
     layer.running_var.copy_([4.0, 5.0, 6.0])
     mean, var, weight, bias = (
-        v.numpy().reshape(3, 1, 1) for v in (layer.running_mean, layer.running_var, layer.weight, layer.bias)
+        v.numpy().reshape(3, 1, 1)
+        for v in (layer.running_mean, layer.running_var, layer.weight, layer.bias)
     )
     y = layer.eval()(x)
     assert_close(y, (x.numpy() - mean) / np.sqrt(var + 0.1) * weight + bias)
@@ -295,7 +352,10 @@ def test_batch_norm_evaluates_each_image_with_the_running_statistics() -> None:
 
 
 def test_batch_norm_in_evaluation_comes_to_do_what_it_did_in_training() -> None:
-    layer, x = randomized(nn.BatchNorm2d(3, momentum=0.5)), normal(np.random.default_rng(1), 64, 3, 8, 8)
+    layer, x = (
+        randomized(nn.BatchNorm2d(3, momentum=0.5)),
+        normal(np.random.default_rng(1), 64, 3, 8, 8),
+    )
     for _ in range(60):
         y = layer(x)
     np.testing.assert_allclose(layer.eval()(x).numpy(), y.numpy(), rtol=1e-3, atol=1e-3)
@@ -311,7 +371,9 @@ def test_running_statistics_are_kept_and_not_trained() -> None:
 
 
 @given(N=st.integers(0, 3), heads=few, d=few, H=few, W=few, rng=generators)
-def test_attention_is_its_definition_at_every_size(N, heads, d, H, W, rng: np.random.Generator) -> None:
+def test_attention_is_its_definition_at_every_size(
+    N, heads, d, H, W, rng: np.random.Generator
+) -> None:
     layer, x = randomized(nn.SelfAttention2d(heads * d, heads)), normal(rng, N, heads * d, H, W)
     assert_close(layer(x), attention(x.numpy(), heads, **weights(layer)))
 
@@ -330,7 +392,9 @@ def test_attention_does_not_know_where_a_pixel_is(rng: np.random.Generator) -> N
 # Memory
 
 
-@pytest.mark.parametrize("layer", [nn.Conv2d(3, 4, (2, 5)), nn.ConvTranspose2d(3, 4, (2, 5))], ids=repr)
+@pytest.mark.parametrize(
+    "layer", [nn.Conv2d(3, 4, (2, 5)), nn.ConvTranspose2d(3, 4, (2, 5))], ids=repr
+)
 def test_kernels_lie_in_memory_as_convolutions_multiply_by_them(layer) -> None:
     def lies_well(layer) -> bool:
         return layer.weight.data.transpose(2, 3, 1, 0).flags.c_contiguous
@@ -345,27 +409,84 @@ def test_kernels_lie_in_memory_as_convolutions_multiply_by_them(layer) -> None:
 # What a wrong call is told
 
 ERRORS: dict[str, tuple[Callable, str]] = {
-    "Linear": (lambda: nn.Linear(4, 5)(T.ones(2, 3)), r"linear: x \(2, 3\) has 3 features, weight \(5, 4\) expects 4"),
-    "linear weight": (lambda: T.linear(T.ones(2, 3), T.ones(3)), r"linear: expected a weight \(out, in\), got \(3,\)"),
-    "linear bias": (lambda: T.linear(T.ones(2, 3), T.ones(4, 3), T.ones(3)), r"linear: bias has shape \(3,\), expected \(4,\)"),
-    "Linear inputs": (lambda: nn.Linear(0, 3), "Linear: in_features must be a positive integer, got 0"),
-    "Linear outputs": (lambda: nn.Linear(3, 2.0), "Linear: out_features must be a positive integer, got 2.0"),  # type: ignore[arg-type]
-    "Conv2d": (lambda: nn.Conv2d(4, 5, 3)(T.ones(2, 3, 8, 8)), r"conv2d: x \(2, 3, 8, 8\) has 3 channels.* expects 4"),
-    "Conv2d no inputs": (lambda: nn.Conv2d(0, 4, 3), "Conv2d: in_channels must be a positive integer, got 0"),
-    "Conv2d no groups": (lambda: nn.Conv2d(4, 4, 3, groups=0), "Conv2d: groups must be a positive integer, got 0"),
+    "Linear": (
+        lambda: nn.Linear(4, 5)(T.ones(2, 3)),
+        r"linear: x \(2, 3\) has 3 features, weight \(5, 4\) expects 4",
+    ),
+    "linear weight": (
+        lambda: T.linear(T.ones(2, 3), T.ones(3)),
+        r"linear: expected a weight \(out, in\), got \(3,\)",
+    ),
+    "linear bias": (
+        lambda: T.linear(T.ones(2, 3), T.ones(4, 3), T.ones(3)),
+        r"linear: bias has shape \(3,\), expected \(4,\)",
+    ),
+    "Linear inputs": (
+        lambda: nn.Linear(0, 3),
+        "Linear: in_features must be a positive integer, got 0",
+    ),
+    "Linear outputs": (
+        lambda: nn.Linear(3, 2.0),
+        "Linear: out_features must be a positive integer, got 2.0",
+    ),  # type: ignore[arg-type]
+    "Conv2d": (
+        lambda: nn.Conv2d(4, 5, 3)(T.ones(2, 3, 8, 8)),
+        r"conv2d: x \(2, 3, 8, 8\) has 3 channels.* expects 4",
+    ),
+    "Conv2d no inputs": (
+        lambda: nn.Conv2d(0, 4, 3),
+        "Conv2d: in_channels must be a positive integer, got 0",
+    ),
+    "Conv2d no groups": (
+        lambda: nn.Conv2d(4, 4, 3, groups=0),
+        "Conv2d: groups must be a positive integer, got 0",
+    ),
     "Conv2d inputs": (lambda: nn.Conv2d(3, 4, 3, groups=2), "Conv2d: 3 .*channels.* 2 groups"),
     "Conv2d outputs": (lambda: nn.Conv2d(4, 3, 3, groups=2), "Conv2d: 3 .*channels.* 2 groups"),
-    "ConvTranspose2d": (lambda: nn.ConvTranspose2d(4, 3, 3, groups=2), "ConvTranspose2d: 3 .*channels.* 2 groups"),
-    "ConvTranspose2d no outputs": (lambda: nn.ConvTranspose2d(4, -1, 3), "ConvTranspose2d: out_channels must be .* got -1"),
-    "GroupNorm": (lambda: nn.GroupNorm(2, 3), "GroupNorm: 3 channels cannot be split into 2 groups"),
-    "GroupNorm no groups": (lambda: nn.GroupNorm(0, 8), "GroupNorm: num_groups must be a positive integer, got 0"),
-    "InstanceNorm2d no channels": (lambda: nn.InstanceNorm2d(0), "InstanceNorm2d: num_features must be .* got 0"),
-    "BatchNorm2d no channels": (lambda: nn.BatchNorm2d(0), "BatchNorm2d: num_features must be .* got 0"),
-    "LayerNorm": (lambda: nn.LayerNorm(3)(T.ones(2, 4)), r"layer_norm: the last dimensions of \(2, 4\) are not \(3,\)"),
-    "LayerNorm no features": (lambda: nn.LayerNorm((3, 0)), "LayerNorm: normalized_shape must be .* got 0"),
-    "Embedding": (lambda: nn.Embedding(0, 3), "Embedding: num_embeddings must be a positive integer, got 0"),
-    "SelfAttention2d": (lambda: nn.SelfAttention2d(3, 2), "SelfAttention2d: 3 channels cannot be split into 2 heads"),
-    "SelfAttention2d no heads": (lambda: nn.SelfAttention2d(8, 0), "SelfAttention2d: num_heads must be .* got 0"),
+    "ConvTranspose2d": (
+        lambda: nn.ConvTranspose2d(4, 3, 3, groups=2),
+        "ConvTranspose2d: 3 .*channels.* 2 groups",
+    ),
+    "ConvTranspose2d no outputs": (
+        lambda: nn.ConvTranspose2d(4, -1, 3),
+        "ConvTranspose2d: out_channels must be .* got -1",
+    ),
+    "GroupNorm": (
+        lambda: nn.GroupNorm(2, 3),
+        "GroupNorm: 3 channels cannot be split into 2 groups",
+    ),
+    "GroupNorm no groups": (
+        lambda: nn.GroupNorm(0, 8),
+        "GroupNorm: num_groups must be a positive integer, got 0",
+    ),
+    "InstanceNorm2d no channels": (
+        lambda: nn.InstanceNorm2d(0),
+        "InstanceNorm2d: num_features must be .* got 0",
+    ),
+    "BatchNorm2d no channels": (
+        lambda: nn.BatchNorm2d(0),
+        "BatchNorm2d: num_features must be .* got 0",
+    ),
+    "LayerNorm": (
+        lambda: nn.LayerNorm(3)(T.ones(2, 4)),
+        r"layer_norm: the last dimensions of \(2, 4\) are not \(3,\)",
+    ),
+    "LayerNorm no features": (
+        lambda: nn.LayerNorm((3, 0)),
+        "LayerNorm: normalized_shape must be .* got 0",
+    ),
+    "Embedding": (
+        lambda: nn.Embedding(0, 3),
+        "Embedding: num_embeddings must be a positive integer, got 0",
+    ),
+    "SelfAttention2d": (
+        lambda: nn.SelfAttention2d(3, 2),
+        "SelfAttention2d: 3 channels cannot be split into 2 heads",
+    ),
+    "SelfAttention2d no heads": (
+        lambda: nn.SelfAttention2d(8, 0),
+        "SelfAttention2d: num_heads must be .* got 0",
+    ),
     "SelfAttention2d of no image": (
         lambda: nn.SelfAttention2d(4)(T.ones(2, 4, 4)),
         r"SelfAttention2d: expected x \(N, 4, H, W\), got \(2, 4, 4\)",
@@ -376,16 +497,37 @@ ERRORS: dict[str, tuple[Callable, str]] = {
     ),
     "Dropout": (lambda: nn.Dropout(1.5), r"Dropout: p must lie in \[0, 1\), got 1.5"),
     "GELU": (lambda: nn.GELU("sigmoid"), "gelu: .*'sigmoid'"),
-    "true": (lambda: nn.Linear(True, 3), "Linear: in_features must be a positive integer, got True"),
-    "Conv2d stride": (lambda: nn.Conv2d(1, 1, 3, stride=0), "Conv2d: stride must be an integer >= 1 .* got 0"),
-    "Conv2d padding": (lambda: nn.Conv2d(1, 1, 3, padding=-1), "Conv2d: padding must be an integer >= 0 .* got -1"),
-    "Conv2d dilation": (lambda: nn.Conv2d(1, 1, 3, dilation=0), "Conv2d: dilation must be an integer >= 1"),
+    "true": (
+        lambda: nn.Linear(True, 3),
+        "Linear: in_features must be a positive integer, got True",
+    ),
+    "Conv2d stride": (
+        lambda: nn.Conv2d(1, 1, 3, stride=0),
+        "Conv2d: stride must be an integer >= 1 .* got 0",
+    ),
+    "Conv2d padding": (
+        lambda: nn.Conv2d(1, 1, 3, padding=-1),
+        "Conv2d: padding must be an integer >= 0 .* got -1",
+    ),
+    "Conv2d dilation": (
+        lambda: nn.Conv2d(1, 1, 3, dilation=0),
+        "Conv2d: dilation must be an integer >= 1",
+    ),
     "Conv2d kernel": (lambda: nn.Conv2d(1, 1, 1.5), "Conv2d: kernel_size must be an integer >= 1"),
-    "ConvTranspose2d stride": (lambda: nn.ConvTranspose2d(1, 1, 3, 0), "ConvTranspose2d: stride must be"),
-    "ConvTranspose2d extra": (lambda: nn.ConvTranspose2d(1, 1, 3, 2, 0, -1), "ConvTranspose2d: output_padding must be .* >= 0"),
+    "ConvTranspose2d stride": (
+        lambda: nn.ConvTranspose2d(1, 1, 3, 0),
+        "ConvTranspose2d: stride must be",
+    ),
+    "ConvTranspose2d extra": (
+        lambda: nn.ConvTranspose2d(1, 1, 3, 2, 0, -1),
+        "ConvTranspose2d: output_padding must be .* >= 0",
+    ),
     "MaxPool2d": (lambda: nn.MaxPool2d(0), "MaxPool2d: kernel_size must be an integer >= 1"),
     "MaxPool2d stride": (lambda: nn.MaxPool2d(2, 0), "MaxPool2d: stride must be an integer >= 1"),
-    "AvgPool2d": (lambda: nn.AvgPool2d(2, padding=-1), "AvgPool2d: padding must be an integer >= 0"),
+    "AvgPool2d": (
+        lambda: nn.AvgPool2d(2, padding=-1),
+        "AvgPool2d: padding must be an integer >= 0",
+    ),
     "Upsample": (lambda: nn.Upsample(0), "Upsample: scale_factor must be an integer >= 1"),
 }
 
@@ -399,9 +541,14 @@ def test_errors_name_the_layer_and_what_it_expects(call: Callable, message: str)
 @pytest.mark.parametrize("channels", [1, 8])
 @pytest.mark.parametrize("affine", [False, True])
 @pytest.mark.parametrize("make", [partial(nn.GroupNorm, 2), nn.InstanceNorm2d, nn.BatchNorm2d])
-def test_norms_refuse_images_with_other_channels(make: Callable, affine: bool, channels: int) -> None:
+def test_norms_refuse_images_with_other_channels(
+    make: Callable, affine: bool, channels: int
+) -> None:
     layer = make(4, affine=affine)
-    with pytest.raises(ValueError, match=rf"{type(layer).__name__}: expected x \(N, 4, ...\), got \(2, {channels}, 3, 3\)"):
+    with pytest.raises(
+        ValueError,
+        match=rf"{type(layer).__name__}: expected x \(N, 4, ...\), got \(2, {channels}, 3, 3\)",
+    ):
         layer(T.ones(2, channels, 3, 3))
 
 

@@ -37,12 +37,16 @@ ELEMENTWISE: dict[str, tuple[Callable, Callable]] = {
         lambda x, t: -t * np.log(1 / (1 + np.exp(-x))) - (1 - t) * np.log(1 / (1 + np.exp(x))),
     ),
 }
-every_elementwise = pytest.mark.parametrize(("loss", "definition"), ELEMENTWISE.values(), ids=ELEMENTWISE.keys())
+every_elementwise = pytest.mark.parametrize(
+    ("loss", "definition"), ELEMENTWISE.values(), ids=ELEMENTWISE.keys()
+)
 
 
 @every_elementwise
 @given(x=tensors(), seed=seeds)
-def test_elementwise_losses_are_their_definitions(loss: Callable, definition: Callable, x: Tensor, seed: int) -> None:
+def test_elementwise_losses_are_their_definitions(
+    loss: Callable, definition: Callable, x: Tensor, seed: int
+) -> None:
     target = np.random.default_rng(seed).random(x.shape)
     expected = definition(x.numpy(), target)
     for reduction, reduce in (("none", np.asarray), ("sum", np.sum), ("mean", np.mean)):
@@ -52,12 +56,16 @@ def test_elementwise_losses_are_their_definitions(loss: Callable, definition: Ca
 
 
 @given(x=tensors(rows), seed=seeds)
-def test_cross_entropy_is_minus_the_log_of_the_probability_of_the_class(x: Tensor, seed: int) -> None:
+def test_cross_entropy_is_minus_the_log_of_the_probability_of_the_class(
+    x: Tensor, seed: int
+) -> None:
     labels = labels_for(x, seed)
     expected = -np.log(probabilities(x.numpy())[np.arange(len(labels)), labels])
     for reduction, reduce in (("none", np.asarray), ("sum", np.sum), ("mean", np.mean)):
         for t in (labels, labels.tolist(), Tensor(labels), labels.astype(np.uint8)):
-            np.testing.assert_allclose(nn.cross_entropy(x, t, reduction).numpy(), reduce(expected), rtol=1e-10)
+            np.testing.assert_allclose(
+                nn.cross_entropy(x, t, reduction).numpy(), reduce(expected), rtol=1e-10
+            )
     assert nn.cross_entropy(x, labels).item() == nn.cross_entropy(x, labels, "mean").item()
 
 
@@ -65,23 +73,31 @@ def test_cross_entropy_is_minus_the_log_of_the_probability_of_the_class(x: Tenso
 
 
 @given(x=tensors(rows), shift=st.floats(-100, 100), seed=seeds)
-def test_cross_entropy_does_not_see_a_shift_of_all_logits(x: Tensor, shift: float, seed: int) -> None:
+def test_cross_entropy_does_not_see_a_shift_of_all_logits(
+    x: Tensor, shift: float, seed: int
+) -> None:
     labels = labels_for(x, seed)
     moved, here = nn.cross_entropy(x + shift, labels), nn.cross_entropy(x, labels)
     assert moved.item() == pytest.approx(here.item(), abs=1e-12)
 
 
 @given(x=tensors(st.tuples(st.integers(1, 4), st.just(2))), seed=seeds)
-def test_cross_entropy_of_two_classes_is_binary_cross_entropy_of_their_difference(x: Tensor, seed: int) -> None:
+def test_cross_entropy_of_two_classes_is_binary_cross_entropy_of_their_difference(
+    x: Tensor, seed: int
+) -> None:
     labels = labels_for(x, seed)
     binary = bce(x[:, 1] - x[:, 0], Tensor(labels, dtype=np.float64), "none")
-    np.testing.assert_allclose(nn.cross_entropy(x, labels, "none").numpy(), binary.numpy(), rtol=1e-12)
+    np.testing.assert_allclose(
+        nn.cross_entropy(x, labels, "none").numpy(), binary.numpy(), rtol=1e-12
+    )
 
 
 @given(x=tensors(), seed=seeds)
 def test_binary_cross_entropy_does_not_care_which_class_is_called_1(x: Tensor, seed: int) -> None:
     t = np.random.default_rng(seed).random(x.shape)
-    np.testing.assert_allclose(bce(x, t, "none").numpy(), bce(-x, 1 - t, "none").numpy(), rtol=1e-12)
+    np.testing.assert_allclose(
+        bce(x, t, "none").numpy(), bce(-x, 1 - t, "none").numpy(), rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("classes", [2, 10])
@@ -94,7 +110,9 @@ def test_equal_logits_cost_log_classes(classes: int) -> None:
 
 @every_elementwise
 @given(d=tensors(kinks=(0.0,)), seed=seeds)
-def test_gradients_by_prediction_and_target(loss: Callable, definition: Callable, d: Tensor, seed: int) -> None:
+def test_gradients_by_prediction_and_target(
+    loss: Callable, definition: Callable, d: Tensor, seed: int
+) -> None:
     """The difference of the two, not the prediction, is drawn: |x - t| has its kink there."""
     target = Tensor(np.random.default_rng(seed).random(d.shape), requires_grad=True)
     x = Tensor(target + d, requires_grad=True)
@@ -102,16 +120,22 @@ def test_gradients_by_prediction_and_target(loss: Callable, definition: Callable
 
 
 @given(x=tensors(), seed=seeds)
-def test_the_gradient_of_binary_cross_entropy_is_probability_minus_target(x: Tensor, seed: int) -> None:
+def test_the_gradient_of_binary_cross_entropy_is_probability_minus_target(
+    x: Tensor, seed: int
+) -> None:
     t = np.random.default_rng(seed).random(x.shape)
-    np.testing.assert_allclose(np.asarray(grad(bce(x, t, "sum"), x)[0]), 1 / (1 + np.exp(-x.numpy())) - t, atol=1e-12)
+    np.testing.assert_allclose(
+        np.asarray(grad(bce(x, t, "sum"), x)[0]), 1 / (1 + np.exp(-x.numpy())) - t, atol=1e-12
+    )
 
 
 @given(x=tensors(rows), seed=seeds)
 def test_the_gradient_of_cross_entropy_is_probabilities_minus_one_hot(x: Tensor, seed: int) -> None:
     labels = labels_for(x, seed)
     expected = probabilities(x.numpy()) - np.eye(x.shape[1])[labels]
-    np.testing.assert_allclose(np.asarray(grad(nn.cross_entropy(x, labels, "sum"), x)[0]), expected, atol=1e-12)
+    np.testing.assert_allclose(
+        np.asarray(grad(nn.cross_entropy(x, labels, "sum"), x)[0]), expected, atol=1e-12
+    )
     gradcheck(lambda x: nn.cross_entropy(x, labels), x)
 
 
@@ -158,7 +182,9 @@ def test_losses_compute_the_same_on_every_device(device: str) -> None:
     x, t, labels = rng.standard_normal((5, 3)), rng.random((5, 3)), rng.integers(3, size=5)
     there, target = Tensor(x, device=device), Tensor(t, device=device)
     for loss in (nn.mse_loss, nn.l1_loss, bce):
-        assert loss(there, target).item() == pytest.approx(loss(Tensor(x), Tensor(t)).item(), rel=1e-12)
+        assert loss(there, target).item() == pytest.approx(
+            loss(Tensor(x), Tensor(t)).item(), rel=1e-12
+        )
     for classes in (labels, Tensor(labels, device=device)):
         here = nn.cross_entropy(Tensor(x), labels)
         assert nn.cross_entropy(there, classes).item() == pytest.approx(here.item(), rel=1e-12)
@@ -192,18 +218,24 @@ def test_an_empty_batch_has_a_sum_and_no_mean(loss: Callable) -> None:
 
 @every_loss
 def test_lists_are_no_predictions(loss: Callable) -> None:
-    with pytest.raises(TypeError, match=f"{loss.__name__}: input must be a tensor or an array, got list"):
+    with pytest.raises(
+        TypeError, match=f"{loss.__name__}: input must be a tensor or an array, got list"
+    ):
         loss([[1.0]], T.ones(1, 1))
 
 
 @every_elementwise
 def test_lists_are_no_elementwise_targets(loss: Callable, definition: Callable) -> None:
-    with pytest.raises(TypeError, match=f"{loss.__name__}: target must be a tensor or an array, got list"):
+    with pytest.raises(
+        TypeError, match=f"{loss.__name__}: target must be a tensor or an array, got list"
+    ):
         loss(T.ones(1), [1.0])
 
 
 @pytest.mark.parametrize("target", [[-0.5, 1.0], [0.0, 1.5], [0.0, np.nan]], ids=repr)
-def test_targets_of_binary_cross_entropy_are_probabilities(target: list[float], device: str) -> None:
+def test_targets_of_binary_cross_entropy_are_probabilities(
+    target: list[float], device: str
+) -> None:
     with pytest.raises(ValueError, match=r"target must lie in \[0, 1\], got values from"):
         bce(T.ones(2, device=device), Tensor(target, device=device))
 
@@ -211,13 +243,18 @@ def test_targets_of_binary_cross_entropy_are_probabilities(target: list[float], 
 @every_loss
 def test_reductions_have_three_names(loss: Callable) -> None:
     target = [0] if loss is nn.cross_entropy else T.ones(1, 2)
-    with pytest.raises(ValueError, match="reduction must be 'mean', 'sum' or 'none', got 'average'"):
+    with pytest.raises(
+        ValueError, match="reduction must be 'mean', 'sum' or 'none', got 'average'"
+    ):
         loss(T.ones(1, 2), target, "average")
 
 
 @pytest.mark.parametrize("labels", [[0], [[0, 1]], [0.0, 1.0], [True, False]], ids=repr)
 def test_cross_entropy_wants_one_integer_for_each_row(labels: list) -> None:
-    with pytest.raises(ValueError, match=r"cross_entropy: expected logits \(N, classes\) and N integer classes.*\(2, 3\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"cross_entropy: expected logits \(N, classes\) and N integer classes.*\(2, 3\)",
+    ):
         nn.cross_entropy(T.ones(2, 3), labels)
 
 

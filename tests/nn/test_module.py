@@ -22,7 +22,10 @@ class Net(Module):
 
     def __init__(self) -> None:
         self.stem = nn.Conv2d(1, 2, 3)
-        self.blocks = [nn.BatchNorm2d(2), Sequential(nn.Dropout(0.5), nn.Conv2d(2, 2, 1, bias=False))]
+        self.blocks = [
+            nn.BatchNorm2d(2),
+            Sequential(nn.Dropout(0.5), nn.Conv2d(2, 2, 1, bias=False)),
+        ]
         self.scale = Parameter(np.full((2, 1, 1), 0.5, np.float32))
         self.labels = Buffer([3, 1])
         self.shifts = {"x": [Parameter(np.ones(1, np.float32))]}
@@ -60,7 +63,13 @@ def module_of(parts: dict[str, Any]) -> Module:
 
 attributes = st.sampled_from("abcdef")
 values = tensors(shapes(max_dims=2), dtypes())
-leaves = values.map(Parameter) | values.map(Buffer) | st.just(7).map(Buffer) | values | st.sampled_from(["text", None])
+leaves = (
+    values.map(Parameter)
+    | values.map(Buffer)
+    | st.just(7).map(Buffer)
+    | values
+    | st.sampled_from(["text", None])
+)
 
 
 def containers(inner: st.SearchStrategy) -> st.SearchStrategy:
@@ -85,7 +94,9 @@ def planted(part: Any) -> list[Tensor]:
     if isinstance(part, (Parameter, Buffer)):
         return [part]
     part = vars(part) if isinstance(part, Module) else part
-    below = part.values() if isinstance(part, dict) else part if isinstance(part, (list, tuple)) else []
+    below = (
+        part.values() if isinstance(part, dict) else part if isinstance(part, (list, tuple)) else []
+    )
     return [x for p in below for x in planted(p)]
 
 
@@ -145,19 +156,28 @@ def test_names_that_could_stand_for_two_parts_are_refused(key) -> None:
     assert not list(net.parameters())
     for part in (Parameter([1.0]), [Parameter([1.0])]):
         net.parts[key] = part
-        with pytest.raises(ValueError, match="the key of a part of a module must be an integer, or a str without a dot"):
+        with pytest.raises(
+            ValueError,
+            match="the key of a part of a module must be an integer, or a str without a dot",
+        ):
             list(net.parameters())
 
 
 def test_an_attribute_that_is_replaced_leaves_the_module() -> None:
     net = Net()
     net.stem = nn.ReLU()  # type: ignore[assignment]
-    assert [name for name, _ in net.named_tensors()] == [name for name in NAMES if not name.startswith("stem")]
+    assert [name for name, _ in net.named_tensors()] == [
+        name for name in NAMES if not name.startswith("stem")
+    ]
 
 
 def test_a_parameter_is_a_leaf_and_what_it_makes_is_a_tensor() -> None:
     p = Parameter(np.ones(3))
-    assert p.requires_grad and p.is_leaf and not Parameter(np.ones(3), requires_grad=False).requires_grad
+    assert (
+        p.requires_grad
+        and p.is_leaf
+        and not Parameter(np.ones(3), requires_grad=False).requires_grad
+    )
     assert type(p + 1) is type(p.detach()) is Tensor
 
 
@@ -196,7 +216,9 @@ def test_evaluation_changes_what_dropout_and_batch_norm_do() -> None:
     before = snapshot(net)
     assert np.array_equal(net(images).numpy(), net(images).numpy()) and same(snapshot(net), before)
     net.train()
-    assert not np.array_equal(net(images).numpy(), net(images).numpy()) and not same(snapshot(net), before)
+    assert not np.array_equal(net(images).numpy(), net(images).numpy()) and not same(
+        snapshot(net), before
+    )
 
 
 def test_zero_grad_forgets_all_gradients() -> None:
@@ -225,7 +247,9 @@ def test_requires_grad_freezes_and_thaws() -> None:
 def test_to_casts_what_is_floating_point(module: Module, dtype: np.dtype) -> None:
     before, wanted = snapshot(module), [x.requires_grad for _, x in module.named_tensors()]
     tensors = planted(module)
-    assert module.to(dtype) is module and all(x is y for x, y in zip(planted(module), tensors, strict=True))
+    assert module.to(dtype) is module and all(
+        x is y for x, y in zip(planted(module), tensors, strict=True)
+    )
     for name, x in module.named_tensors():
         assert x.dtype == (dtype if before[name].dtype.kind == "f" else before[name].dtype)
         assert np.array_equal(x.numpy(), before[name].astype(x.dtype))
@@ -245,7 +269,9 @@ def test_to_moves_everything_to_a_device(device: str) -> None:
     net = Net().eval()
     before, y = snapshot(net), net(images)
     net.to(device)
-    assert all(x.device.startswith(device) for _, x in net.named_tensors()) and same(snapshot(net), before)
+    assert all(x.device.startswith(device) for _, x in net.named_tensors()) and same(
+        snapshot(net), before
+    )
     np.testing.assert_allclose(net(images.to(device)).numpy(), y.numpy(), rtol=1e-4, atol=1e-5)
 
 
@@ -255,16 +281,24 @@ def test_an_optimizer_goes_on_after_to() -> None:
     before = snapshot(net.to("float64"))
     backward(net, images.to("float64"))
     optimizer.step()
-    assert all(p.dtype == np.float64 and not np.array_equal(p.numpy(), before[n]) for n, p in net.named_parameters())
+    assert all(
+        p.dtype == np.float64 and not np.array_equal(p.numpy(), before[n])
+        for n, p in net.named_parameters()
+    )
 
 
 @pytest.mark.parametrize("wrong", ["half", "complex64", np.int64, None, "gpu"], ids=str)
 def test_to_refuses_what_is_no_device_and_cannot_be_trained_and_changes_nothing(wrong) -> None:
     net = Net()
     before = snapshot(net)
-    with pytest.raises((ValueError, TypeError), match="use float32, float64|are float32 or float64|neither a device"):
+    with pytest.raises(
+        (ValueError, TypeError),
+        match="use float32, float64|are float32 or float64|neither a device",
+    ):
         net.to(wrong)
-    assert same(snapshot(net), before) and all(p.requires_grad and p.dtype == np.float32 for p in net.parameters())
+    assert same(snapshot(net), before) and all(
+        p.requires_grad and p.dtype == np.float32 for p in net.parameters()
+    )
 
 
 # State
@@ -303,8 +337,13 @@ def test_loading_passes_over_what_torchs_batch_norm_counts() -> None:
         net.load_state_dict(net.state_dict() | {f"{prefix}num_batches_tracked": np.array(5)})
 
 
-@given(missing=st.sets(st.sampled_from(NAMES)), unexpected=st.sets(st.sampled_from(["w", "blocks.2.bias", ""])))
-def test_loading_lists_all_names_that_do_not_fit_and_takes_nothing(missing: set[str], unexpected: set[str]) -> None:
+@given(
+    missing=st.sets(st.sampled_from(NAMES)),
+    unexpected=st.sets(st.sampled_from(["w", "blocks.2.bias", ""])),
+)
+def test_loading_lists_all_names_that_do_not_fit_and_takes_nothing(
+    missing: set[str], unexpected: set[str]
+) -> None:
     net, state = Net(), Net().state_dict() | dict.fromkeys(unexpected, T.ones(1))
     before = snapshot(net)
     for name in missing:
@@ -312,7 +351,10 @@ def test_loading_lists_all_names_that_do_not_fit_and_takes_nothing(missing: set[
     if missing or unexpected:
         with pytest.raises(KeyError) as caught:
             net.load_state_dict(state)
-        assert caught.value.args[0] == f"Net: missing {sorted(missing)}, unexpected {sorted(unexpected)}"
+        assert (
+            caught.value.args[0]
+            == f"Net: missing {sorted(missing)}, unexpected {sorted(unexpected)}"
+        )
         assert same(snapshot(net), before)
     else:
         net.load_state_dict(state)
@@ -330,7 +372,9 @@ MISFITS: dict[str, tuple[Callable[[Tensor], Any], str]] = {
 
 @pytest.mark.parametrize(("misfit", "told"), MISFITS.values(), ids=MISFITS.keys())
 @given(wrong=st.sets(st.sampled_from(NAMES), min_size=1))
-def test_loading_lists_all_values_that_do_not_fit_and_takes_nothing(misfit: Callable, told: str, wrong: set[str]) -> None:
+def test_loading_lists_all_values_that_do_not_fit_and_takes_nothing(
+    misfit: Callable, told: str, wrong: set[str]
+) -> None:
     net, state = Net(), Net().state_dict()
     before = snapshot(net)
     with pytest.raises(ValueError) as caught:
@@ -392,7 +436,12 @@ def test_sequential_applies_its_modules_in_order() -> None:
     net = Sequential(first, nn.Tanh(), second)
     x = T.randn(5, 2)
     assert np.array_equal(net(x).numpy(), second(T.tanh(first(x))).numpy())
-    assert [name for name, _ in net.named_parameters()] == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    assert [name for name, _ in net.named_parameters()] == [
+        "0.weight",
+        "0.bias",
+        "2.weight",
+        "2.bias",
+    ]
 
 
 def test_an_empty_sequential_is_the_identity() -> None:

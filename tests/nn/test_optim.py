@@ -66,15 +66,23 @@ decay = {"weight_decay": st.just(0.0) | shares}
 momenta = st.fixed_dictionaries({"lr": shares, "momentum": shares}, optional=decay)
 moments = st.fixed_dictionaries(
     {"lr": shares},
-    optional=decay | {"betas": st.tuples(st.just(0.0) | shares, shares), "eps": st.sampled_from([1e-8, 1e-2])},
+    optional=decay
+    | {"betas": st.tuples(st.just(0.0) | shares, shares), "eps": st.sampled_from([1e-8, 1e-2])},
 )
 
 ALGORITHMS: dict[str, Algorithm] = {
     "SGD": Algorithm(SGD, sgd, st.fixed_dictionaries({"lr": shares}, optional=decay), {"lr": 0.5}),
     "momentum": Algorithm(SGD, sgd, momenta, {"lr": 0.1, "momentum": 0.8}),
-    "Nesterov": Algorithm(partial(SGD, nesterov=True), partial(sgd, nesterov=True), momenta, {"lr": 0.1, "momentum": 0.8}),
+    "Nesterov": Algorithm(
+        partial(SGD, nesterov=True),
+        partial(sgd, nesterov=True),
+        momenta,
+        {"lr": 0.1, "momentum": 0.8},
+    ),
     "Adam": Algorithm(Adam, adam, moments, {"lr": 0.1, "betas": (0.8, 0.9)}),
-    "AdamW": Algorithm(AdamW, adamw, moments, {"lr": 0.1, "betas": (0.8, 0.9), "weight_decay": 1e-3}),
+    "AdamW": Algorithm(
+        AdamW, adamw, moments, {"lr": 0.1, "betas": (0.8, 0.9), "weight_decay": 1e-3}
+    ),
 }
 every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS.values(), ids=ALGORITHMS.keys())
 
@@ -82,7 +90,9 @@ every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS.values(), ids=
 # The same as the papers write them, on f(theta) = curvature theta^2 / 2
 
 
-def sutskever(theta: float, curvature: float, rates: Sequence[float], mu: float, nesterov: bool) -> tuple[float, float]:
+def sutskever(
+    theta: float, curvature: float, rates: Sequence[float], mu: float, nesterov: bool
+) -> tuple[float, float]:
     """theta and v after steps with these rates epsilon: Sutskever et al. 2013, eqs. 1-2, and with Nesterov eqs. 3-4."""
     v = 0.0
     for epsilon in rates:
@@ -104,7 +114,9 @@ def descended(optimizer: Optimizer, curvature: float, rates: Sequence[float]) ->
 
 @pytest.mark.parametrize("nesterov", [False, True])
 @given(st.floats(-2, 2), shares, shares, shares, st.integers(1, 6))
-def test_momentum_is_that_of_the_paper_while_the_rate_is_constant(nesterov, start, curvature, lr, mu, steps) -> None:
+def test_momentum_is_that_of_the_paper_while_the_rate_is_constant(
+    nesterov, start, curvature, lr, mu, steps
+) -> None:
     p = Parameter(np.float64(start))
     found = descended(SGD([p], lr, mu, nesterov=nesterov), curvature, [lr] * steps)
     theta, v = sutskever(start, curvature, [lr] * steps, mu, nesterov)
@@ -120,7 +132,9 @@ def test_momentum_is_not_that_of_the_paper_once_the_rate_changes(nesterov: bool)
 
 
 @given(st.lists(st.floats(0.1, 1), min_size=1, max_size=6), shares, shares)
-def test_decoupled_decay_is_that_of_the_paper(etas: list[float], alpha: float, decay: float) -> None:
+def test_decoupled_decay_is_that_of_the_paper(
+    etas: list[float], alpha: float, decay: float
+) -> None:
     """Loshchilov & Hutter 2019, Algorithm 2, lines 7-12, with a schedule multiplier eta_t and the step size alpha apart."""
     rng = np.random.default_rng(0)
     gradients = rng.standard_normal((len(etas), 3))
@@ -142,7 +156,9 @@ def arrays(draw: st.DrawFn) -> np.ndarray:
     """Normal random numbers that lie in memory in any order of the dimensions, as kernels do."""
     shape = draw(shapes(max_dims=4))
     order = draw(st.permutations(range(len(shape))))
-    stored = np.random.default_rng(draw(st.integers(0, 2**16))).standard_normal([shape[k] for k in order])
+    stored = np.random.default_rng(draw(st.integers(0, 2**16))).standard_normal(
+        [shape[k] for k in order]
+    )
     return stored.transpose(np.argsort(order))
 
 
@@ -167,7 +183,9 @@ def values(parameters: Sequence[Tensor]) -> list[np.ndarray]:
     return [p.numpy() for p in parameters]
 
 
-def assert_close(parameters: Sequence[Tensor | None], expected: Sequence[np.ndarray], tolerance: float = 1e-9) -> None:
+def assert_close(
+    parameters: Sequence[Tensor | None], expected: Sequence[np.ndarray], tolerance: float = 1e-9
+) -> None:
     for p, x in zip(parameters, expected, strict=True):
         np.testing.assert_allclose(np.asarray(p), x, rtol=tolerance, atol=tolerance)
 
@@ -179,7 +197,9 @@ def assert_same(parameters: Sequence[Tensor | None], expected: Sequence[np.ndarr
 
 @every_algorithm
 @given(starts=networks, steps=st.integers(1, 4), dtype=dtypes(), data=st.data())
-def test_an_optimizer_follows_its_algorithm(algorithm: Algorithm, starts, steps: int, dtype, data) -> None:
+def test_an_optimizer_follows_its_algorithm(
+    algorithm: Algorithm, starts, steps: int, dtype, data
+) -> None:
     options, gradients = data.draw(algorithm.options), normal_gradients(starts, steps)
     parameters = [Parameter(x.astype(dtype)) for x in starts]
     walk(algorithm.optimizer(parameters, **options), gradients)
@@ -194,14 +214,18 @@ def test_long_vectors_are_updated_block_by_block(algorithm: Algorithm) -> None:
     starts = [np.ones(shape) for shape in (100_000, 7, (300, 700))]
     parameters, (gradients,) = [Parameter(x) for x in starts], normal_gradients(starts, 1)
     walk(algorithm.on(parameters), [[gradients[0], None, gradients[2]]] * 2)
-    expected = [algorithm.reference(x, [g, g], **algorithm.example) for x, g in zip(starts, gradients)]
+    expected = [
+        algorithm.reference(x, [g, g], **algorithm.example) for x, g in zip(starts, gradients)
+    ]
     assert_close(parameters, [expected[0], starts[1], expected[2]])
 
 
 @every_algorithm
 def test_optimizers_step_the_same_on_every_device(algorithm: Algorithm, device: str) -> None:
     starts = [np.linspace(-1, 1, 6).reshape(2, 3), np.ones(())]
-    here, there = ([Parameter(Tensor(x, device=where)) for x in starts] for where in ("cpu", device))
+    here, there = (
+        [Parameter(Tensor(x, device=where)) for x in starts] for where in ("cpu", device)
+    )
     for parameters in (here, there):
         walk(algorithm.on(parameters), normal_gradients(starts, 3))
     assert all(p.device.startswith(device) for p in there)
@@ -225,9 +249,15 @@ def test_optimizers_find_the_minimum_of_a_quadratic(algorithm: Algorithm) -> Non
 
 
 @given(lr=st.floats(0.01, 0.9), steps=st.integers(1, 5))
-def test_gradient_descent_on_a_quadratic_shrinks_the_distance_by_a_matrix(lr: float, steps: int) -> None:
+def test_gradient_descent_on_a_quadratic_shrinks_the_distance_by_a_matrix(
+    lr: float, steps: int
+) -> None:
     """x_t - x* = (1 - lr A)^t (x_0 - x*)"""
-    A, start, minimum = np.array([[2.0, 0.5], [0.5, 1.0]]), np.array([3.0, 2.0]), np.array([1.0, -1.0])
+    A, start, minimum = (
+        np.array([[2.0, 0.5], [0.5, 1.0]]),
+        np.array([3.0, 2.0]),
+        np.array([1.0, -1.0]),
+    )
     x = Parameter(start)
     optimizer = SGD([x], lr)
     for _ in range(steps):
@@ -274,9 +304,14 @@ def test_a_step_without_a_gradient_is_no_step_for_a_parameter(name: str) -> None
     algorithm = ALGORITHMS[name]
     starts = [np.array([1.0, 2.0]), np.array([3.0])]
     parameters, gradients = [Parameter(x) for x in starts], normal_gradients(starts, 4)
-    walk(algorithm.on(parameters), [[g if k % 2 else None, h] for k, (g, h) in enumerate(gradients)])
+    walk(
+        algorithm.on(parameters), [[g if k % 2 else None, h] for k, (g, h) in enumerate(gradients)]
+    )
     first, second = ([row[k] for row in gradients] for k in (0, 1))
-    expected = [algorithm.reference(x, gs, **algorithm.example) for x, gs in zip(starts, (first[1::2], second))]
+    expected = [
+        algorithm.reference(x, gs, **algorithm.example)
+        for x, gs in zip(starts, (first[1::2], second))
+    ]
     assert_close(parameters, expected)
 
 
@@ -292,7 +327,10 @@ def test_frozen_parameters_neither_move_nor_stop_the_others() -> None:
 @every_algorithm
 def test_a_step_without_any_gradient_is_an_error(algorithm: Algorithm) -> None:
     optimizer = algorithm.on([Parameter(np.ones(2))])
-    with pytest.raises(RuntimeError, match=f"{type(optimizer).__name__}: no parameter has a gradient: call backward"):
+    with pytest.raises(
+        RuntimeError,
+        match=f"{type(optimizer).__name__}: no parameter has a gradient: call backward",
+    ):
         optimizer.step()
     assert optimizer.steps == 0
 
@@ -313,7 +351,9 @@ def test_a_graph_recorded_before_a_step_keeps_the_old_values(algorithm: Algorith
     before = (p * p).sum()
     walk(algorithm.on([p]), [[np.ones(2)]])
     (old,), (new,) = grad(before, p), grad((p * p).sum(), p)
-    assert np.asarray(old).tolist() == [2, 4] != np.asarray(new).tolist() == (2 * p.numpy()).tolist()
+    assert (
+        np.asarray(old).tolist() == [2, 4] != np.asarray(new).tolist() == (2 * p.numpy()).tolist()
+    )
 
 
 def test_parameters_are_read_only_after_a_step() -> None:
@@ -332,7 +372,9 @@ def test_a_flat_view_gives_parameters_back_as_they_were(starts) -> None:
     assert all(np.array_equal(part, x) for part, x in zip(view.split(flat), starts, strict=True))
     view.bind(2 * flat)
     assert_same(parameters, [2 * x for x in starts])
-    several = [[s for s, n in zip(steps, p.shape) if n > 1] for steps, p in zip(strides, parameters)]
+    several = [
+        [s for s, n in zip(steps, p.shape) if n > 1] for steps, p in zip(strides, parameters)
+    ]
     assert several == [[s for s, n in zip(p.data.strides, p.shape) if n > 1] for p in parameters]
 
 
@@ -346,8 +388,13 @@ def test_parameters_of_two_dtypes_do_not_make_one_vector() -> None:
 
 @every_algorithm
 @given(starts=networks, dtype=dtypes())
-def test_an_optimizer_with_a_loaded_state_continues_exactly(algorithm: Algorithm, starts, dtype) -> None:
-    parameters, gradients = [Parameter(x.astype(dtype)) for x in starts], normal_gradients(starts, 4)
+def test_an_optimizer_with_a_loaded_state_continues_exactly(
+    algorithm: Algorithm, starts, dtype
+) -> None:
+    parameters, gradients = (
+        [Parameter(x.astype(dtype)) for x in starts],
+        normal_gradients(starts, 4),
+    )
     optimizer = algorithm.on(parameters)
     walk(optimizer, gradients[:2])
     state, twins = optimizer.state_dict(), [Parameter(p.numpy()) for p in parameters]
@@ -373,15 +420,21 @@ def test_a_state_may_be_plain_arrays(algorithm: Algorithm) -> None:
 
 def test_a_state_of_another_optimizer_or_network_is_refused() -> None:
     optimizer = Adam([Parameter(np.ones(3))])
-    with pytest.raises(KeyError, match=r"Adam: expected \['steps', 'm', 'v'\], got \['steps', 'velocity'\]"):
+    with pytest.raises(
+        KeyError, match=r"Adam: expected \['steps', 'm', 'v'\], got \['steps', 'velocity'\]"
+    ):
         optimizer.load_state_dict(SGD([Parameter(np.ones(3))]).state_dict())
     with pytest.raises(ValueError, match=r"Adam: m: expected float64 \(3,\), got float64 \(4,\)"):
         optimizer.load_state_dict(Adam([Parameter(np.ones(4))]).state_dict())
-    with pytest.raises(TypeError, match=r"Adam: expected a dict of \['steps', 'm', 'v'\], got NoneType"):
+    with pytest.raises(
+        TypeError, match=r"Adam: expected a dict of \['steps', 'm', 'v'\], got NoneType"
+    ):
         optimizer.load_state_dict(None)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("wrong", [{"v": np.ones(3) + 1j}, {"v": None}, {"steps": None}, {"steps": 1.5}], ids=str)
+@pytest.mark.parametrize(
+    "wrong", [{"v": np.ones(3) + 1j}, {"v": None}, {"steps": None}, {"steps": 1.5}], ids=str
+)
 def test_a_state_that_does_not_fit_is_refused_and_not_taken(wrong: dict[str, Any]) -> None:
     optimizer = Adam([Parameter(np.ones(3))])
     (name,) = wrong
@@ -392,9 +445,13 @@ def test_a_state_that_does_not_fit_is_refused_and_not_taken(wrong: dict[str, Any
 
 @every_algorithm
 @given(starts=networks, turned=st.booleans())
-def test_a_state_does_not_depend_on_the_order_in_memory(algorithm: Algorithm, starts, turned: bool) -> None:
+def test_a_state_does_not_depend_on_the_order_in_memory(
+    algorithm: Algorithm, starts, turned: bool
+) -> None:
     orders, gradients = [starts, [x.copy("C") for x in starts]], normal_gradients(starts, 4)
-    parameters, twins = ([Parameter(x) for x in order] for order in (orders[::-1] if turned else orders))
+    parameters, twins = (
+        [Parameter(x) for x in order] for order in (orders[::-1] if turned else orders)
+    )
     optimizer, successor = algorithm.on(parameters), algorithm.on(twins)
     walk(optimizer, gradients[:2])
     successor.load_state_dict(optimizer.state_dict())
@@ -409,16 +466,34 @@ ERRORS: dict[str, tuple[Callable, str]] = {
     "learning rate": (lambda p: AdamW(p, lr=-1.0), r"AdamW: lr must lie in \[0, inf\), got -1.0"),
     "text": (lambda p: Adam(p, lr="a"), r"Adam: lr must lie in \[0, inf\), got 'a'"),  # type: ignore[arg-type]
     "no number": (lambda p: SGD(p, lr=math.nan), r"SGD: lr must lie in \[0, inf\), got nan"),
-    "weight decay": (lambda p: SGD(p, weight_decay=-1.0), r"SGD: weight_decay must lie in \[0, inf\), got -1.0"),
-    "momentum": (lambda p: SGD(p, momentum=-0.9), r"SGD: momentum must lie in \[0, inf\), got -0.9"),
+    "weight decay": (
+        lambda p: SGD(p, weight_decay=-1.0),
+        r"SGD: weight_decay must lie in \[0, inf\), got -1.0",
+    ),
+    "momentum": (
+        lambda p: SGD(p, momentum=-0.9),
+        r"SGD: momentum must lie in \[0, inf\), got -0.9",
+    ),
     "Nesterov": (lambda p: SGD(p, nesterov=True), "SGD: Nesterov needs momentum > 0"),
-    "betas": (lambda p: Adam(p, betas=(0.9, 1.0)), r"Adam: betas must be two numbers in \[0, 1\), got \(0.9, 1.0\)"),
-    "one beta": (lambda p: Adam(p, betas=(0.9,)), r"Adam: betas must be two numbers in \[0, 1\), got \(0.9,\)"),
+    "betas": (
+        lambda p: Adam(p, betas=(0.9, 1.0)),
+        r"Adam: betas must be two numbers in \[0, 1\), got \(0.9, 1.0\)",
+    ),
+    "one beta": (
+        lambda p: Adam(p, betas=(0.9,)),
+        r"Adam: betas must be two numbers in \[0, 1\), got \(0.9,\)",
+    ),
     "eps": (lambda p: Adam(p, eps=-1e-8), r"Adam: eps must lie in \[0, inf\), got -1e-08"),
     "parameters": (lambda p: SGD([]), "there are no parameters"),
     "twice": (lambda p: SGD([*p, *p]), "a parameter is given twice"),
-    "norm": (lambda p: nn.clip_grad_norm_(p, -1.0), "clip_grad_norm_: max_norm must not be negative, got -1.0"),
-    "value": (lambda p: nn.clip_grad_value_(p, -1.0), r"clip_grad_value_: clip_value must lie in \[0, inf\), got -1.0"),
+    "norm": (
+        lambda p: nn.clip_grad_norm_(p, -1.0),
+        "clip_grad_norm_: max_norm must not be negative, got -1.0",
+    ),
+    "value": (
+        lambda p: nn.clip_grad_value_(p, -1.0),
+        r"clip_grad_value_: clip_value must lie in \[0, inf\), got -1.0",
+    ),
 }
 
 
@@ -430,16 +505,30 @@ def test_options_out_of_range_are_refused(make: Callable, message: str) -> None:
 
 wanted = Tensor(np.ones(2), requires_grad=True)
 NO_PARAMETERS: dict[str, tuple[Any, str]] = {
-    "module": (nn.Linear(1, 1), r"expected a list of parameters, such as model.parameters\(\), got one Linear"),
+    "module": (
+        nn.Linear(1, 1),
+        r"expected a list of parameters, such as model.parameters\(\), got one Linear",
+    ),
     "parameter": (Parameter(np.ones(2)), "expected a list of parameters, .* got one Parameter"),
     "modules": ([nn.Linear(1, 1)], "parameter 0: .* this Linear is none"),
     "names": (list(nn.Linear(1, 1).named_parameters()), "parameter 0: .* this tuple is none"),
-    "constant": ([wanted, T.ones(2)], "parameter 1: expected a leaf with requires_grad=True, but this Tensor is none"),
-    "result": ([wanted * 2], "parameter 0: expected a leaf with requires_grad=True, but this Tensor is none"),
+    "constant": (
+        [wanted, T.ones(2)],
+        "parameter 1: expected a leaf with requires_grad=True, but this Tensor is none",
+    ),
+    "result": (
+        [wanted * 2],
+        "parameter 0: expected a leaf with requires_grad=True, but this Tensor is none",
+    ),
 }
 
 
-USES = [SGD, nn.EMA, partial(nn.clip_grad_norm_, max_norm=1.0), partial(nn.clip_grad_value_, clip_value=1.0)]
+USES = [
+    SGD,
+    nn.EMA,
+    partial(nn.clip_grad_norm_, max_norm=1.0),
+    partial(nn.clip_grad_value_, clip_value=1.0),
+]
 
 
 @pytest.mark.parametrize("use", USES)

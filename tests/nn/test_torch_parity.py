@@ -10,9 +10,17 @@ from hypothesis import strategies as st
 
 import nn
 from tensor import Tensor
-from tensor.strategies import ConvGeometry, ConvTransposeGeometry, Shape, conv_geometries, conv_transpose_geometries
+from tensor.strategies import (
+    ConvGeometry,
+    ConvTransposeGeometry,
+    Shape,
+    conv_geometries,
+    conv_transpose_geometries,
+)
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed, there is nothing to compare with")
+torch = pytest.importorskip(
+    "torch", reason="PyTorch is not installed, there is nothing to compare with"
+)
 
 
 def normal(*shape: int) -> np.ndarray:
@@ -98,7 +106,9 @@ LAYERS: dict[str, tuple[Callable[[Any], Any], Shape]] = {
 
 
 @pytest.mark.parametrize(("make", "x_shape"), LAYERS.values(), ids=LAYERS.keys())
-def test_layers_with_torchs_weights_compute_and_differentiate_as_torchs_do(make: Callable, x_shape: Shape) -> None:
+def test_layers_with_torchs_weights_compute_and_differentiate_as_torchs_do(
+    make: Callable, x_shape: Shape
+) -> None:
     ours, theirs = twins(make)
     assert_same_output_and_gradients(ours, theirs, normal(*x_shape))
     assert_close(arrays(ours), arrays(theirs))
@@ -108,7 +118,9 @@ def test_layers_with_torchs_weights_compute_and_differentiate_as_torchs_do(make:
 def test_conv2d(geometry: ConvGeometry, bias: bool) -> None:
     O, C, *kernel = geometry.weight_shape
     channels = C * geometry.groups, O
-    ours, theirs = twins(lambda nn: nn.Conv2d(*channels, tuple(kernel), bias=bias, **geometry.options))
+    ours, theirs = twins(
+        lambda nn: nn.Conv2d(*channels, tuple(kernel), bias=bias, **geometry.options)
+    )
     assert_same_output_and_gradients(ours, theirs, normal(*geometry.x_shape))
 
 
@@ -116,7 +128,9 @@ def test_conv2d(geometry: ConvGeometry, bias: bool) -> None:
 def test_conv_transpose2d(geometry: ConvTransposeGeometry, bias: bool) -> None:
     C, O, *kernel = geometry.weight_shape
     channels = C, O * geometry.groups
-    ours, theirs = twins(lambda nn: nn.ConvTranspose2d(*channels, tuple(kernel), bias=bias, **geometry.options))
+    ours, theirs = twins(
+        lambda nn: nn.ConvTranspose2d(*channels, tuple(kernel), bias=bias, **geometry.options)
+    )
     assert_same_output_and_gradients(ours, theirs, normal(*geometry.x_shape))
 
 
@@ -133,7 +147,9 @@ def test_embedding() -> None:
 def test_weights_carry_over_to_torch() -> None:
     make, x_shape = LAYERS["Sequential"]
     ours, theirs = make(nn).to("float64"), make(torch.nn).double()
-    theirs.load_state_dict({name: torch.tensor(x) for name, x in arrays(ours).items()}, strict=False)
+    theirs.load_state_dict(
+        {name: torch.tensor(x) for name, x in arrays(ours).items()}, strict=False
+    )
     assert_same_output_and_gradients(ours, theirs, normal(*x_shape))
 
 
@@ -141,7 +157,11 @@ def test_weights_carry_over_to_torch() -> None:
 def test_self_attention_is_torchs_with_pixels_for_tokens(num_heads: int) -> None:
     ours = nn.SelfAttention2d(4, num_heads).to("float64")
     theirs = torch.nn.MultiheadAttention(4, num_heads, batch_first=True).double()
-    names = {"in_proj_weight": "qkv.weight", "in_proj_bias": "qkv.bias", "out_proj.weight": "out.weight"}
+    names = {
+        "in_proj_weight": "qkv.weight",
+        "in_proj_bias": "qkv.bias",
+        "out_proj.weight": "out.weight",
+    }
     names["out_proj.bias"] = "out.bias"
     theirs.load_state_dict({name: torch.tensor(arrays(ours)[own]) for name, own in names.items()})
     x = normal(2, 4, 2, 3)
@@ -159,7 +179,9 @@ LOSSES = ["mse_loss", "l1_loss", "binary_cross_entropy_with_logits", "cross_entr
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_losses_and_their_gradients(name: str, reduction: str) -> None:
     x = 3 * normal(5, 4)
-    target = np.arange(5) % 4 if name == "cross_entropy" else np.random.default_rng(1).random(x.shape)
+    target = (
+        np.arange(5) % 4 if name == "cross_entropy" else np.random.default_rng(1).random(x.shape)
+    )
     mine, other = Tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
     y = getattr(nn, name)(mine, target, reduction)
     z = getattr(torch.nn.functional, name)(other, torch.tensor(target), reduction=reduction)
@@ -176,14 +198,21 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "momentum": ("SGD", {"lr": 0.05, "momentum": 0.9}),
     "Nesterov": ("SGD", {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.1, "nesterov": True}),
     "Adam": ("Adam", {"lr": 0.05}),
-    "Adam with decay": ("Adam", {"lr": 0.05, "betas": (0.5, 0.9), "eps": 1e-3, "weight_decay": 0.1}),
+    "Adam with decay": (
+        "Adam",
+        {"lr": 0.05, "betas": (0.5, 0.9), "eps": 1e-3, "weight_decay": 0.1},
+    ),
     "AdamW": ("AdamW", {"lr": 0.05, "betas": (0.5, 0.9)}),
 }
 
 
 @pytest.mark.parametrize(("name", "options"), OPTIMIZERS.values(), ids=OPTIMIZERS.keys())
 def test_ten_steps_of_training(name: str, options: dict[str, Any]) -> None:
-    ours, theirs = twins(lambda nn: nn.Sequential(nn.Conv2d(1, 3, 3), nn.Tanh(), nn.Flatten(), nn.Linear(12, 2), nn.Sigmoid()))
+    ours, theirs = twins(
+        lambda nn: nn.Sequential(
+            nn.Conv2d(1, 3, 3), nn.Tanh(), nn.Flatten(), nn.Linear(12, 2), nn.Sigmoid()
+        )
+    )
     x = normal(8, 1, 4, 4)
     mine, other = (
         getattr(nn, name)(ours.parameters(), **options),
@@ -203,7 +232,9 @@ def test_ten_steps_of_training(name: str, options: dict[str, Any]) -> None:
 def test_clipping_by_norm(max_norm: float) -> None:
     p, q = nn.Parameter(np.ones(4)), torch.nn.Parameter(torch.ones(4, dtype=torch.float64))
     p.grad, q.grad = Tensor(normal(4)), torch.tensor(normal(4))
-    assert nn.clip_grad_norm_([p], max_norm) == pytest.approx(torch.nn.utils.clip_grad_norm_([q], max_norm).item())
+    assert nn.clip_grad_norm_([p], max_norm) == pytest.approx(
+        torch.nn.utils.clip_grad_norm_([q], max_norm).item()
+    )
     np.testing.assert_allclose(p.grad.numpy(), q.grad, rtol=1e-5)
 
 
@@ -222,21 +253,38 @@ DISTRIBUTIONS: dict[str, tuple[Callable[[Any], Callable], Callable[[], list[np.n
         lambda: [normal(4, 3), np.exp(normal(4, 3))],
     ),
     "MultivariateNormal": (
-        lambda d: lambda loc, tril: d.MultivariateNormal(loc, scale_tril=tril * (tril != 0)),  # torch's has gradients above
+        lambda d: (
+            lambda loc, tril: d.MultivariateNormal(loc, scale_tril=tril * (tril != 0))
+        ),  # torch's has gradients above
         lambda: [normal(4, 3), lower(normal(3, 3))],
     ),
     "Bernoulli": (lambda d: lambda logits: d.Bernoulli(logits=logits), lambda: [3 * normal(4, 3)]),
-    "Categorical": (lambda d: lambda logits: d.Categorical(logits=logits), lambda: [3 * normal(4, 3)]),
+    "Categorical": (
+        lambda d: lambda logits: d.Categorical(logits=logits),
+        lambda: [3 * normal(4, 3)],
+    ),
 }
 
 
 @pytest.mark.parametrize(("make", "parameters"), DISTRIBUTIONS.values(), ids=DISTRIBUTIONS.keys())
-def test_distributions_their_divergences_and_gradients(make: Callable, parameters: Callable) -> None:
+def test_distributions_their_divergences_and_gradients(
+    make: Callable, parameters: Callable
+) -> None:
     arrays = [*parameters(), *[x * np.exp(-0.5 * x) for x in parameters()]]
-    x = make(nn.distributions)(*map(Tensor, parameters())).sample((2,), np.random.default_rng(0)).numpy().copy()
+    x = (
+        make(nn.distributions)(*map(Tensor, parameters()))
+        .sample((2,), np.random.default_rng(0))
+        .numpy()
+        .copy()
+    )
     found = []
     for d, leaves, kl, value in (
-        (nn.distributions, [Tensor(a, requires_grad=True) for a in arrays], nn.distributions.kl_divergence, Tensor(x)),
+        (
+            nn.distributions,
+            [Tensor(a, requires_grad=True) for a in arrays],
+            nn.distributions.kl_divergence,
+            Tensor(x),
+        ),
         (
             torch.distributions,
             [torch.tensor(a, requires_grad=True) for a in arrays],
@@ -249,6 +297,9 @@ def test_distributions_their_divergences_and_gradients(make: Callable, parameter
         ys = [p.log_prob(value), p.entropy(), kl(p, q), kl(q, p)]
         ys += [] if "Categorical" in str(type(p)) else [p.mean, p.variance]
         sum((y * y).sum() for y in ys).backward()
-        assert (tuple(p.batch_shape), tuple(p.event_shape)) == (tuple(ys[1].shape), tuple(x.shape[1 + len(ys[1].shape) :]))
+        assert (tuple(p.batch_shape), tuple(p.event_shape)) == (
+            tuple(ys[1].shape),
+            tuple(x.shape[1 + len(ys[1].shape) :]),
+        )
         found.append([y.detach().numpy() for y in ys] + [leaf.grad.numpy() for leaf in leaves])
     assert_close(*found)

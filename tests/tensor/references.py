@@ -16,7 +16,9 @@ def pair(value) -> tuple[int, int]:
 # Convolution
 
 
-def taps(x_shape: Index, weight_shape: Index, y_shape: Index, stride, padding, dilation, groups) -> Iterator:
+def taps(
+    x_shape: Index, weight_shape: Index, y_shape: Index, stride, padding, dilation, groups
+) -> Iterator:
     """All (index of x, index of weight, index of y) whose elements meet in a convolution y = x * weight."""
     (sh, sw), (ph, pw), (dh, dw) = pair(stride), pair(padding), pair(dilation)
     O, C, kh, kw = weight_shape
@@ -29,7 +31,9 @@ def taps(x_shape: Index, weight_shape: Index, y_shape: Index, stride, padding, d
 
 
 def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> np.ndarray:
-    axes = zip(x.shape[2:], weight.shape[2:], pair(stride), pair(padding), pair(dilation), strict=True)
+    axes = zip(
+        x.shape[2:], weight.shape[2:], pair(stride), pair(padding), pair(dilation), strict=True
+    )
     size = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in axes]
     y = np.zeros((len(x), len(weight), *size))
     for a, b, c in taps(x.shape, weight.shape, y.shape, stride, padding, dilation, groups):
@@ -37,7 +41,9 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> n
     return y if bias is None else y + bias[:, None, None]
 
 
-def conv_transpose2d(y, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1) -> np.ndarray:
+def conv_transpose2d(
+    y, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1
+) -> np.ndarray:
     steps = pair(stride), pair(padding), pair(dilation), pair(output_padding)
     axes = zip(y.shape[2:], weight.shape[2:], *steps, strict=True)
     size = [(n - 1) * s - 2 * p + d * (k - 1) + e + 1 for n, k, s, p, d, e in axes]
@@ -173,7 +179,11 @@ def silu(x) -> np.ndarray:
 
 
 def gelu(x, approximate="none") -> np.ndarray:
-    z = erf(x / np.sqrt(2)) if approximate == "none" else np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))
+    z = (
+        erf(x / np.sqrt(2))
+        if approximate == "none"
+        else np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))
+    )
     return x / 2 * (1 + z)
 
 
@@ -254,7 +264,9 @@ def narrow(x, dim, start, length) -> np.ndarray:
 
 def pad(x, pad, value) -> np.ndarray:
     last_first = [(pad[k], pad[k + 1]) for k in range(0, len(pad), 2)]
-    return np.pad(x, [(0, 0)] * (x.ndim - len(last_first)) + last_first[::-1], constant_values=value)
+    return np.pad(
+        x, [(0, 0)] * (x.ndim - len(last_first)) + last_first[::-1], constant_values=value
+    )
 
 
 def permute(x, dims) -> np.ndarray:

@@ -52,7 +52,9 @@ def stack(*xs, dim) -> Tensor:
 
 
 def where(a, b, condition) -> Tensor:
-    return tensor.where(Tensor(condition, device=a.device) if isinstance(a, Tensor) else condition, a, b)
+    return tensor.where(
+        Tensor(condition, device=a.device) if isinstance(a, Tensor) else condition, a, b
+    )
 
 
 def embedding(weight, indices) -> Tensor:
@@ -100,12 +102,16 @@ def named(**options: st.SearchStrategy) -> Options:
 def elementwise(draw: st.DrawFn, *domains: dict[str, Any], **options: st.SearchStrategy) -> Call:
     """One tensor per domain; their shapes broadcast."""
     drawn = draw(broadcastable_shapes(len(domains)))
-    inputs = tuple(draw(tensors(shape, **domain)) for shape, domain in zip(drawn, domains, strict=True))
+    inputs = tuple(
+        draw(tensors(shape, **domain)) for shape, domain in zip(drawn, domains, strict=True)
+    )
     return Call(inputs, draw(named(**options)))
 
 
 @st.composite
-def one(draw: st.DrawFn, options: Callable[[Shape], Options], shape=None, distinct: bool = False) -> Call:
+def one(
+    draw: st.DrawFn, options: Callable[[Shape], Options], shape=None, distinct: bool = False
+) -> Call:
     """One tensor, and options that suit its shape."""
     x = draw(tensors(shape, distinct=distinct))
     return Call((x,), draw(options(x.shape)))
@@ -132,7 +138,9 @@ def stacked(draw: st.DrawFn) -> Call:
 @st.composite
 def factors(draw: st.DrawFn) -> Call:
     """Vectors, matrices, or batches of matrices that broadcast."""
-    drawn = draw(hnp.mutually_broadcastable_shapes(signature=np.matmul.signature, max_dims=1, max_side=3))
+    drawn = draw(
+        hnp.mutually_broadcastable_shapes(signature=np.matmul.signature, max_dims=1, max_side=3)
+    )
     return Call(tuple(draw(tensors(shape)) for shape in drawn.input_shapes), {})
 
 
@@ -141,7 +149,14 @@ def dense(draw: st.DrawFn) -> Call:
     """x of any shape that ends in the features, a weight, and a bias or none."""
     out, features = draw(st.integers(1, 3)), draw(st.integers(1, 3))
     x = draw(tensors((*draw(shapes(max_dims=2)), features)))
-    return Call((x, draw(tensors((out, features))), *([draw(tensors((out,)))] if draw(st.booleans()) else [])), {})
+    return Call(
+        (
+            x,
+            draw(tensors((out, features))),
+            *([draw(tensors((out,)))] if draw(st.booleans()) else []),
+        ),
+        {},
+    )
 
 
 @st.composite
@@ -158,14 +173,18 @@ def linear_systems(draw: st.DrawFn) -> Call:
 def chosen(draw: st.DrawFn) -> Call:
     """Two tensors, and a condition to choose between them."""
     a, b, condition = draw(broadcastable_shapes(3))
-    return Call((draw(tensors(a)), draw(tensors(b))), {"condition": draw(hnp.arrays(bool, condition))})
+    return Call(
+        (draw(tensors(a)), draw(tensors(b))), {"condition": draw(hnp.arrays(bool, condition))}
+    )
 
 
 @st.composite
 def looked_up(draw: st.DrawFn) -> Call:
     """A table, and indices of its rows."""
     rows = draw(st.integers(1, 3))
-    indices = hnp.arrays(np.int64, shapes(max_dims=2), elements=st.integers(0, rows - 1), fill=st.nothing())
+    indices = hnp.arrays(
+        np.int64, shapes(max_dims=2), elements=st.integers(0, rows - 1), fill=st.nothing()
+    )
     return Call((draw(tensors((rows, 2))),), {"indices": draw(indices)})
 
 
@@ -173,7 +192,9 @@ def looked_up(draw: st.DrawFn) -> Call:
 def convolved(draw: st.DrawFn, geometries: st.SearchStrategy) -> Call:
     """Images, a kernel and perhaps a bias: few numbers, for all second derivatives will be checked."""
     geometry = draw(geometries.filter(lambda g: prod(g.x_shape) + prod(g.weight_shape) <= 25))
-    sizes = [geometry.x_shape, geometry.weight_shape, geometry.bias_shape][: draw(st.integers(2, 3))]
+    sizes = [geometry.x_shape, geometry.weight_shape, geometry.bias_shape][
+        : draw(st.integers(2, 3))
+    ]
     return Call(tuple(draw(tensors(size)) for size in sizes), geometry.options)
 
 
@@ -189,7 +210,9 @@ def normalized(draw: st.DrawFn, *names: str) -> Call:
     geometry = draw(norm_geometries().filter(lambda g: prod(g.x_shape) <= 20))
     sizes = [geometry.x_shape] + draw(st.sampled_from([0, 2])) * [geometry.x_shape[1:2]]
     options = geometry.options | draw(SMOOTH) | {"silu": draw(st.booleans())}
-    return Call(tuple(draw(tensors(size)) for size in sizes), {name: options[name] for name in names})
+    return Call(
+        tuple(draw(tensors(size)) for size in sizes), {name: options[name] for name in names}
+    )
 
 
 @st.composite
@@ -258,13 +281,19 @@ def order(shape: Shape) -> Options:
 def order_from_either_end(shape: Shape) -> Options:
     n = len(shape)
     ends = st.lists(st.booleans(), min_size=n, max_size=n)
-    dims = st.builds(lambda dims, ends: tuple(d - n * end for d, end in zip(dims, ends)), st.permutations(range(n)), ends)
+    dims = st.builds(
+        lambda dims, ends: tuple(d - n * end for d, end in zip(dims, ends)),
+        st.permutations(range(n)),
+        ends,
+    )
     return named(dims=dims)
 
 
 def neighbours(shape: Shape) -> Options:
     """The first and the last of a run of dimensions."""
-    ends = st.tuples(axis(shape), axis(shape)).map(lambda ends: sorted(ends, key=lambda k: k % len(shape)))
+    ends = st.tuples(axis(shape), axis(shape)).map(
+        lambda ends: sorted(ends, key=lambda k: k % len(shape))
+    )
     return ends.map(lambda ends: {"start_dim": ends[0], "end_dim": ends[1]})
 
 
@@ -315,8 +344,12 @@ ELEMENTWISE = {
     "neg": Entry(tensor.neg, np.negative, elementwise({})),
     "pow": Entry(tensor.pow, np.power, elementwise(POSITIVE, AWAY_FROM_0)),
     "pow to the 0": Entry(tensor.pow, np.power, elementwise(POSITIVE, ZERO)),
-    "pow to an integer": Entry(tensor.pow, ref.power, elementwise(AWAY_FROM_0, b=st.integers(-2, 3))),
-    "pow to a fraction": Entry(tensor.pow, ref.power, elementwise(POSITIVE, b=st.sampled_from([0.5, -1.5]))),
+    "pow to an integer": Entry(
+        tensor.pow, ref.power, elementwise(AWAY_FROM_0, b=st.integers(-2, 3))
+    ),
+    "pow to a fraction": Entry(
+        tensor.pow, ref.power, elementwise(POSITIVE, b=st.sampled_from([0.5, -1.5]))
+    ),
     "pow of a number": Entry(power_of, power_of, elementwise({}, a=st.sampled_from([1, 2.5]))),
     "exp": Entry(tensor.exp, np.exp, elementwise({})),
     "log": Entry(tensor.log, np.log, elementwise(POSITIVE)),
@@ -329,15 +362,27 @@ ELEMENTWISE = {
     "sigmoid": Entry(tensor.sigmoid, ref.sigmoid, elementwise({})),
     "softplus": Entry(tensor.softplus, ref.softplus, elementwise({})),
     "relu": Entry(tensor.relu, ref.leaky_relu, elementwise(AWAY_FROM_0)),
-    "leaky_relu": Entry(tensor.leaky_relu, ref.leaky_relu, elementwise(AWAY_FROM_0, negative_slope=st.floats(0, 2))),
+    "leaky_relu": Entry(
+        tensor.leaky_relu, ref.leaky_relu, elementwise(AWAY_FROM_0, negative_slope=st.floats(0, 2))
+    ),
     "silu": Entry(tensor.silu, ref.silu, elementwise({})),
-    "gelu": Entry(tensor.gelu, ref.gelu, elementwise({}, approximate=st.sampled_from(["none", "tanh"]))),
+    "gelu": Entry(
+        tensor.gelu, ref.gelu, elementwise({}, approximate=st.sampled_from(["none", "tanh"]))
+    ),
     "abs": Entry(tensor.abs, np.abs, elementwise(AWAY_FROM_0)),
     "maximum": Entry(tensor.maximum, np.maximum, elementwise({}, BETWEEN)),
     "minimum": Entry(tensor.minimum, np.minimum, elementwise({}, BETWEEN)),
-    "clamp": Entry(tensor.clamp, ref.clamp, elementwise({"kinks": (-1, 0.5)}, min=st.just(-1), max=st.just(0.5))),
-    "clamp from below": Entry(tensor.clamp, ref.clamp, elementwise({"kinks": (-1,)}, min=st.just(-1))),
-    "clamp from above": Entry(tensor.clamp, ref.clamp, elementwise({"kinks": (0.5,)}, max=st.just(0.5))),
+    "clamp": Entry(
+        tensor.clamp,
+        ref.clamp,
+        elementwise({"kinks": (-1, 0.5)}, min=st.just(-1), max=st.just(0.5)),
+    ),
+    "clamp from below": Entry(
+        tensor.clamp, ref.clamp, elementwise({"kinks": (-1,)}, min=st.just(-1))
+    ),
+    "clamp from above": Entry(
+        tensor.clamp, ref.clamp, elementwise({"kinks": (0.5,)}, max=st.just(0.5))
+    ),
     "where": Entry(where, ref.where, chosen()),
     "cast": Entry(cast, np.copy, elementwise({})),
 }
@@ -366,7 +411,9 @@ SHAPING = {
     "permute": Entry(tensor.permute, ref.permute, one(order)),
     "permute from either end": Entry(tensor.permute, ref.permute, one(order_from_either_end)),
     "reshape": Entry(tensor.reshape, np.reshape, one(same_size)),
-    "squeeze": Entry(tensor.squeeze, ref.squeeze, one(axis_of_length_1, WITH_DIMENSIONS.filter(lambda s: 1 in s))),
+    "squeeze": Entry(
+        tensor.squeeze, ref.squeeze, one(axis_of_length_1, WITH_DIMENSIONS.filter(lambda s: 1 in s))
+    ),
     "stack": Entry(stack, ref.stack, stacked()),
     "transpose": Entry(tensor.transpose, ref.transpose, one(two_axes, WITH_DIMENSIONS)),
     "unsqueeze": Entry(tensor.unsqueeze, ref.unsqueeze, one(new_axis)),
@@ -377,16 +424,22 @@ NETWORKS = {
     "linear": Entry(tensor.linear, ref.linear, dense()),
     "solve": Entry(tensor.solve, ref.solve, linear_systems()),
     "conv2d": Entry(tensor.conv2d, ref.conv2d, convolved(conv_geometries())),
-    "conv_transpose2d": Entry(tensor.conv_transpose2d, ref.conv_transpose2d, convolved(conv_transpose_geometries())),
+    "conv_transpose2d": Entry(
+        tensor.conv_transpose2d, ref.conv_transpose2d, convolved(conv_transpose_geometries())
+    ),
     "avg_pool2d": Entry(tensor.avg_pool2d, ref.avg_pool2d, pooled()),
     "max_pool2d": Entry(tensor.max_pool2d, ref.max_pool2d, pooled()),
-    "upsample_nearest": Entry(tensor.upsample_nearest, ref.upsample_nearest, one(scale, shapes(4, 4, max_side=2))),
+    "upsample_nearest": Entry(
+        tensor.upsample_nearest, ref.upsample_nearest, one(scale, shapes(4, 4, max_side=2))
+    ),
     "embedding": Entry(embedding, ref.embedding, looked_up()),
     "group_norm": Entry(group_norm, ref.group_norm, normalized("num_groups", "eps", "silu")),
     "instance_norm": Entry(tensor.instance_norm, ref.instance_norm, normalized("eps")),
     "layer_norm": Entry(layer_norm, ref.layer_norm, layers()),
     "batch_norm": Entry(batch_norm, ref.batch_norm, normalized("eps")),
-    "batch_norm evaluating": Entry(batch_norm_evaluating, ref.batch_norm_evaluating, normalized("eps")),
+    "batch_norm evaluating": Entry(
+        batch_norm_evaluating, ref.batch_norm_evaluating, normalized("eps")
+    ),
 }
 
 TABLE: dict[str, Entry] = ELEMENTWISE | REDUCTIONS | SHAPING | NETWORKS

@@ -8,11 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tensor import Tensor, conv2d, conv_transpose2d, grad, parallel, winograd
-from tensor.strategies import (
-    ConvGeometry,
-    conv_geometries,
-    conv_transpose_geometries,
-)
+from tensor.strategies import ConvGeometry, conv_geometries, conv_transpose_geometries
 from tensor.testing import gradcheck, gradgradcheck
 from tests.tensor import references as ref
 
@@ -41,7 +37,9 @@ def images(rng: np.random.Generator, shape: tuple[int, ...], dtype=np.float64) -
     return normal(rng, (N, H, W, C), dtype).detach().permute(0, 3, 1, 2).requires_grad_()
 
 
-def arguments(geometry: ConvGeometry, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
+def arguments(
+    geometry: ConvGeometry, rng: np.random.Generator
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """Images, weight and, half of the time, a bias."""
     bias = normal(rng, geometry.bias_shape) if rng.random() < 0.5 else None
     return images(rng, geometry.x_shape), normal(rng, geometry.weight_shape), bias
@@ -56,13 +54,20 @@ def arrays(*tensors: Tensor | None) -> list[np.ndarray | None]:
 
 @pytest.mark.parametrize(
     ("f", "loops", "geometries"),
-    [(conv2d, ref.conv2d, conv_geometries()), (conv_transpose2d, ref.conv_transpose2d, conv_transpose_geometries())],
+    [
+        (conv2d, ref.conv2d, conv_geometries()),
+        (conv_transpose2d, ref.conv_transpose2d, conv_transpose_geometries()),
+    ],
     ids=["conv2d", "conv_transpose2d"],
 )
 @many
 @given(data=st.data(), rng=generators)
 def test_convolutions_equal_loops(
-    f: Callable, loops: Callable, geometries: st.SearchStrategy, data: st.DataObject, rng: np.random.Generator
+    f: Callable,
+    loops: Callable,
+    geometries: st.SearchStrategy,
+    data: st.DataObject,
+    rng: np.random.Generator,
 ) -> None:
     geometry = data.draw(geometries)
     x, weight, bias = arguments(geometry, rng)
@@ -104,7 +109,9 @@ def unreached(geometry: ConvGeometry) -> tuple[int, ...]:
 
 @many
 @given(geometry=conv_geometries(), rng=generators)
-def test_convolution_and_its_transpose_are_adjoint(geometry: ConvGeometry, rng: np.random.Generator) -> None:
+def test_convolution_and_its_transpose_are_adjoint(
+    geometry: ConvGeometry, rng: np.random.Generator
+) -> None:
     """<conv(x, w), y> = <x, conv_transpose(y, w)> = <w, conv_weight(x, y)>"""
     x, weight, _ = arguments(geometry, rng)
     z = conv2d(x, weight, **geometry.options)
@@ -112,7 +119,11 @@ def test_convolution_and_its_transpose_are_adjoint(geometry: ConvGeometry, rng: 
     back = conv_transpose2d(y, weight, output_padding=unreached(geometry), **geometry.options)
     assert back.shape == x.shape
     form = pytest.approx(trilinear(x, weight, y, geometry), rel=1e-10, abs=1e-10)
-    assert (inner(z, y).item(), inner(x, back).item(), inner(weight, grad(z, weight, y)[0]).item()) == (form,) * 3
+    assert (
+        inner(z, y).item(),
+        inner(x, back).item(),
+        inner(weight, grad(z, weight, y)[0]).item(),
+    ) == (form,) * 3
 
 
 @pytest.mark.parametrize(
@@ -129,7 +140,11 @@ def test_convolution_and_its_transpose_are_adjoint(geometry: ConvGeometry, rng: 
 @many
 @given(data=st.data(), rng=generators)
 def test_all_derivatives_to_second_order_are_the_same_form(
-    op: Callable, geometries: st.SearchStrategy, form: Callable, data: st.DataObject, rng: np.random.Generator
+    op: Callable,
+    geometries: st.SearchStrategy,
+    form: Callable,
+    data: st.DataObject,
+    rng: np.random.Generator,
 ) -> None:
     geometry = data.draw(geometries)
     x, w, _ = arguments(geometry, rng)
@@ -138,7 +153,9 @@ def test_all_derivatives_to_second_order_are_the_same_form(
     dx, dw, dg = normal(rng, x.shape), normal(rng, w.shape), normal(rng, y.shape)
 
     def assert_form(derivative: Tensor, direction: Tensor, *at: Tensor) -> None:
-        assert inner(derivative, direction).item() == pytest.approx(form(*at, geometry), rel=1e-10, abs=1e-10)
+        assert inner(derivative, direction).item() == pytest.approx(
+            form(*at, geometry), rel=1e-10, abs=1e-10
+        )
 
     assert_form(y, g, x, w, g)
     x_grad, w_grad = grad(y, [x, w], g, create_graph=True)
@@ -165,7 +182,9 @@ def test_a_tensor_may_be_its_own_kernel() -> None:
 # float32
 
 
-def assert_accurate(op: Callable, shapes: list[tuple[int, ...]], tolerance: float, **options: int) -> None:
+def assert_accurate(
+    op: Callable, shapes: list[tuple[int, ...]], tolerance: float, **options: int
+) -> None:
     """The output and both gradients in float32, relative to their largest value in float64."""
 
     def everything(dtype) -> list[np.ndarray]:
@@ -179,7 +198,9 @@ def assert_accurate(op: Callable, shapes: list[tuple[int, ...]], tolerance: floa
         assert abs(single - double).max() < tolerance * abs(double).max()
 
 
-@pytest.mark.parametrize(("op", "weight_shape"), [(conv2d, (40, 7, 3, 3)), (conv_transpose2d, (7, 40, 3, 3))])
+@pytest.mark.parametrize(
+    ("op", "weight_shape"), [(conv2d, (40, 7, 3, 3)), (conv_transpose2d, (7, 40, 3, 3))]
+)
 def test_float32_is_as_accurate_as_it_can_be(
     op: Callable, weight_shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,10 +215,13 @@ def test_float32_is_as_accurate_as_it_can_be(
 
 @pytest.mark.parametrize("op", [conv2d, conv_transpose2d])
 @pytest.mark.parametrize(
-    ("kernel", "stride", "tolerance"), [(2, 1, 2e-6), (3, 1, 2e-6), (4, 1, 2e-6), (4, 2, 4e-6), (6, 2, 4e-6)]
+    ("kernel", "stride", "tolerance"),
+    [(2, 1, 2e-6), (3, 1, 2e-6), (4, 1, 2e-6), (4, 2, 4e-6), (6, 2, 4e-6)],
 )
 def test_float32_is_nearly_as_accurate_by_winograds_convolution(
     op: Callable, kernel: int, stride: int, tolerance: float
 ) -> None:
     """A stride of 2 makes sums of four times as many products."""
-    assert_accurate(op, [(4, 32, 20, 20), (32, 32, kernel, kernel)], tolerance, stride=stride, padding=1)
+    assert_accurate(
+        op, [(4, 32, 20, 20), (32, 32, kernel, kernel)], tolerance, stride=stride, padding=1
+    )

@@ -14,7 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tensor
-from tensor import Tensor, detect_anomaly, enable_grad, exp, grad, is_grad_enabled, kernels, log, no_grad, tanh
+from tensor import (
+    Tensor,
+    detect_anomaly,
+    enable_grad,
+    exp,
+    grad,
+    is_grad_enabled,
+    kernels,
+    log,
+    no_grad,
+    tanh,
+)
 from tensor.autodiff import op
 from tensor.fused import fused
 from tensor.strategies import tensors
@@ -45,7 +56,10 @@ def test_backward_puts_into_grad_what_grad_returns(x: Tensor, y: Tensor) -> None
     expected = grad(f(), [x, y])
     assert x.grad is None and y.grad is None
     f().backward()
-    assert all(np.array_equal(accumulated(leaf), g.numpy()) for leaf, g in zip((x, y), expected, strict=True))
+    assert all(
+        np.array_equal(accumulated(leaf), g.numpy())
+        for leaf, g in zip((x, y), expected, strict=True)
+    )
 
 
 def test_gradients_accumulate_until_they_are_cleared() -> None:
@@ -144,15 +158,24 @@ def test_a_graph_is_freed_by_backward_unless_retained() -> None:
     y = exp(x).sum()
     grad(y, x, retain_graph=True)
     y.backward()
-    with pytest.raises(RuntimeError, match=r"the graph behind '(sum|exp)' was freed .* retain_graph=True keeps it"):
+    with pytest.raises(
+        RuntimeError, match=r"the graph behind '(sum|exp)' was freed .* retain_graph=True keeps it"
+    ):
         y.backward()
 
 
 # backward for chosen leaves
 
 
-@given(x=tensors((3,)), y=tensors((2, 3)), w=tensors((3,)), asked=st.sets(st.integers(0, 2), min_size=1))
-def test_only_the_inputs_of_backward_get_gradients(x: Tensor, y: Tensor, w: Tensor, asked: set[int]) -> None:
+@given(
+    x=tensors((3,)),
+    y=tensors((2, 3)),
+    w=tensors((3,)),
+    asked=st.sets(st.integers(0, 2), min_size=1),
+)
+def test_only_the_inputs_of_backward_get_gradients(
+    x: Tensor, y: Tensor, w: Tensor, asked: set[int]
+) -> None:
     leaves = [x, y, w]
 
     def f() -> Tensor:
@@ -161,10 +184,16 @@ def test_only_the_inputs_of_backward_get_gradients(x: Tensor, y: Tensor, w: Tens
     expected = grad(f(), leaves)
     f().backward(inputs=(leaves[k] for k in asked))
     for k, leaf in enumerate(leaves):
-        assert np.array_equal(accumulated(leaf), expected[k].numpy()) if k in asked else leaf.grad is None
+        assert (
+            np.array_equal(accumulated(leaf), expected[k].numpy())
+            if k in asked
+            else leaf.grad is None
+        )
     f().backward(inputs=leaves)
     for k, leaf in enumerate(leaves):
-        np.testing.assert_allclose(accumulated(leaf), (1 + (k in asked)) * expected[k].numpy(), rtol=1e-12)
+        np.testing.assert_allclose(
+            accumulated(leaf), (1 + (k in asked)) * expected[k].numpy(), rtol=1e-12
+        )
 
 
 def test_backward_computes_and_frees_nothing_but_the_way_to_its_inputs() -> None:
@@ -178,7 +207,9 @@ def test_backward_computes_and_frees_nothing_but_the_way_to_its_inputs() -> None
     y.grad = leaf(5, 6).detach()
     aside = exp(y)
     combined(x, aside).sum().backward(inputs=x)
-    assert asked == ["a"] and accumulated(x).tolist() == [2, 2] and accumulated(y).tolist() == [5, 6]
+    assert (
+        asked == ["a"] and accumulated(x).tolist() == [2, 2] and accumulated(y).tolist() == [5, 6]
+    )
     aside.sum().backward()
     assert np.array_equal(accumulated(y), [5, 6] + np.exp([3, 4]))
 
@@ -200,8 +231,14 @@ def test_inputs_of_backward_are_leaves_that_want_a_gradient() -> None:
     x = leaf(1, 2)
     y = exp(x)
     for inputs, message in (
-        ([x, y], r"backward: input 1 is no leaf, and only leaves hold a gradient: grad\(x, inputs\) returns it"),
-        ([x, x.detach()], "backward: input 1 does not require a gradient: make it with requires_grad=True"),
+        (
+            [x, y],
+            r"backward: input 1 is no leaf, and only leaves hold a gradient: grad\(x, inputs\) returns it",
+        ),
+        (
+            [x, x.detach()],
+            "backward: input 1 does not require a gradient: make it with requires_grad=True",
+        ),
         ([], "backward: inputs is empty"),
         (iter(()), "backward: inputs is empty"),
     ):
@@ -330,7 +367,10 @@ UNDIFFERENTIABLE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 def test_what_has_no_derivative_may_not_require_one(name: str) -> None:
     f, n = UNDIFFERENTIABLE[name], scalar(0.25)
     for x in (leaf(1, 2), leaf(1, 2).detach()):
-        with pytest.raises(RuntimeError, match=f"not differentiable with respect to {name}, which requires a gradient"):
+        with pytest.raises(
+            RuntimeError,
+            match=f"not differentiable with respect to {name}, which requires a gradient",
+        ):
             f(x, n)
         with no_grad():
             assert not f(x, n).requires_grad
@@ -354,8 +394,12 @@ def test_tensors_copy_what_they_are_made_of() -> None:
     assert x.numpy().tolist() == [1, 1, 1] and grad(y, x)[0].numpy().tolist() == [2, 2, 2]
 
 
-@pytest.mark.parametrize("view", [lambda x: x.data, lambda x: x.numpy(), np.asarray, lambda x: x.reshape(-1).data[:1]])
-@pytest.mark.parametrize("make", [lambda x: x, exp, lambda x: x[1:], lambda x: x.sum(), lambda x: grad(exp(x), x, x)[0]])
+@pytest.mark.parametrize(
+    "view", [lambda x: x.data, lambda x: x.numpy(), np.asarray, lambda x: x.reshape(-1).data[:1]]
+)
+@pytest.mark.parametrize(
+    "make", [lambda x: x, exp, lambda x: x[1:], lambda x: x.sum(), lambda x: grad(exp(x), x, x)[0]]
+)
 def test_arrays_inside_tensors_are_read_only(view: Callable, make: Callable) -> None:
     array = view(make(leaf(1, 2, 3)))
     with pytest.raises(ValueError, match="read-only"):
@@ -386,7 +430,9 @@ CONSTANTS: dict[str, tuple[Callable, np.ndarray]] = {
 
 
 @pytest.mark.parametrize(("f", "original"), CONSTANTS.values(), ids=CONSTANTS.keys())
-def test_writing_to_an_array_beside_a_tensor_changes_no_pending_gradient(f: Callable, original: np.ndarray) -> None:
+def test_writing_to_an_array_beside_a_tensor_changes_no_pending_gradient(
+    f: Callable, original: np.ndarray
+) -> None:
     x, array = leaf(1, 2), original.copy()
     y = f(x, array).sum()
     try:
@@ -440,7 +486,9 @@ def test_subclasses_of_arrays_become_plain_and_read_only(tmp_path: Path) -> None
             assert type(made.data) is np.ndarray and not made.data.flags.writeable
 
 
-@pytest.mark.parametrize("values", [[1j, 2j], np.ones(2, "M8[s]"), np.ones(2, "i4,f4"), ["1", "2"], [None, 1.0]], ids=str)
+@pytest.mark.parametrize(
+    "values", [[1j, 2j], np.ones(2, "M8[s]"), np.ones(2, "i4,f4"), ["1", "2"], [None, 1.0]], ids=str
+)
 def test_copy_takes_only_what_casts(values) -> None:
     with pytest.raises(TypeError, match="^copy_: values are .*, the tensor float64"):
         leaf(1, 2).copy_(values)
@@ -570,7 +618,10 @@ def test_several_threads_differentiate_at_once() -> None:
 def test_detect_anomaly_names_the_op_that_made_a_nan() -> None:
     x = leaf(-1, 1)
     assert np.isnan(exp(log(x)).numpy()[0])
-    with detect_anomaly(), pytest.raises(FloatingPointError, match="the output of 'log' is the first"):
+    with (
+        detect_anomaly(),
+        pytest.raises(FloatingPointError, match="the output of 'log' is the first"),
+    ):
         exp(log(x))
 
 
@@ -580,7 +631,10 @@ def test_detect_anomaly_names_the_op_whose_gradient_is_infinite(create_graph: bo
     x = leaf(0, 1)
     y = exp(tensor.sqrt(x)).sum()
     assert np.isinf(grad(y, x, retain_graph=True)[0].numpy()[0])
-    with detect_anomaly(), pytest.raises(FloatingPointError, match="a gradient of 'sqrt' is the first"):
+    with (
+        detect_anomaly(),
+        pytest.raises(FloatingPointError, match="a gradient of 'sqrt' is the first"),
+    ):
         grad(y, x, create_graph=create_graph)
 
 
@@ -594,7 +648,10 @@ def test_detect_anomaly_lets_finite_numbers_pass() -> None:
 
 
 def test_a_vjp_may_name_only_what_the_op_has() -> None:
-    with pytest.raises(TypeError, match=r"twice: a VJP names \['z'\], but the op has only \['x', 'y', 'kept', 'x_shape'\]"):
+    with pytest.raises(
+        TypeError,
+        match=r"twice: a VJP names \['z'\], but the op has only \['x', 'y', 'kept', 'x_shape'\]",
+    ):
 
         @op(x=lambda g, z: 2 * g)
         def twice(x):
@@ -664,7 +721,9 @@ def fused_sine(calls: list[str]) -> Callable:
     return sine
 
 
-def test_a_fused_op_takes_its_kernel_where_nothing_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fused_op_takes_its_kernel_where_nothing_is_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("tensor.fused.loops_for", lambda x: True)
     calls: list[str] = []
     sine, x = fused_sine(calls), leaf(1)
@@ -677,18 +736,24 @@ def test_a_fused_op_takes_its_kernel_where_nothing_is_recorded(monkeypatch: pyte
     assert gradcheck(sine, x) and gradgradcheck(sine, x)
 
 
-@pytest.mark.parametrize("x", [1.0, np.float32(1), np.ones(2, int), scalar(1), Tensor([1, 2])], ids=repr)
+@pytest.mark.parametrize(
+    "x", [1.0, np.float32(1), np.ones(2, int), scalar(1), Tensor([1, 2])], ids=repr
+)
 def test_without_a_loop_for_its_argument_the_definition_of_a_fused_op_serves(x) -> None:
     calls: list[str] = []
     y = fused_sine(calls)(x)
     assert calls == ["definition"] and np.array_equal(np.asarray(y), np.asarray(tensor.sin(x)))
 
 
-def test_with_kernels_switched_off_the_definition_of_a_fused_op_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_kernels_switched_off_the_definition_of_a_fused_op_serves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(kernels, "loops", lambda: None)
     calls: list[str] = []
     sine, x = fused_sine(calls), leaf(1, 2)
-    assert np.array_equal(grad(sine(x).sum(), x)[0].numpy(), np.cos([1, 2])) and calls == ["definition"]
+    assert np.array_equal(grad(sine(x).sum(), x)[0].numpy(), np.cos([1, 2])) and calls == [
+        "definition"
+    ]
     assert gradcheck(sine, x) and gradgradcheck(sine, x)
 
 
@@ -700,7 +765,11 @@ def test_a_list_of_dimensions_may_change_before_the_gradients_flow() -> None:
     np.testing.assert_array_equal(grad(y, x, g)[0].numpy(), g.transpose(2, 0, 1))
 
 
-@pytest.mark.parametrize("x", [leaf(3.0), leaf(3.0)[0], scalar(3.0), Tensor(3.0)], ids=["1-d", "element", "leaf", "constant"])
+@pytest.mark.parametrize(
+    "x",
+    [leaf(3.0), leaf(3.0)[0], scalar(3.0), Tensor(3.0)],
+    ids=["1-d", "element", "leaf", "constant"],
+)
 def test_what_numpy_returns_stays_read_only(x: Tensor) -> None:
     assert not x.data.flags.writeable
     with pytest.raises(ValueError, match="WRITEABLE"):

@@ -25,7 +25,10 @@ NORMS: dict[str, tuple[Callable, Callable]] = {
     "group_norm": (partial(group_norm, num_groups=2), lambda x: x.reshape(len(x), 2, -1)),
     "instance_norm": (instance_norm, lambda x: x.reshape(*x.shape[:2], -1)),
     "layer_norm": (whitened, lambda x: x.reshape(len(x), -1)),
-    "batch_norm": (partial(batch_norm, training=True), lambda x: x.swapaxes(0, 1).reshape(x.shape[1], -1)),
+    "batch_norm": (
+        partial(batch_norm, training=True),
+        lambda x: x.swapaxes(0, 1).reshape(x.shape[1], -1),
+    ),
 }
 """Each norm, and what it normalises as the last axis of an array."""
 
@@ -36,11 +39,15 @@ every_norm = pytest.mark.parametrize(("norm", "sets"), NORMS.values(), ids=NORMS
 def x() -> np.ndarray:
     """Images (N, C, H, W), every channel with a mean and a scale of its own."""
     rng = np.random.default_rng(0)
-    return rng.normal(rng.normal(0, 3, (1, 6, 1, 1)), rng.uniform(0.5, 4, (1, 6, 1, 1)), (5, 6, 4, 3))
+    return rng.normal(
+        rng.normal(0, 3, (1, 6, 1, 1)), rng.uniform(0.5, 4, (1, 6, 1, 1)), (5, 6, 4, 3)
+    )
 
 
 @every_norm
-def test_the_output_has_mean_0_and_variance_1(norm: Callable, sets: Callable, x: np.ndarray) -> None:
+def test_the_output_has_mean_0_and_variance_1(
+    norm: Callable, sets: Callable, x: np.ndarray
+) -> None:
     y = sets(norm(Tensor(x), eps=0.0).numpy())
     np.testing.assert_allclose(y.mean(-1), 0, atol=1e-12)
     np.testing.assert_allclose(y.var(-1), 1, rtol=1e-12)
@@ -49,19 +56,25 @@ def test_the_output_has_mean_0_and_variance_1(norm: Callable, sets: Callable, x:
 @every_norm
 def test_eps_is_added_to_the_variance(norm: Callable, sets: Callable, x: np.ndarray) -> None:
     variance = sets(x).var(-1)
-    np.testing.assert_allclose(sets(norm(Tensor(x), eps=0.5).numpy()).var(-1), variance / (variance + 0.5), rtol=1e-12)
+    np.testing.assert_allclose(
+        sets(norm(Tensor(x), eps=0.5).numpy()).var(-1), variance / (variance + 0.5), rtol=1e-12
+    )
 
 
 @every_norm
 @given(scale=st.floats(0.01, 100), shift=st.floats(-100, 100))
-def test_affine_maps_of_the_input_change_nothing(norm: Callable, sets: Callable, scale: float, shift: float) -> None:
+def test_affine_maps_of_the_input_change_nothing(
+    norm: Callable, sets: Callable, scale: float, shift: float
+) -> None:
     x = np.random.default_rng(1).standard_normal((3, 4, 5))
     moved = norm(Tensor(scale * x + shift), eps=0.0).numpy()
     np.testing.assert_allclose(moved, norm(Tensor(x), eps=0.0).numpy(), atol=1e-9)
 
 
 @every_norm
-def test_gradients_are_orthogonal_to_affine_maps_of_the_input(norm: Callable, sets: Callable, x: np.ndarray) -> None:
+def test_gradients_are_orthogonal_to_affine_maps_of_the_input(
+    norm: Callable, sets: Callable, x: np.ndarray
+) -> None:
     """The consequence of that invariance: sum(gx) = 0 and sum(gx x) = 0 over all that is normalised together."""
     leaf = Tensor(x, requires_grad=True)
     (gx,) = grad(norm(leaf, eps=0.0), leaf, Tensor(np.cos(np.arange(x.size)).reshape(x.shape)))
@@ -94,14 +107,19 @@ def test_constant_images_become_zeros(norm: Callable, sets: Callable, dtype: typ
 
 
 @given(geometry=norm_geometries(), rng=generators)
-def test_each_is_a_group_norm_of_something(geometry: NormGeometry, rng: np.random.Generator) -> None:
+def test_each_is_a_group_norm_of_something(
+    geometry: NormGeometry, rng: np.random.Generator
+) -> None:
     N, C, *size = geometry.x_shape
     x = Tensor(rng.standard_normal(geometry.x_shape))
     one_image = x.transpose(0, 1).reshape(1, C, -1)
     for y, same in (
         (instance_norm(x), group_norm(x, C)),
         (whitened(x), group_norm(x, 1)),
-        (batch_norm(x, training=True), group_norm(one_image, C).reshape(C, N, *size).transpose(0, 1)),
+        (
+            batch_norm(x, training=True),
+            group_norm(one_image, C).reshape(C, N, *size).transpose(0, 1),
+        ),
     ):
         np.testing.assert_allclose(y.numpy(), same.numpy(), rtol=1e-10, atol=1e-12)
 
@@ -112,7 +130,9 @@ def test_groups_and_channels_do_not_mix(geometry: NormGeometry, rng: np.random.G
     N, C, *size = geometry.x_shape
     x, w, b = rng.standard_normal((N, C, *size)), rng.standard_normal(C), rng.standard_normal(C)
     y = group_norm(Tensor(x), geometry.num_groups, Tensor(w), Tensor(b)).numpy()
-    np.testing.assert_allclose(y, ref.group_norm(x, w, b, geometry.num_groups), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(
+        y, ref.group_norm(x, w, b, geometry.num_groups), rtol=1e-9, atol=1e-9
+    )
 
 
 def test_weight_and_bias_may_depend_on_the_input() -> None:
@@ -152,8 +172,12 @@ def test_evaluation_uses_running_statistics_as_constants(x: np.ndarray) -> None:
     across = (1, 6, 1, 1)
     scale = 1 / np.sqrt(var.numpy().reshape(across))
     np.testing.assert_allclose(y.numpy(), (x - mean.numpy().reshape(across)) * scale, rtol=1e-12)
-    np.testing.assert_allclose(grad(y.sum(), leaf)[0].numpy(), np.broadcast_to(scale, x.shape), rtol=1e-12)
-    assert np.array_equal(mean.numpy(), np.arange(6.0)) and np.array_equal(var.numpy(), np.arange(1.0, 7.0))
+    np.testing.assert_allclose(
+        grad(y.sum(), leaf)[0].numpy(), np.broadcast_to(scale, x.shape), rtol=1e-12
+    )
+    assert np.array_equal(mean.numpy(), np.arange(6.0)) and np.array_equal(
+        var.numpy(), np.arange(1.0, 7.0)
+    )
 
 
 def test_training_does_not_look_at_running_statistics(x: np.ndarray) -> None:
@@ -163,6 +187,10 @@ def test_training_does_not_look_at_running_statistics(x: np.ndarray) -> None:
 
 
 @given(x=tensors((3, 2)), weight=tensors((2,)))
-def test_second_derivatives_flow_through_the_statistics_of_the_batch(x: Tensor, weight: Tensor) -> None:
+def test_second_derivatives_flow_through_the_statistics_of_the_batch(
+    x: Tensor, weight: Tensor
+) -> None:
     """Also where batch norm is in the middle, and its input is no leaf."""
-    assert gradgradcheck(lambda x, w: batch_norm(x * x * x, weight=w, training=True, eps=0.5), [x, weight])
+    assert gradgradcheck(
+        lambda x, w: batch_norm(x * x * x, weight=w, training=True, eps=0.5), [x, weight]
+    )

@@ -29,7 +29,15 @@ COMPARISONS: dict[str, Callable] = {
 NOT_DIFFERENTIABLE = COMPARISONS | {"isfinite": np.isfinite, "sign": np.sign, "argmax": np.argmax}
 NO_OPS = [
     *["Tensor", "ones", "zeros", "rand", "randn", "manual_seed", "default_generator"],
-    *["grad", "no_grad", "enable_grad", "is_grad_enabled", "detect_anomaly", "get_num_threads", "set_num_threads"],
+    *[
+        "grad",
+        "no_grad",
+        "enable_grad",
+        "is_grad_enabled",
+        "detect_anomaly",
+        "get_num_threads",
+        "set_num_threads",
+    ],
 ]
 
 every_op = pytest.mark.parametrize("name", TABLE)
@@ -58,7 +66,9 @@ def last_first(x: Tensor) -> Tensor:
 def backwards(x: Tensor) -> Tensor:
     """The same leaf, with its elements in the opposite order in memory."""
     dims = tuple(range(x.ndim))
-    return tensor.flip(Tensor(tensor.flip(x, dims).numpy().copy()).to(x.device), dims).requires_grad_()
+    return tensor.flip(
+        Tensor(tensor.flip(x, dims).numpy().copy()).to(x.device), dims
+    ).requires_grad_()
 
 
 LAYOUTS = [as_made, last_first, backwards]
@@ -76,7 +86,9 @@ def assert_close(actual: Sequence, expected: Sequence, tolerance: float) -> None
         a = a.numpy() if isinstance(a, Tensor) else a
         e = e.numpy() if isinstance(e, Tensor) else e
         assert a.shape == e.shape
-        np.testing.assert_allclose(a, e, rtol=tolerance, atol=tolerance * max(1, abs(e).max(initial=0)))
+        np.testing.assert_allclose(
+            a, e, rtol=tolerance, atol=tolerance * max(1, abs(e).max(initial=0))
+        )
 
 
 def test_no_op_is_missing_from_the_table() -> None:
@@ -111,7 +123,9 @@ def test_values_and_gradients(name: str, device: str, data: st.DataObject) -> No
         for create_graph in (False, True):
             gs = gradients(f, xs, create_graph)
             assert_close(gs, expected_gradients, tolerance)
-            assert {t.dtype for t in (*ys, *gs)} == {dtype} and {t.device for t in (*ys, *gs)} == {xs[0].device}
+            assert {t.dtype for t in (*ys, *gs)} == {dtype} and {t.device for t in (*ys, *gs)} == {
+                xs[0].device
+            }
 
 
 @every_op
@@ -127,22 +141,53 @@ def test_raw_arrays_are_computed_with_and_left_alone(name: str, data: st.DataObj
 
 
 INTEGERS_STAY = {
-    *["add", "sub", "mul", "neg", "pow", "pow to the 0", "pow to an integer", "square", "relu", "abs", "maximum", "minimum"],
-    *["clamp from below", "where", "cast", "sum", "max", "min", "matmul", "linear", "conv2d", "conv_transpose2d"],
+    *[
+        "add",
+        "sub",
+        "mul",
+        "neg",
+        "pow",
+        "pow to the 0",
+        "pow to an integer",
+        "square",
+        "relu",
+        "abs",
+        "maximum",
+        "minimum",
+    ],
+    *[
+        "clamp from below",
+        "where",
+        "cast",
+        "sum",
+        "max",
+        "min",
+        "matmul",
+        "linear",
+        "conv2d",
+        "conv_transpose2d",
+    ],
     *["max_pool2d", "upsample_nearest", "embedding", *SHAPING],
 }
 
 
 @every_op
 @given(data=st.data(), dtype=st.sampled_from([np.int64, np.uint8]))
-def test_integers_stay_integers_or_become_float32(name: str, device: str, data: st.DataObject, dtype: type) -> None:
+def test_integers_stay_integers_or_become_float32(
+    name: str, device: str, data: st.DataObject, dtype: type
+) -> None:
     inputs, options = data.draw(TABLE[name].calls)
     assume(dtype is np.int64 or name not in ("neg", "sub"))
-    assume(not (name == "pow to an integer" and options["b"] < 0) and not (name == "pow of a number" and options["a"] == 1))
+    assume(
+        not (name == "pow to an integer" and options["b"] < 0)
+        and not (name == "pow of a number" and options["a"] == 1)
+    )
     assume(options.get("value") != -1.5)  # what integers are padded with is an integer
     arrays = [np.ceil(abs(x.numpy())).astype(dtype) for x in inputs]
     ys = as_tuple(TABLE[name].f(*[Tensor(x, device=device) for x in arrays], **options))
-    assert_close(ys, as_tuple(TABLE[name].reference(*[x.astype(float) for x in arrays], **options)), 1e-4)
+    assert_close(
+        ys, as_tuple(TABLE[name].reference(*[x.astype(float) for x in arrays], **options)), 1e-4
+    )
     assert all(y.dtype.kind in "iu" if name in INTEGERS_STAY else y.dtype == FLOAT32 for y in ys)
 
 
@@ -169,7 +214,9 @@ def with_numpys_integers(option: Any) -> Any:
 @given(data=st.data())
 def test_options_may_be_numpys_integers(name: str, data: st.DataObject) -> None:
     inputs, options = data.draw(TABLE[name].calls)
-    ys = TABLE[name].f(*inputs, **{key: with_numpys_integers(option) for key, option in options.items()})
+    ys = TABLE[name].f(
+        *inputs, **{key: with_numpys_integers(option) for key, option in options.items()}
+    )
     assert_close(as_tuple(ys), as_tuple(TABLE[name].f(*inputs, **options)), 1e-12)
 
 
@@ -204,7 +251,9 @@ def test_the_others_have_values_and_no_gradient(name: str, device: str, call: Ca
         (partial(tensor.max, dim=1), [(0, 3)]),
     ],
 )
-def test_a_batch_of_nothing_has_gradients_of_zeros(f: Callable, sizes: list[tuple[int, ...]]) -> None:
+def test_a_batch_of_nothing_has_gradients_of_zeros(
+    f: Callable, sizes: list[tuple[int, ...]]
+) -> None:
     xs = leaves([np.ones(size) for size in sizes])
     for create_graph in (False, True):
         for x, g in zip(xs, grad(f(*xs).sum(), xs, create_graph=create_graph), strict=True):
@@ -235,22 +284,32 @@ FUSED: dict[Callable, list[Call]] = {
 
 def test_no_fused_op_is_missing() -> None:
     modules = [module for name, module in sys.modules.items() if name.startswith("tensor.")]
-    assert {f for module in modules for f in vars(module).values() if hasattr(f, "definition")} == set(FUSED)
+    assert {
+        f for module in modules for f in vars(module).values() if hasattr(f, "definition")
+    } == set(FUSED)
 
 
 @pytest.mark.parametrize("worth_a_thread", [0, parallel.WORTH_A_THREAD])
 @pytest.mark.parametrize("fused", FUSED)
-def test_fused_ops_equal_their_definition(fused, worth_a_thread: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fused_ops_equal_their_definition(
+    fused, worth_a_thread: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(parallel, "WORTH_A_THREAD", worth_a_thread)
     for xs, options in FUSED[fused]:
         f, definition = partial(fused, **options), partial(fused.definition, **options)
         assert_close([f(*xs)], [definition(*xs)], 1e-12)
-        assert_close(gradients(f, xs, create_graph=False), gradients(definition, xs, create_graph=False), 1e-12)
+        assert_close(
+            gradients(f, xs, create_graph=False),
+            gradients(definition, xs, create_graph=False),
+            1e-12,
+        )
 
 
 @pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64])
 def test_the_slope_of_silu_without_an_exponential(dtype: np.dtype) -> None:
-    sizes = np.concatenate([[0.0, 0.5, 1.5, 30.0, 80.0, 1e30], 2.0 ** np.arange(-149, 14)]).astype(dtype)
+    sizes = np.concatenate([[0.0, 0.5, 1.5, 30.0, 80.0, 1e30], 2.0 ** np.arange(-149, 14)]).astype(
+        dtype
+    )
     x = Tensor(np.concatenate([sizes, -sizes]), requires_grad=True)
     s = 1 / (1 + np.exp(-np.clip(x.numpy().astype(float), -700, None)))
     expected = s + x.numpy() * s * (1 - s)
@@ -277,8 +336,14 @@ NUMBERS: dict[str, Any] = {
 @pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64])
 @pytest.mark.parametrize("name", ["add", "sub", "mul", "div", "pow", "maximum", "minimum", "where"])
 @pytest.mark.parametrize("create_graph", [False, True])
-def test_numbers_take_the_dtype_of_tensors(name: str, dtype: np.dtype, number: str, create_graph: bool) -> None:
-    f = partial(TABLE[name].f, condition=np.array([True, False])) if name == "where" else TABLE[name].f
+def test_numbers_take_the_dtype_of_tensors(
+    name: str, dtype: np.dtype, number: str, create_graph: bool
+) -> None:
+    f = (
+        partial(TABLE[name].f, condition=np.array([True, False]))
+        if name == "where"
+        else TABLE[name].f
+    )
     x, n = Tensor([0.5, 2.5], requires_grad=True, dtype=dtype), NUMBERS[number]
     for args, swapped in (((x, n), (x.numpy(), float(n))), ((n, x), (float(n), x.numpy()))):
         y = f(*args)
@@ -296,7 +361,9 @@ def test_numbers_take_the_dtype_of_tensors(name: str, dtype: np.dtype, number: s
         lambda x, n: tensor.pad(x, (1, 1), n),
         lambda x, n: tensor.group_norm(x, 2, eps=n),
         lambda x, n: tensor.layer_norm(x, 2, eps=n),
-        lambda x, n: tensor.batch_norm(x, tensor.zeros(2), tensor.ones(2), training=True, momentum=n, eps=n),
+        lambda x, n: tensor.batch_norm(
+            x, tensor.zeros(2), tensor.ones(2), training=True, momentum=n, eps=n
+        ),
         lambda x, n: tensor.batch_norm(x, np.zeros(2), np.ones(2), eps=n),
     ],
 )

@@ -70,7 +70,9 @@ NETWORKS: dict[str, Callable[[Tensor], Tensor]] = {
     "softplus": T.softplus,
     "sigmoid and erf": lambda x: T.sigmoid(x) * T.erf(x),
     "leaky ReLU": T.leaky_relu,
-    "binary cross-entropy": lambda x: nn.binary_cross_entropy_with_logits(x, T.sigmoid(x.detach() * 2)),
+    "binary cross-entropy": lambda x: nn.binary_cross_entropy_with_logits(
+        x, T.sigmoid(x.detach() * 2)
+    ),
     "squared error": lambda x: nn.mse_loss(x, x.detach() * 2),
 }
 """What has kernels, as functions of images (9, 16, 12, 12)."""
@@ -115,12 +117,21 @@ def rows_of_blocks(n: int, numbers: int) -> list[list[int]]:
     return map_blocks(lambda rows: list(range(n))[rows], n, numbers)
 
 
-@given(n=st.integers(0, 40), numbers_of_a_row=st.integers(0, 100), block=st.integers(1, 1000), count=thread_counts)
-def test_blocks_cover_every_row_once_and_in_order(n: int, numbers_of_a_row: int, block: int, count: int) -> None:
+@given(
+    n=st.integers(0, 40),
+    numbers_of_a_row=st.integers(0, 100),
+    block=st.integers(1, 1000),
+    count=thread_counts,
+)
+def test_blocks_cover_every_row_once_and_in_order(
+    n: int, numbers_of_a_row: int, block: int, count: int
+) -> None:
     with threads(count, block):
         blocks = rows_of_blocks(n, n * numbers_of_a_row)
     assert list(itertools.chain(*blocks)) == list(range(n)) and all(blocks[1:])
-    assert all(len(rows) * numbers_of_a_row < block + numbers_of_a_row for rows in blocks if len(rows) > 1)
+    assert all(
+        len(rows) * numbers_of_a_row < block + numbers_of_a_row for rows in blocks if len(rows) > 1
+    )
 
 
 @given(n=st.integers(0, 40), numbers=st.integers(0, 10**7))
@@ -150,7 +161,9 @@ def test_several_threads_share_the_blocks() -> None:
         two_blocks_meet()
 
 
-def assert_same_bits_for_any_number_of_threads(compute: Callable[[], list[np.ndarray]], block: int = 2**12) -> None:
+def assert_same_bits_for_any_number_of_threads(
+    compute: Callable[[], list[np.ndarray]], block: int = 2**12
+) -> None:
     with threads(1, block):
         expected = compute()
     for count in (2, 3, 4):
@@ -164,7 +177,9 @@ def test_the_number_of_threads_changes_no_bit(f: Callable[[Tensor], Tensor]) -> 
 
 
 @pytest.mark.parametrize(("f", "weight", "options"), CONVOLUTIONS.values(), ids=CONVOLUTIONS.keys())
-def test_the_number_of_threads_changes_no_bit_of_a_convolution(f: Callable, weight: tuple[int, ...], options: dict) -> None:
+def test_the_number_of_threads_changes_no_bit_of_a_convolution(
+    f: Callable, weight: tuple[int, ...], options: dict
+) -> None:
     bias = weight[:1] if f is conv2d else weight[1:2]
     assert_same_bits_for_any_number_of_threads(
         lambda: with_gradients(lambda x, w, b: f(x, w, b, **options), (9, 16, 12, 12), weight, bias)
@@ -296,7 +311,9 @@ def test_helpers_compute_in_the_context_of_the_caller() -> None:
 
 
 def blas_threads() -> list[int]:
-    return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+    return [
+        library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"
+    ]
 
 
 def test_blas_multiplies_on_one_thread_inside_and_as_before_afterwards() -> None:
@@ -309,7 +326,9 @@ def test_blas_multiplies_on_one_thread_inside_and_as_before_afterwards() -> None
     assert blas_threads() == before
 
 
-def test_convolutions_multiply_on_threads_of_their_own_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_convolutions_multiply_on_threads_of_their_own_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """So their products are the same, to the bit, whatever BLAS was told before."""
     seen = []
     spied = parallel.map_blocks
@@ -321,11 +340,18 @@ def test_convolutions_multiply_on_threads_of_their_own_alone(monkeypatch: pytest
     monkeypatch.setattr(correlation, "map_blocks", spy)
     monkeypatch.setattr(winograd, "map_blocks", spy)
     before, x = blas_threads(), Tensor(np.ones((2, 8, 8, 8), np.float32), requires_grad=True)
-    conv2d(conv_transpose2d(x, np.ones((8, 8, 4, 4), np.float32), None, 2), np.ones((8, 8, 3, 3), np.float32)).sum().backward()
-    assert seen and all(threads == [1] * len(before) for threads in seen) and blas_threads() == before
+    conv2d(
+        conv_transpose2d(x, np.ones((8, 8, 4, 4), np.float32), None, 2),
+        np.ones((8, 8, 3, 3), np.float32),
+    ).sum().backward()
+    assert (
+        seen and all(threads == [1] * len(before) for threads in seen) and blas_threads() == before
+    )
 
 
-def test_blas_has_its_threads_back_when_several_threads_have_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blas_has_its_threads_back_when_several_threads_have_computed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """They begin at the same time, which is stretched here, and end one after the other."""
     limit, meeting = ThreadpoolController.limit, threading.Barrier(2, timeout=10)
 
@@ -351,7 +377,10 @@ def test_blas_has_its_threads_back_when_several_threads_have_computed(monkeypatc
 
 def test_blas_has_its_threads_back_when_the_first_to_begin_is_not_the_last_to_end() -> None:
     """And is still alive: threadpoolctl lets no other thread undo what it has set."""
-    before, first_is_in, second_is_in, first_is_out, measured = blas_threads(), *(threading.Event() for _ in range(4))
+    before, first_is_in, second_is_in, first_is_out, measured = (
+        blas_threads(),
+        *(threading.Event() for _ in range(4)),
+    )
     inside: list[list[int]] = []
 
     def first() -> None:
@@ -379,7 +408,9 @@ def test_blas_has_its_threads_back_when_the_first_to_begin_is_not_the_last_to_en
     assert inside == [[1] * len(before)] * 2 and after == before == blas_threads()
 
 
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
+@pytest.mark.skipif(
+    "fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork"
+)
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_process_has_threads_of_its_own() -> None:
     with threads(2):
@@ -391,7 +422,9 @@ def test_a_forked_process_has_threads_of_its_own() -> None:
     assert child.exitcode == 0
 
 
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
+@pytest.mark.skipif(
+    "fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork"
+)
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_process_computes_the_same() -> None:
     with threads(2):

@@ -21,10 +21,16 @@ INF = np.inf
 def test_huge_logits_neither_overflow_nor_lose_what_matters(x: Tensor, shift: float) -> None:
     """Adding a constant to all logits adds it to logsumexp and leaves softmax as it is."""
     moved = Tensor(x.numpy() + shift, requires_grad=True)
-    np.testing.assert_allclose((logsumexp(moved, 1) - shift).numpy(), logsumexp(x, 1).numpy(), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(
+        (logsumexp(moved, 1) - shift).numpy(), logsumexp(x, 1).numpy(), rtol=1e-9, atol=1e-9
+    )
     np.testing.assert_allclose(softmax(moved, 1).numpy(), softmax(x, 1).numpy(), rtol=1e-9)
-    np.testing.assert_allclose(log_softmax(moved, 1).numpy(), log_softmax(x, 1).numpy(), rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(grad(logsumexp(moved, 1).sum(), moved)[0].numpy(), softmax(x, 1).numpy(), rtol=1e-9)
+    np.testing.assert_allclose(
+        log_softmax(moved, 1).numpy(), log_softmax(x, 1).numpy(), rtol=1e-9, atol=1e-9
+    )
+    np.testing.assert_allclose(
+        grad(logsumexp(moved, 1).sum(), moved)[0].numpy(), softmax(x, 1).numpy(), rtol=1e-9
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -41,7 +47,9 @@ def test_a_logit_of_minus_infinity_has_probability_0_and_no_gradient(create_grap
     weights = Tensor(np.array([[1.0, 2.0, 3.0]]))
     assert softmax(x, 1).numpy().tolist() == [[0.5, 0, 0.5]]
     assert logsumexp(x, 1).item() == pytest.approx(0.5 + np.log(2))
-    assert log_softmax(x, 1).numpy().tolist() == [[pytest.approx(-np.log(2)), -INF, pytest.approx(-np.log(2))]]
+    assert log_softmax(x, 1).numpy().tolist() == [
+        [pytest.approx(-np.log(2)), -INF, pytest.approx(-np.log(2))]
+    ]
     for y, expected in (
         (logsumexp(x, 1).sum(), [[0.5, 0, 0.5]]),
         ((softmax(x, 1) * weights).sum(), [[-0.5, 0, 0.5]]),
@@ -89,7 +97,9 @@ def test_ties_of_two_tensors_share_the_gradient(name: str) -> None:
 def test_argmax_is_numpys(x: Tensor, data: st.DataObject) -> None:
     dim, keepdim = data.draw(st.none() | st.integers(-x.ndim, x.ndim - 1)), data.draw(st.booleans())
     y = argmax(x, dim, keepdim)
-    assert y.dtype.kind == "i" and np.array_equal(y.numpy(), np.argmax(x.numpy(), dim, keepdims=keepdim))
+    assert y.dtype.kind == "i" and np.array_equal(
+        y.numpy(), np.argmax(x.numpy(), dim, keepdims=keepdim)
+    )
 
 
 # Moments
@@ -108,12 +118,17 @@ def test_the_total_variance_is_that_within_plus_that_between(x: Tensor) -> None:
 
 
 def test_a_variance_with_nothing_to_divide_by_is_an_error() -> None:
-    with pytest.raises(ValueError, match="var: 1 values with correction 1 leave nothing to divide by"):
+    with pytest.raises(
+        ValueError, match="var: 1 values with correction 1 leave nothing to divide by"
+    ):
         var(Tensor([1.0]))
 
 
 @pytest.mark.parametrize("f", [sum, mean, logsumexp, softmax, tensor.max, tensor.min, var])
-@pytest.mark.parametrize(("dim", "error"), [(2, IndexError), (-3, IndexError), ((0, 2), IndexError), ((0, -2), ValueError)])
+@pytest.mark.parametrize(
+    ("dim", "error"),
+    [(2, IndexError), (-3, IndexError), ((0, 2), IndexError), ((0, -2), ValueError)],
+)
 def test_wrong_dimensions_raise_and_name_the_op(f, dim, error: type) -> None:
     with pytest.raises(error, match=rf"^{f.__name__}: dim"):
         f(Tensor(np.zeros((2, 3))), dim)
@@ -121,13 +136,19 @@ def test_wrong_dimensions_raise_and_name_the_op(f, dim, error: type) -> None:
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
 @pytest.mark.parametrize("shape", [(2, 3, 4, 5), (2, 3, 4, 0)])
-def test_sums_do_not_depend_on_the_order_in_memory(order: tuple[int, ...], shape: tuple[int, ...]) -> None:
+def test_sums_do_not_depend_on_the_order_in_memory(
+    order: tuple[int, ...], shape: tuple[int, ...]
+) -> None:
     array = np.random.default_rng(0).standard_normal(shape)
     x = Tensor(array.transpose(order).copy()).permute(tuple(np.argsort(order).tolist()))
-    for dims in itertools.chain.from_iterable(itertools.combinations(range(4), n) for n in range(5)):
+    for dims in itertools.chain.from_iterable(
+        itertools.combinations(range(4), n) for n in range(5)
+    ):
         for keepdim in (False, True):
             expected = array.sum(dims, keepdims=keepdim)
-            np.testing.assert_allclose(sum(x, dims, keepdim).numpy(), expected, rtol=1e-10, atol=1e-12)
+            np.testing.assert_allclose(
+                sum(x, dims, keepdim).numpy(), expected, rtol=1e-10, atol=1e-12
+            )
 
 
 def test_integers_and_truth_values_are_counted() -> None:

@@ -17,7 +17,9 @@ many = settings(max_examples=10 * settings().max_examples)
 
 def labels(shape: Shape, device: str = "cpu") -> Tensor:
     """Distinct numbers, so that an element in a wrong place shows."""
-    return Tensor(np.arange(1.0, 1 + np.prod(shape)).reshape(shape), requires_grad=True, device=device)
+    return Tensor(
+        np.arange(1.0, 1 + np.prod(shape)).reshape(shape), requires_grad=True, device=device
+    )
 
 
 # Indexing
@@ -52,10 +54,14 @@ def test_tensors_are_indices_like_arrays(device: str, data: st.DataObject) -> No
     assert np.array_equal(x[as_tensors(index, device)].numpy(), x.numpy()[index])
 
 
-@pytest.mark.parametrize("index", [[2, 0], range(2), ([0, 1], [1, 0]), np.int64(1), (np.uint8(1), ..., None)])
+@pytest.mark.parametrize(
+    "index", [[2, 0], range(2), ([0, 1], [1, 0]), np.int64(1), (np.uint8(1), ..., None)]
+)
 def test_lists_ranges_and_numpy_integers_are_indices(device: str, index: Any) -> None:
     x = labels((3, 2), device)
-    assert np.array_equal(x[index].numpy(), x.numpy()[tuple(index) if isinstance(index, tuple) else index])
+    assert np.array_equal(
+        x[index].numpy(), x.numpy()[tuple(index) if isinstance(index, tuple) else index]
+    )
 
 
 @pytest.mark.parametrize("index", [True, np.True_, False])
@@ -74,7 +80,10 @@ OUT_OF_RANGE = [
     (np.array([[0], [-4]]), "getitem: index -4 is out of range for size 3"),
     (([0, 1], [0, 2]), "getitem: index 2 is out of range for size 2"),
     ((np.array([True, False, True]), 5), "getitem: index 5 is out of range for size 2"),
-    (np.array([True, False]), r"getitem: a mask of shape \(2,\) cannot index dimensions \(3,\) of \(3, 2\)"),
+    (
+        np.array([True, False]),
+        r"getitem: a mask of shape \(2,\) cannot index dimensions \(3,\) of \(3, 2\)",
+    ),
     ((0, 0, 0), r"getitem: 3 indices for a tensor of shape \(3, 2\)"),
     (0.5, "getitem: an index is made of integers, .* not 0.5"),
     ("a", "getitem: an index is made of integers, .* not 'a'"),
@@ -141,7 +150,9 @@ def test_expand_keeps_a_length_where_it_reads_minus_one(x: Tensor, data: st.Data
     assert x.expand(shape).shape == x.expand(*shape).shape == (2, *x.shape)
 
 
-@pytest.mark.parametrize(("method", "arguments"), [("reshape", (3, 2)), ("permute", (1, 0)), ("expand", (4, 2, 3))])
+@pytest.mark.parametrize(
+    ("method", "arguments"), [("reshape", (3, 2)), ("permute", (1, 0)), ("expand", (4, 2, 3))]
+)
 def test_methods_take_sizes_with_or_without_brackets(method: str, arguments: Shape) -> None:
     x = labels((2, 3))
     spread, bracketed = getattr(x, method)(*arguments), getattr(x, method)(arguments)
@@ -151,5 +162,12 @@ def test_methods_take_sizes_with_or_without_brackets(method: str, arguments: Sha
 
 def test_nothing_is_copied_where_a_view_will_do() -> None:
     x = labels((4, 6))
-    views = [x.reshape(2, 12), x.transpose(0, 1), x[1:, ::2], x.expand(3, 4, 6), flip(x, 0), narrow(x, 1, 2, 3)]
+    views = [
+        x.reshape(2, 12),
+        x.transpose(0, 1),
+        x[1:, ::2],
+        x.expand(3, 4, 6),
+        flip(x, 0),
+        narrow(x, 1, 2, 3),
+    ]
     assert all(np.shares_memory(view.numpy(), x.numpy()) for view in views)

@@ -55,20 +55,32 @@ def test_other_dtypes_are_refused(dtype) -> None:
         lambda: t(2).to(dtype),
         lambda: tensor.cast(t(2), dtype),
     ):
-        with pytest.raises(TypeError, match="is not supported: use float32, float64, an integer type or bool"):
+        with pytest.raises(
+            TypeError, match="is not supported: use float32, float64, an integer type or bool"
+        ):
             make()
 
 
 def test_only_floats_have_gradients() -> None:
-    with pytest.raises(TypeError, match="only floating-point tensors have gradients, this one is int64"):
+    with pytest.raises(
+        TypeError, match="only floating-point tensors have gradients, this one is int64"
+    ):
         Tensor([1, 2], requires_grad=True)
 
 
 @given(shape=shapes(), dtype=dtypes())
 def test_constants(shape: Shape, dtype: np.dtype) -> None:
     for make, value in ((tensor.zeros, 0), (tensor.ones, 1)):
-        for x in (make(shape, dtype=dtype, requires_grad=True), make(*shape, dtype=dtype, requires_grad=True)):
-            assert x.shape == shape and x.dtype == dtype and (x.numpy() == value).all() and x.requires_grad
+        for x in (
+            make(shape, dtype=dtype, requires_grad=True),
+            make(*shape, dtype=dtype, requires_grad=True),
+        ):
+            assert (
+                x.shape == shape
+                and x.dtype == dtype
+                and (x.numpy() == value).all()
+                and x.requires_grad
+            )
 
 
 @pytest.mark.parametrize("make", [tensor.rand, tensor.randn])
@@ -76,21 +88,33 @@ def test_random_numbers_follow_the_seed(make: Callable, device: str) -> None:
     tensor.manual_seed(3)
     first, second = make(4, device=device), make(4, device=device)
     tensor.manual_seed(3)
-    assert np.array_equal(make(4).numpy(), first.numpy()) and not np.array_equal(first.numpy(), second.numpy())
+    assert np.array_equal(make(4).numpy(), first.numpy()) and not np.array_equal(
+        first.numpy(), second.numpy()
+    )
     own = make((4,), generator=np.random.default_rng(3), device=device)
     assert np.array_equal(own.numpy(), first.numpy()) and own.dtype == np.float32
 
 
 def test_random_numbers_have_the_right_moments() -> None:
     rng = np.random.default_rng(0)
-    normal, uniform = tensor.randn(10**5, generator=rng).numpy(), tensor.rand(10**5, generator=rng).numpy()
+    normal, uniform = (
+        tensor.randn(10**5, generator=rng).numpy(),
+        tensor.rand(10**5, generator=rng).numpy(),
+    )
     assert abs(normal.mean()) < 0.02 and abs(normal.std() - 1) < 0.02
     assert abs(uniform.mean() - 0.5) < 0.01 and uniform.min() >= 0 and uniform.max() < 1
 
 
 # Beside Python and NumPy
 
-OPERATORS = [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow, operator.matmul]
+OPERATORS = [
+    operator.add,
+    operator.sub,
+    operator.mul,
+    operator.truediv,
+    operator.pow,
+    operator.matmul,
+]
 
 
 @pytest.mark.parametrize("operate", OPERATORS)
@@ -100,26 +124,36 @@ def test_operators_take_arrays_on_either_side(operate: Callable, other: np.ndarr
     for args in ((x, other), (other, x)):
         y = operate(*args)
         assert isinstance(y, Tensor) and y.requires_grad
-        np.testing.assert_allclose(y.numpy(), operate(*[a.numpy() if a is x else a for a in args]), rtol=1e-12)
+        np.testing.assert_allclose(
+            y.numpy(), operate(*[a.numpy() if a is x else a for a in args]), rtol=1e-12
+        )
 
 
 @pytest.mark.parametrize("operate", OPERATORS[:-1])
-@pytest.mark.parametrize("other", [3, 0.5, np.float64(0.5), np.float32(0.5), np.int64(3), [0.5, 2.0], True])
+@pytest.mark.parametrize(
+    "other", [3, 0.5, np.float64(0.5), np.float32(0.5), np.int64(3), [0.5, 2.0], True]
+)
 def test_operators_take_numbers_on_either_side(operate: Callable, other) -> None:
     x = Tensor(np.array([1.5, 0.25]), requires_grad=True)
     for args in ((x, other), (other, x)):
         y = operate(*args)
         assert isinstance(y, Tensor) and y.requires_grad
-        np.testing.assert_allclose(y.numpy(), operate(*[a.numpy() if a is x else np.array(a) for a in args]), rtol=1e-12)
+        np.testing.assert_allclose(
+            y.numpy(), operate(*[a.numpy() if a is x else np.array(a) for a in args]), rtol=1e-12
+        )
 
 
-@pytest.mark.parametrize("compare", [operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne])
+@pytest.mark.parametrize(
+    "compare", [operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne]
+)
 @pytest.mark.parametrize("other", [2, 2.0, np.array([1.0, 2.0, 2.5]), np.float64(2)])
 def test_comparisons_are_elementwise(compare: Callable, other) -> None:
     x = Tensor(np.array([1.0, 2.0, 3.0]))
     for args in ((x, other), (other, x)):
         y = compare(*args)
-        assert y.dtype == np.bool_ and np.array_equal(y.numpy(), compare(*[a.numpy() if a is x else a for a in args]))
+        assert y.dtype == np.bool_ and np.array_equal(
+            y.numpy(), compare(*[a.numpy() if a is x else a for a in args])
+        )
 
 
 def test_tensors_are_hashed_by_identity() -> None:
@@ -130,7 +164,9 @@ def test_tensors_are_hashed_by_identity() -> None:
 def test_methods_are_the_functions() -> None:
     # a property; three that take sizes without brackets, too; and one whose first argument is its second
     others = {"grad", "reshape", "permute", "expand", "where"}
-    shared = {name for name in tensor.__all__ if callable(getattr(tensor, name)) and hasattr(Tensor, name)} - others
+    shared = {
+        name for name in tensor.__all__ if callable(getattr(tensor, name)) and hasattr(Tensor, name)
+    } - others
     assert {"add", "eq", "exp", "sum", "max", "softmax", "transpose", "matmul", "flip"} < shared
     assert all(getattr(Tensor, name) is getattr(tensor, name) for name in shared)
 
@@ -190,7 +226,13 @@ def test_a_tensor_of_one_element_is_a_number() -> None:
 
 def test_leaves() -> None:
     x = Tensor([1.0])
-    assert x.is_leaf and not x.requires_grad and x.requires_grad_() is x and x.requires_grad and x.is_leaf
+    assert (
+        x.is_leaf
+        and not x.requires_grad
+        and x.requires_grad_() is x
+        and x.requires_grad
+        and x.is_leaf
+    )
     y = exp(x)
     assert not y.is_leaf and y.detach().is_leaf and not y.detach().requires_grad
     assert np.shares_memory(y.detach().numpy(), y.numpy())
@@ -209,11 +251,16 @@ def test_a_deep_copy_is_a_leaf_of_its_own() -> None:
             copied(exp(x))
 
 
-def test_a_leaf_that_was_pickled_is_a_leaf_of_the_process_that_loads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_leaf_that_was_pickled_is_a_leaf_of_the_process_that_loads_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     pickled = pickle.dumps([t(2), Tensor([3])])
     monkeypatch.setattr("tensor.base._now", itertools.count().__next__)  # as in a new process
     x, y = pickle.loads(pickled)
-    assert (x.tolist(), x.requires_grad) == ([1, 1], True) and (y.tolist(), y.requires_grad) == ([3], False)
+    assert (x.tolist(), x.requires_grad) == ([1, 1], True) and (y.tolist(), y.requires_grad) == (
+        [3],
+        False,
+    )
     assert not x.data.flags.writeable and grad((x * x * x).sum(), x)[0].tolist() == [3, 3]
 
 
@@ -249,43 +296,111 @@ WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
     (lambda: t(2, 3) + t(4), ValueError, r"^add: .*\(2, ?3\).*\(4,\)"),
     (lambda: tensor.where(t(2) > 0, t(3), t(3)), ValueError, r"^where: .*\(2,\).*\(3,\)"),
     (lambda: t(2) + "a", TypeError, "^add: expected a tensor, an array or a number, got str"),
-    (lambda: t(2) * None, TypeError, "^mul: expected a tensor, an array or a number, got NoneType$"),
-    (lambda: tensor.maximum(t(2), None), TypeError, "^maximum: expected a tensor, an array or a number, got NoneType$"),
-    (lambda: tensor.where(t(2) > 0, t(2), None), TypeError, "^where: expected a tensor, an array .* got NoneType$"),
-    (lambda: t(2) * [1j, 2j], TypeError, "^mul: expected real numbers, got an array of complex128$"),
-    (lambda: t(2) + np.ones(2, "M8[s]"), TypeError, r"^add: expected real numbers, got an array of datetime64\[s\]$"),
+    (
+        lambda: t(2) * None,
+        TypeError,
+        "^mul: expected a tensor, an array or a number, got NoneType$",
+    ),
+    (
+        lambda: tensor.maximum(t(2), None),
+        TypeError,
+        "^maximum: expected a tensor, an array or a number, got NoneType$",
+    ),
+    (
+        lambda: tensor.where(t(2) > 0, t(2), None),
+        TypeError,
+        "^where: expected a tensor, an array .* got NoneType$",
+    ),
+    (
+        lambda: t(2) * [1j, 2j],
+        TypeError,
+        "^mul: expected real numbers, got an array of complex128$",
+    ),
+    (
+        lambda: t(2) + np.ones(2, "M8[s]"),
+        TypeError,
+        r"^add: expected real numbers, got an array of datetime64\[s\]$",
+    ),
     (lambda: t(2) + ["1", "2"], TypeError, "^add: expected real numbers, got an array of <U1$"),
-    (lambda: Tensor(np.uint8(2)) + 300, OverflowError, "^add: Python integer 300 out of bounds for uint8"),
-    (lambda: tensor.add([1.0], [2.0]), TypeError, "^add: expected a tensor, an array or a number, got list$"),
-    (lambda: tensor.sum([1.0]), TypeError, "^sum: expected a tensor, an array or a number, got list$"),
+    (
+        lambda: Tensor(np.uint8(2)) + 300,
+        OverflowError,
+        "^add: Python integer 300 out of bounds for uint8",
+    ),
+    (
+        lambda: tensor.add([1.0], [2.0]),
+        TypeError,
+        "^add: expected a tensor, an array or a number, got list$",
+    ),
+    (
+        lambda: tensor.sum([1.0]),
+        TypeError,
+        "^sum: expected a tensor, an array or a number, got list$",
+    ),
     (lambda: tensor.leaky_relu(2.0), TypeError, "^leaky_relu: expected a tensor, got float$"),
-    (lambda: tensor.exp("a"), TypeError, "^exp: ufunc 'exp' not supported for the input types[^()]*$"),
-    (lambda: tensor.clamp(t(2), [0, 1, 2]), TypeError, r"^clamp: expected a number, got \(0, 1, 2\)"),
+    (
+        lambda: tensor.exp("a"),
+        TypeError,
+        "^exp: ufunc 'exp' not supported for the input types[^()]*$",
+    ),
+    (
+        lambda: tensor.clamp(t(2), [0, 1, 2]),
+        TypeError,
+        r"^clamp: expected a number, got \(0, 1, 2\)",
+    ),
     (lambda: t(2) + np.ones(3), ValueError, r"^add: .*\(2,\).*\(3,\)"),
     (lambda: tensor.tanh(*[]), TypeError, r"^tanh\(\) takes \['x'\]; missing \['x'\]"),
     (lambda: tensor.tanh(*[t(2)] * 2), TypeError, r"^tanh\(\) takes \['x'\]; too many given"),
-    (lambda: tensor.softmax(t(2), **{"axis": 0}), TypeError, r"^softmax\(\) does not take 'axis'.*\['x', 'dim'\]"),
-    (lambda: tensor.softmax(t(2), 0, **{"dim": 0}), TypeError, r"^softmax\(\) does not take 'dim' here"),
+    (
+        lambda: tensor.softmax(t(2), **{"axis": 0}),
+        TypeError,
+        r"^softmax\(\) does not take 'axis'.*\['x', 'dim'\]",
+    ),
+    (
+        lambda: tensor.softmax(t(2), 0, **{"dim": 0}),
+        TypeError,
+        r"^softmax\(\) does not take 'dim' here",
+    ),
     (lambda: t(2, 3) @ t(2, 3), ValueError, r"^matmul: .*\(2, 3\).*\(2, 3\)"),
     (lambda: t(2, 3, 4) @ t(3, 4, 5), ValueError, r"^matmul: .*\(2, ?3, ?4\).*\(3, ?4, ?5\)"),
     (lambda: t(2, 3) @ 2.0, (TypeError, ValueError), "^matmul: "),
-    (lambda: tensor.solve(t(3, 2, 4), t(4, 1)), ValueError, r"^solve: expected A \(\.\.\., n, n\).*\(3, 2, 4\).*\(4, 1\)"),
-    (lambda: tensor.solve(t(2, 2), t(2)), ValueError, r"^solve: expected .* B \(\.\.\., n, k\), got \(2, 2\) and \(2,\)"),
+    (
+        lambda: tensor.solve(t(3, 2, 4), t(4, 1)),
+        ValueError,
+        r"^solve: expected A \(\.\.\., n, n\).*\(3, 2, 4\).*\(4, 1\)",
+    ),
+    (
+        lambda: tensor.solve(t(2, 2), t(2)),
+        ValueError,
+        r"^solve: expected .* B \(\.\.\., n, k\), got \(2, 2\) and \(2,\)",
+    ),
     (lambda: tensor.solve(t(2, 1, 1), t(3, 1, 1)), ValueError, r"^solve: shape mismatch"),
     (lambda: tensor.solve(tensor.ones(2, 2), t(2, 1)), ValueError, "^solve: Singular matrix"),
     (lambda: tensor.clamp(t(2)), ValueError, "^clamp: give min, max or both"),
-    (lambda: tensor.gelu(t(2), "fast"), ValueError, "^gelu: approximate must be 'none' or 'tanh', got 'fast'"),
+    (
+        lambda: tensor.gelu(t(2), "fast"),
+        ValueError,
+        "^gelu: approximate must be 'none' or 'tanh', got 'fast'",
+    ),
     # shapes
     (lambda: t(2, 3).reshape(4), ValueError, r"^reshape: .*\(4,\).*\(2, 3\)"),
     (lambda: t(2, 3).permute(0, 0), ValueError, r"^permute: dims \(0, 0\) .* \(2, 3\)"),
     (lambda: t(2, 3).permute(0, 5), IndexError, "^permute: dim 5 is out of range"),
-    (lambda: t().permute(0), IndexError, "^permute: dim 0 is out of range for a tensor with 0 dimensions"),
+    (
+        lambda: t().permute(0),
+        IndexError,
+        "^permute: dim 0 is out of range for a tensor with 0 dimensions",
+    ),
     (lambda: t(2, 3).expand(2, 4), ValueError, r"^expand: \(2, 3\) cannot be repeated to \(2, 4\)"),
     (lambda: t(2, 3).expand(-1, 2, 3), ValueError, "^expand: "),
     (lambda: t(2, 3)[[0, 1], [0, 1, 2]], IndexError, r"^getitem: .*\(2,\).*\(3,\)"),
     (lambda: t().sum(5), IndexError, "^sum: dim 5 is out of range for a tensor with 0 dimensions"),
     (lambda: t(2).sum(0.5), TypeError, "^sum: expected an integer or several, got 0.5"),
-    (lambda: t(2, 1).squeeze(1.0), TypeError, "^squeeze: 'float' object cannot be interpreted as an integer"),
+    (
+        lambda: t(2, 1).squeeze(1.0),
+        TypeError,
+        "^squeeze: 'float' object cannot be interpreted as an integer",
+    ),
     (lambda: t(2, 3).squeeze(0), ValueError, r"^squeeze: dimension 0 of \(2, 3\) has length 2"),
     (lambda: t(2, 1).squeeze(3), IndexError, "^squeeze: dim 3 is out of range"),
     (lambda: t(2, 3).unsqueeze(7), IndexError, "^unsqueeze: dim 7 is out of range"),
@@ -303,33 +418,81 @@ WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
     (lambda: tensor.cat([[1.0], [2.0]]), TypeError, "^cat: expected a tensor, got list$"),
     (lambda: tensor.cat([t(2)], None), TypeError, "^cat: .*'int' and 'NoneType'$"),
     (lambda: tensor.cat([]), ValueError, "^cat: nothing to join"),
-    (lambda: tensor.cat([t(2, 3), t(2, 4)]), ValueError, r"^cat: shapes .*\(2, 3\).*\(2, 4\).* differ outside dim 0"),
-    (lambda: tensor.cat([t(2, 3)], 2), IndexError, r"^cat: dim 2 is out of range for shape \(2, 3\)"),
+    (
+        lambda: tensor.cat([t(2, 3), t(2, 4)]),
+        ValueError,
+        r"^cat: shapes .*\(2, 3\).*\(2, 4\).* differ outside dim 0",
+    ),
+    (
+        lambda: tensor.cat([t(2, 3)], 2),
+        IndexError,
+        r"^cat: dim 2 is out of range for shape \(2, 3\)",
+    ),
     (lambda: tensor.stack([]), ValueError, "^stack: nothing to join"),
     (lambda: tensor.stack([t(2), t(3)]), ValueError, r"^stack: shapes \[\(2,\), \(3,\)\] differ"),
-    (lambda: tensor.pad(t(2), 1), ValueError, r"^pad: expected \(before, after\) pairs .* got \(1,\)"),
+    (
+        lambda: tensor.pad(t(2), 1),
+        ValueError,
+        r"^pad: expected \(before, after\) pairs .* got \(1,\)",
+    ),
     (lambda: tensor.pad(t(2), (1,)), ValueError, r"^pad: expected \(before, after\) pairs"),
     (lambda: tensor.pad(t(2), (1, -1)), ValueError, "^pad: expected .* >= 0"),
     # convolution and pooling
-    (lambda: tensor.conv2d([1.0], t(5, 4, 3, 3)), TypeError, "^conv2d: expected a tensor, got list$"),
-    (lambda: tensor.conv2d(t(1, 1, 2, 2), None), TypeError, "^conv2d: expected a tensor, got NoneType$"),
-    (lambda: tensor.conv2d(*[t(1, 1, 2, 2)]), TypeError, "^conv2d: missing 1 required positional argument: 'weight'"),
+    (
+        lambda: tensor.conv2d([1.0], t(5, 4, 3, 3)),
+        TypeError,
+        "^conv2d: expected a tensor, got list$",
+    ),
+    (
+        lambda: tensor.conv2d(t(1, 1, 2, 2), None),
+        TypeError,
+        "^conv2d: expected a tensor, got NoneType$",
+    ),
+    (
+        lambda: tensor.conv2d(*[t(1, 1, 2, 2)]),
+        TypeError,
+        "^conv2d: missing 1 required positional argument: 'weight'",
+    ),
     (
         lambda: tensor.conv2d(t(2, 3, 8, 8), t(5, 4, 3, 3)),
         ValueError,
         r"^conv2d: x \(2, 3, 8, 8\) has 3 channels.*expects 4",
     ),
-    (lambda: tensor.conv2d(t(3, 8, 8), t(5, 3, 3, 3)), ValueError, r"^conv2d: expected x \(N, C, H, W\).*\(3, 8, 8\)"),
-    (lambda: tensor.conv2d(t(2, 4, 8, 8), t(5, 2, 3, 3), groups=2), ValueError, "^conv2d: groups=2 must divide"),
-    (lambda: tensor.conv2d(t(2, 3, 2, 8), t(5, 3, 3, 3)), ValueError, r"^conv2d: the kernel covers \(3, 3\) pixels"),
+    (
+        lambda: tensor.conv2d(t(3, 8, 8), t(5, 3, 3, 3)),
+        ValueError,
+        r"^conv2d: expected x \(N, C, H, W\).*\(3, 8, 8\)",
+    ),
+    (
+        lambda: tensor.conv2d(t(2, 4, 8, 8), t(5, 2, 3, 3), groups=2),
+        ValueError,
+        "^conv2d: groups=2 must divide",
+    ),
+    (
+        lambda: tensor.conv2d(t(2, 3, 2, 8), t(5, 3, 3, 3)),
+        ValueError,
+        r"^conv2d: the kernel covers \(3, 3\) pixels",
+    ),
     (
         lambda: tensor.conv2d(t(1, 1, 8, 8), t(5, 1, 3, 3), t(4)),
         ValueError,
         r"^conv2d: bias has shape \(4,\), expected \(5,\)",
     ),
-    (lambda: tensor.conv2d(t(1, 1, 8, 8), t(5, 1, 3, 3), stride=0), ValueError, "^conv2d: stride must be an integer >= 1"),
-    (lambda: tensor.conv2d(t(1, 1, 8, 8), t(5, 1, 3, 3), stride=1.5), ValueError, "^conv2d: stride must be .* got 1.5"),
-    (lambda: tensor.conv2d(t(1, 1, 8, 8), t(5, 1, 3, 3), padding=(1, 2, 3)), ValueError, "^conv2d: padding must be .* pair"),
+    (
+        lambda: tensor.conv2d(t(1, 1, 8, 8), t(5, 1, 3, 3), stride=0),
+        ValueError,
+        "^conv2d: stride must be an integer >= 1",
+    ),
+    (
+        lambda: tensor.conv2d(t(1, 1, 8, 8), t(5, 1, 3, 3), stride=1.5),
+        ValueError,
+        "^conv2d: stride must be .* got 1.5",
+    ),
+    (
+        lambda: tensor.conv2d(t(1, 1, 8, 8), t(5, 1, 3, 3), padding=(1, 2, 3)),
+        ValueError,
+        "^conv2d: padding must be .* pair",
+    ),
     (
         lambda: tensor.conv_transpose2d(t(1, 3, 4, 4), t(4, 5, 3, 3)),
         ValueError,
@@ -345,25 +508,73 @@ WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
         ValueError,
         "^conv_transpose2d: padding",
     ),
-    (lambda: tensor.max_pool2d(t(1, 1, 4, 4), 2, padding=2), ValueError, "^max_pool2d: padding .* more than half"),
-    (lambda: tensor.max_pool2d(t(1, 1, 4, 4), 5), ValueError, r"^max_pool2d: the kernel \(5, 5\) is larger"),
-    (lambda: tensor.max_pool2d(t(1, 1, 4, 4), 2, stride=0), ValueError, "^max_pool2d: stride must be an integer >= 1"),
-    (lambda: tensor.avg_pool2d(t(4, 4), 2), ValueError, r"^avg_pool2d: expected x \(N, C, H, W\), got \(4, 4\)"),
-    (lambda: tensor.upsample_nearest(t(2, 3, 4), 2), ValueError, r"^upsample_nearest: .* got \(2, 3, 4\)"),
+    (
+        lambda: tensor.max_pool2d(t(1, 1, 4, 4), 2, padding=2),
+        ValueError,
+        "^max_pool2d: padding .* more than half",
+    ),
+    (
+        lambda: tensor.max_pool2d(t(1, 1, 4, 4), 5),
+        ValueError,
+        r"^max_pool2d: the kernel \(5, 5\) is larger",
+    ),
+    (
+        lambda: tensor.max_pool2d(t(1, 1, 4, 4), 2, stride=0),
+        ValueError,
+        "^max_pool2d: stride must be an integer >= 1",
+    ),
+    (
+        lambda: tensor.avg_pool2d(t(4, 4), 2),
+        ValueError,
+        r"^avg_pool2d: expected x \(N, C, H, W\), got \(4, 4\)",
+    ),
+    (
+        lambda: tensor.upsample_nearest(t(2, 3, 4), 2),
+        ValueError,
+        r"^upsample_nearest: .* got \(2, 3, 4\)",
+    ),
     # normalisation
-    (lambda: tensor.group_norm(t(2, 6), 4), ValueError, "^group_norm: 6 channels cannot be split into 4 groups"),
-    (lambda: tensor.group_norm(t(2, 6), 3, t(5)), ValueError, r"^group_norm: weight has shape \(5,\), expected \(6,\)"),
-    (lambda: tensor.instance_norm(t(2, 6, 1)), ValueError, r"^instance_norm: \(2, 6, 1\) has one pixel per channel"),
+    (
+        lambda: tensor.group_norm(t(2, 6), 4),
+        ValueError,
+        "^group_norm: 6 channels cannot be split into 4 groups",
+    ),
+    (
+        lambda: tensor.group_norm(t(2, 6), 3, t(5)),
+        ValueError,
+        r"^group_norm: weight has shape \(5,\), expected \(6,\)",
+    ),
+    (
+        lambda: tensor.instance_norm(t(2, 6, 1)),
+        ValueError,
+        r"^instance_norm: \(2, 6, 1\) has one pixel per channel",
+    ),
     (lambda: tensor.layer_norm(t(2, 6), 5), ValueError, r"^layer_norm: .*\(2, 6\) are not \(5,\)"),
-    (lambda: tensor.batch_norm(t(2, 6)), ValueError, "^batch_norm: .* needs running_mean and running_var"),
+    (
+        lambda: tensor.batch_norm(t(2, 6)),
+        ValueError,
+        "^batch_norm: .* needs running_mean and running_var",
+    ),
     (
         lambda: tensor.batch_norm(t(1, 6), training=True),
         ValueError,
         r"^batch_norm: training needs more than one .*\(1, 6\)",
     ),
-    (lambda: tensor.group_norm(t(6), 2), ValueError, r"^group_norm: expected x \(N, C, ...\), got \(6,\)"),
-    (lambda: tensor.group_norm(t(2, 6), 0), ValueError, "^group_norm: 6 channels cannot be split into 0 groups"),
-    (lambda: tensor.batch_norm(t(6), training=True), ValueError, r"^batch_norm: expected x \(N, C, ...\), got \(6,\)"),
+    (
+        lambda: tensor.group_norm(t(6), 2),
+        ValueError,
+        r"^group_norm: expected x \(N, C, ...\), got \(6,\)",
+    ),
+    (
+        lambda: tensor.group_norm(t(2, 6), 0),
+        ValueError,
+        "^group_norm: 6 channels cannot be split into 0 groups",
+    ),
+    (
+        lambda: tensor.batch_norm(t(6), training=True),
+        ValueError,
+        r"^batch_norm: expected x \(N, C, ...\), got \(6,\)",
+    ),
     (
         lambda: tensor.batch_norm(t(2, 6), tensor.zeros(6), training=True),
         ValueError,
@@ -391,28 +602,104 @@ WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
     (lambda: t(0, 3).softmax(0), ValueError, r"^softmax: \(0, 3\) holds no values"),
     (lambda: t(0, 3).log_softmax(0), ValueError, r"^log_softmax: \(0, 3\) holds no values"),
     (lambda: t(0, 3).logsumexp(0), ValueError, r"^logsumexp: \(0, 3\) holds no values"),
-    (lambda: tensor.layer_norm(t(3, 0), 0), ValueError, r"^layer_norm: the last dimensions of \(3, 0\) .* of length 0"),
-    (lambda: tensor.conv2d(t(1, 0, 8, 8), t(5, 0, 3, 3)), ValueError, "^conv2d: .* has a dimension of length 0"),
-    (lambda: tensor.conv2d(t(1, 2, 8, 8), t(0, 2, 3, 3)), ValueError, "^conv2d: .* has a dimension of length 0"),
-    (lambda: tensor.conv2d(t(1, 2, 8, 8), t(5, 2, 0, 3)), ValueError, "^conv2d: .* has a dimension of length 0"),
-    (lambda: tensor.conv2d(t(1, 2, 8, 8), t(5, 2, 3, 3), groups=0), ValueError, "^conv2d: groups=0 must divide"),
+    (
+        lambda: tensor.layer_norm(t(3, 0), 0),
+        ValueError,
+        r"^layer_norm: the last dimensions of \(3, 0\) .* of length 0",
+    ),
+    (
+        lambda: tensor.conv2d(t(1, 0, 8, 8), t(5, 0, 3, 3)),
+        ValueError,
+        "^conv2d: .* has a dimension of length 0",
+    ),
+    (
+        lambda: tensor.conv2d(t(1, 2, 8, 8), t(0, 2, 3, 3)),
+        ValueError,
+        "^conv2d: .* has a dimension of length 0",
+    ),
+    (
+        lambda: tensor.conv2d(t(1, 2, 8, 8), t(5, 2, 0, 3)),
+        ValueError,
+        "^conv2d: .* has a dimension of length 0",
+    ),
+    (
+        lambda: tensor.conv2d(t(1, 2, 8, 8), t(5, 2, 3, 3), groups=0),
+        ValueError,
+        "^conv2d: groups=0 must divide",
+    ),
     # gradients
-    (lambda: t(2).backward(), RuntimeError, r"starts from a scalar, but this tensor has shape \(2,\): sum it"),
-    (lambda: t(2).sum().backward(t(3)), ValueError, r"the gradient has shape \(3,\), its tensor \(\)"),
-    (lambda: Tensor(1.0).backward(), RuntimeError, "does not depend on any tensor with requires_grad=True"),
-    (lambda: grad(t(2).sum(), Tensor(1.0)), RuntimeError, "^grad: input 0 does not require a gradient"),
+    (
+        lambda: t(2).backward(),
+        RuntimeError,
+        r"starts from a scalar, but this tensor has shape \(2,\): sum it",
+    ),
+    (
+        lambda: t(2).sum().backward(t(3)),
+        ValueError,
+        r"the gradient has shape \(3,\), its tensor \(\)",
+    ),
+    (
+        lambda: Tensor(1.0).backward(),
+        RuntimeError,
+        "does not depend on any tensor with requires_grad=True",
+    ),
+    (
+        lambda: grad(t(2).sum(), Tensor(1.0)),
+        RuntimeError,
+        "^grad: input 0 does not require a gradient",
+    ),
     (lambda: grad([t(2), t(2)], t(2), [t(2)]), ValueError, "^grad: 2 outputs, but 1 grad_outputs"),
     # new values
-    (lambda: setattr(t(2), "data", [1.0, 2.0]), ValueError, r"^data: expected an array of shape \(2,\), got list"),
-    (lambda: setattr(t(2), "data", t(2)), ValueError, r"^data: expected an array of shape \(2,\), got Tensor"),
-    (lambda: setattr(t(2), "data", np.ones(3)), ValueError, r"^data: .* shape \(2,\), got one of shape \(3,\)"),
-    (lambda: setattr(t(2), "data", np.ones(2, np.float32)), TypeError, "^data: expected float64 on cpu, .* got float32"),
-    (lambda: setattr(t(2).detach(), "data", np.ones(2, complex)), TypeError, "^dtype complex128 is not supported"),
-    (lambda: setattr(exp(t(2)), "data", np.ones(2)), RuntimeError, "^data: only leaves can be given new values"),
-    (lambda: setattr(t(2), "grad", np.ones(2)), TypeError, "^grad: expected a tensor or None, got ndarray"),
-    (lambda: setattr(t(2), "grad", t(3)), ValueError, r"^grad: expected float64 \(2,\) on cpu, got float64 \(3,\) on cpu"),
-    (lambda: setattr(t(2), "grad", tensor.ones(2)), ValueError, "^grad: expected float64 .* got float32"),
-    (lambda: tensor.cast(t(2), np.int64), TypeError, r"^cast: int64 has no gradients; x.to\(int64\)"),
+    (
+        lambda: setattr(t(2), "data", [1.0, 2.0]),
+        ValueError,
+        r"^data: expected an array of shape \(2,\), got list",
+    ),
+    (
+        lambda: setattr(t(2), "data", t(2)),
+        ValueError,
+        r"^data: expected an array of shape \(2,\), got Tensor",
+    ),
+    (
+        lambda: setattr(t(2), "data", np.ones(3)),
+        ValueError,
+        r"^data: .* shape \(2,\), got one of shape \(3,\)",
+    ),
+    (
+        lambda: setattr(t(2), "data", np.ones(2, np.float32)),
+        TypeError,
+        "^data: expected float64 on cpu, .* got float32",
+    ),
+    (
+        lambda: setattr(t(2).detach(), "data", np.ones(2, complex)),
+        TypeError,
+        "^dtype complex128 is not supported",
+    ),
+    (
+        lambda: setattr(exp(t(2)), "data", np.ones(2)),
+        RuntimeError,
+        "^data: only leaves can be given new values",
+    ),
+    (
+        lambda: setattr(t(2), "grad", np.ones(2)),
+        TypeError,
+        "^grad: expected a tensor or None, got ndarray",
+    ),
+    (
+        lambda: setattr(t(2), "grad", t(3)),
+        ValueError,
+        r"^grad: expected float64 \(2,\) on cpu, got float64 \(3,\) on cpu",
+    ),
+    (
+        lambda: setattr(t(2), "grad", tensor.ones(2)),
+        ValueError,
+        "^grad: expected float64 .* got float32",
+    ),
+    (
+        lambda: tensor.cast(t(2), np.int64),
+        TypeError,
+        r"^cast: int64 has no gradients; x.to\(int64\)",
+    ),
     # devices
     (lambda: t(2).to(None), TypeError, "^to: dtype None is not supported"),
     (lambda: t(2).to("gpu"), ValueError, "^to: 'gpu' is neither a device .* nor a dtype"),
@@ -422,7 +709,9 @@ WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("call", "error", "message"), WRONG_CALLS, ids=[message for *_, message in WRONG_CALLS])
+@pytest.mark.parametrize(
+    ("call", "error", "message"), WRONG_CALLS, ids=[message for *_, message in WRONG_CALLS]
+)
 def test_errors_teach(call: Callable, error: type, message: str) -> None:
     with pytest.raises(error, match=message):
         call()
@@ -438,7 +727,11 @@ def test_a_mistake_in_an_op_is_not_taken_for_one_in_the_call() -> None:
 
 
 @pytest.mark.parametrize("move", [lambda x: x.to("cuda"), lambda x: x.cuda()])
-def test_without_cupy_the_error_names_the_extra(move: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_cupy_the_error_names_the_extra(
+    move: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(RuntimeError, match=r"device 'cuda' needs CuPy: pip install 'minigen\[cuda12\]'"):
+    with pytest.raises(
+        RuntimeError, match=r"device 'cuda' needs CuPy: pip install 'minigen\[cuda12\]'"
+    ):
         move(t(2))

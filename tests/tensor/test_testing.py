@@ -120,7 +120,14 @@ def no_derivative_by_g(x):
 
 
 WRONG_FIRST = [
-    *[wrong_everywhere, wrong_in_one_element, wrong_order, wrong_transpose, wrong_argument, forgets_g_when_recording],
+    *[
+        wrong_everywhere,
+        wrong_in_one_element,
+        wrong_order,
+        wrong_transpose,
+        wrong_argument,
+        forgets_g_when_recording,
+    ],
     not_a_number,
 ]
 WRONG_FUSED = [wrong_twin, wrong_definition]
@@ -128,12 +135,16 @@ WRONG_SECOND = [no_second_derivative, wrong_second_derivative, no_derivative_by_
 
 
 def arguments(f: Callable) -> list[Tensor]:
-    return [leaf(X), leaf(X)[:, ::-1].detach().requires_grad_()] if f is wrong_argument else [leaf(X)]
+    return (
+        [leaf(X), leaf(X)[:, ::-1].detach().requires_grad_()] if f is wrong_argument else [leaf(X)]
+    )
 
 
 @pytest.mark.parametrize("f", WRONG_FIRST)
 def test_a_wrong_derivative_is_found(f: Callable) -> None:
-    with pytest.raises(AssertionError, match=f"^gradcheck of {f.__name__}: .* derivatives by input [01] are wrong"):
+    with pytest.raises(
+        AssertionError, match=f"^gradcheck of {f.__name__}: .* derivatives by input [01] are wrong"
+    ):
         gradcheck(f, arguments(f))
 
 
@@ -145,7 +156,9 @@ def test_a_wrong_derivative_of_a_kernel_is_found(loops: ModuleType, f: Callable)
 @pytest.mark.parametrize("f", WRONG_SECOND)
 def test_a_wrong_second_derivative_is_found(f: Callable) -> None:
     assert gradcheck(f, arguments(f))
-    with pytest.raises(AssertionError, match=f"^gradgradcheck of {f.__name__}: .* derivatives by .* are wrong"):
+    with pytest.raises(
+        AssertionError, match=f"^gradgradcheck of {f.__name__}: .* derivatives by .* are wrong"
+    ):
         gradgradcheck(f, arguments(f))
 
 
@@ -210,7 +223,9 @@ def test_a_failure_names_the_element_and_both_numbers() -> None:
     message = failure(gradgradcheck, no_second_derivative, leaf([0.5]))
     assert "d gradient of input 0[0] / d input 0[0]: analytic 0.0, numeric 0.37" in message
     message = failure(gradgradcheck, no_derivative_by_g, leaf([0.5]))
-    assert "d gradient of input 0[0] / d incoming gradient 0[0]: analytic 0.0, numeric 0.7" in message
+    assert (
+        "d gradient of input 0[0] / d incoming gradient 0[0]: analytic 0.0, numeric 0.7" in message
+    )
 
 
 @pytest.mark.parametrize("check", [gradcheck, gradgradcheck])
@@ -219,7 +234,9 @@ def test_one_tensor_may_be_several_inputs(check: Callable) -> None:
     assert check(tensor.mul, [x, x]) and check(lambda a, b: a * b * x, [x, x])
 
 
-@pytest.mark.parametrize(("check", "wrong"), [(gradcheck, wrong_everywhere), (gradgradcheck, wrong_second_derivative)])
+@pytest.mark.parametrize(
+    ("check", "wrong"), [(gradcheck, wrong_everywhere), (gradgradcheck, wrong_second_derivative)]
+)
 def test_checks_record_also_where_nothing_else_does(check: Callable, wrong: Callable) -> None:
     with tensor.no_grad():
         assert check(tensor.sin, leaf(X))
@@ -246,7 +263,9 @@ def test_a_failure_is_reproduced_by_copy_and_paste(check: Callable, f: Callable)
 
 
 def test_a_function_without_a_name_is_located() -> None:
-    assert "f = ...  # <lambda>, test_testing.py line" in failure(gradcheck, lambda x: wrong_scale(x, 2), leaf(1))
+    assert "f = ...  # <lambda>, test_testing.py line" in failure(
+        gradcheck, lambda x: wrong_scale(x, 2), leaf(1)
+    )
 
 
 def test_large_inputs_are_not_written_out() -> None:
@@ -258,7 +277,11 @@ def test_large_inputs_are_not_written_out() -> None:
 @pytest.mark.parametrize(
     ("inputs", "error", "message"),
     [
-        (Tensor([1.0], requires_grad=True), TypeError, "input 0 must be a float64 tensor, not float32"),
+        (
+            Tensor([1.0], requires_grad=True),
+            TypeError,
+            "input 0 must be a float64 tensor, not float32",
+        ),
         ([leaf(1), np.ones(2)], TypeError, "input 1 must be a float64 tensor, not ndarray"),
         ([leaf(1), Tensor(np.ones(2))], ValueError, "input 1 must have requires_grad=True"),
     ],
@@ -270,14 +293,21 @@ def test_inputs_must_be_float64_leaves(check: Callable, inputs, error: type, mes
 
 @pytest.mark.parametrize("f", [lambda x: x > 0, lambda x: x.to(np.float32), lambda x: x.numpy()])
 def test_functions_must_return_float64_tensors(f: Callable) -> None:
-    with pytest.raises(TypeError, match=r"<lambda> must return float64 tensors to be checked, not (bool|float32|ndarray)"):
+    with pytest.raises(
+        TypeError,
+        match=r"<lambda> must return float64 tensors to be checked, not (bool|float32|ndarray)",
+    ):
         gradcheck(f, leaf([1, 2]))
 
 
-def test_gradients_must_have_the_shape_and_dtype_of_their_input(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_must_have_the_shape_and_dtype_of_their_input(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for wrong in (Tensor([[1.0, 1.0]], dtype=np.float64), Tensor([1.0, 1.0])):
         monkeypatch.setattr(testing, "grad", lambda *args, wrong=wrong, **options: (wrong,))
-        with pytest.raises(AssertionError, match=r"input 0 is float64 \(2,\), but its gradient float"):
+        with pytest.raises(
+            AssertionError, match=r"input 0 is float64 \(2,\), but its gradient float"
+        ):
             gradcheck(tensor.exp, leaf([1, 2]))
 
 
@@ -294,7 +324,12 @@ def test_shapes_are_varied() -> None:
     assert drawn(shapes(), lambda s: s == (), lambda s: len(s) == 3 and 1 in s and 3 in s)
     assert drawn(dtypes(), lambda d: d == np.float32, lambda d: d == np.float64)
     pairs = broadcastable_shapes(2)
-    assert drawn(pairs, lambda p: p[0] == () != p[1], lambda p: len(p[0]) < len(p[1]), lambda p: (1, 3) == p[0] != p[1])
+    assert drawn(
+        pairs,
+        lambda p: p[0] == () != p[1],
+        lambda p: len(p[0]) < len(p[1]),
+        lambda p: (1, 3) == p[0] != p[1],
+    )
 
 
 @given(drawn_shapes=broadcastable_shapes(3))
@@ -303,7 +338,10 @@ def test_broadcastable_shapes_broadcast(drawn_shapes: tuple) -> None:
     np.broadcast_shapes(*drawn_shapes)
 
 
-@given(x=tensors((5,), min_value=-1, max_value=1, kinks=(0, 0.5), distinct=True), y=tensors(dtype=dtypes()))
+@given(
+    x=tensors((5,), min_value=-1, max_value=1, kinks=(0, 0.5), distinct=True),
+    y=tensors(dtype=dtypes()),
+)
 def test_tensors_keep_to_their_domain(x: Tensor, y: Tensor) -> None:
     values = x.numpy()
     assert abs(values).max() <= 1 and abs(values).min() >= 0.05 and abs(values - 0.5).min() >= 0.05
@@ -313,44 +351,78 @@ def test_tensors_keep_to_their_domain(x: Tensor, y: Tensor) -> None:
 
 def test_indices_are_varied() -> None:
     def holds(predicate: Callable) -> Callable:
-        return lambda index: any(predicate(part) for part in (index if isinstance(index, tuple) else (index,)))
+        return lambda index: any(
+            predicate(part) for part in (index if isinstance(index, tuple) else (index,))
+        )
 
     assert drawn(
         indices((3, 2)),
         holds(lambda part: part is None),
         holds(lambda part: part is Ellipsis),
         holds(lambda part: isinstance(part, slice) and (part.step or 1) < 0),
-        lambda index: isinstance(index, tuple) and {type(part) for part in index} == {slice, np.ndarray},
+        lambda index: (
+            isinstance(index, tuple) and {type(part) for part in index} == {slice, np.ndarray}
+        ),
         holds(lambda part: isinstance(part, np.ndarray) and part.dtype == bool),
-        holds(lambda part: isinstance(part, np.ndarray) and part.dtype != bool and len(set(part.tolist())) < len(part)),
+        holds(
+            lambda part: (
+                isinstance(part, np.ndarray)
+                and part.dtype != bool
+                and len(set(part.tolist())) < len(part)
+            )
+        ),
     )
 
 
 def options_vary(geometry) -> bool:
-    return isinstance(geometry.stride, tuple) and isinstance(geometry.padding, int) and max(geometry.x_shape) > 2
+    return (
+        isinstance(geometry.stride, tuple)
+        and isinstance(geometry.padding, int)
+        and max(geometry.x_shape) > 2
+    )
 
 
 def test_geometries_are_varied() -> None:
-    assert drawn(conv_geometries(), options_vary, lambda g: g.groups == 2 and g.dilation == 2 and g.stride == 3)
-    assert drawn(conv_transpose_geometries(), options_vary, lambda g: g.output_padding == 2, lambda g: g.groups == 2)
-    assert drawn(conv_transpose_geometries(), lambda g: g.stride == 1 and g.dilation == 2 and g.output_padding == 1)
+    assert drawn(
+        conv_geometries(),
+        options_vary,
+        lambda g: g.groups == 2 and g.dilation == 2 and g.stride == 3,
+    )
+    assert drawn(
+        conv_transpose_geometries(),
+        options_vary,
+        lambda g: g.output_padding == 2,
+        lambda g: g.groups == 2,
+    )
+    assert drawn(
+        conv_transpose_geometries(),
+        lambda g: g.stride == 1 and g.dilation == 2 and g.output_padding == 1,
+    )
     assert drawn(pool_geometries(), options_vary, lambda g: g.stride is None and g.padding != 0)
-    assert drawn(norm_geometries(), lambda g: g.num_groups == 2 and g.x_shape[1] == 4 and len(g.x_shape) == 4)
+    assert drawn(
+        norm_geometries(), lambda g: g.num_groups == 2 and g.x_shape[1] == 4 and len(g.x_shape) == 4
+    )
 
 
-@given(st.one_of(conv_geometries(), conv_transpose_geometries(), pool_geometries(), norm_geometries()))
+@given(
+    st.one_of(conv_geometries(), conv_transpose_geometries(), pool_geometries(), norm_geometries())
+)
 def test_geometries_read_as_python(
     geometry: ConvGeometry | ConvTransposeGeometry | PoolGeometry | NormGeometry,
 ) -> None:
     assert eval(repr(geometry)) == geometry
-    assert geometry.options == {name: value for name, value in vars(geometry).items() if "shape" not in name}
+    assert geometry.options == {
+        name: value for name, value in vars(geometry).items() if "shape" not in name
+    }
 
 
 # What importing needs
 
 
 def run(code: str) -> str:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
 
 
 def test_tensor_imports_numpy_and_nothing_else() -> None:

@@ -14,7 +14,9 @@ from tensor import Tensor
 from tests.tensor.references import pair, running_statistics
 from tests.tensor.table import TABLE
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed, there is nothing to compare with")
+torch = pytest.importorskip(
+    "torch", reason="PyTorch is not installed, there is nothing to compare with"
+)
 F = torch.nn.functional
 
 
@@ -41,7 +43,9 @@ def group_norm(x, weight=None, bias=None, num_groups=1, eps=1e-5, silu=False):
 
 def solve(A, B):
     """To PyTorch, (n, n) beside (n, n, n) would be a batch of vectors."""
-    return torch.linalg.solve(A, B.expand(*torch.broadcast_shapes(A.shape[:-2], B.shape[:-2]), *B.shape[-2:]))
+    return torch.linalg.solve(
+        A, B.expand(*torch.broadcast_shapes(A.shape[:-2], B.shape[:-2]), *B.shape[-2:])
+    )
 
 
 def batch_norm_evaluating(x, weight=None, bias=None, eps=1e-5):
@@ -90,9 +94,13 @@ TORCH: dict[str, Callable] = {
     "upsample_nearest": lambda x, scale_factor: F.interpolate(x, scale_factor=pair(scale_factor)),
     "embedding": lambda weight, indices: F.embedding(torch.tensor(indices), weight),
     "group_norm": group_norm,
-    "instance_norm": lambda x, weight=None, bias=None, eps=1e-5: F.instance_norm(x, None, None, weight, bias, eps=eps),
+    "instance_norm": lambda x, weight=None, bias=None, eps=1e-5: F.instance_norm(
+        x, None, None, weight, bias, eps=eps
+    ),
     "layer_norm": lambda x, weight, bias, eps: F.layer_norm(x, weight.shape, weight, bias, eps),
-    "batch_norm": lambda x, weight=None, bias=None, eps=1e-5: F.batch_norm(x, None, None, weight, bias, True, eps=eps),
+    "batch_norm": lambda x, weight=None, bias=None, eps=1e-5: F.batch_norm(
+        x, None, None, weight, bias, True, eps=eps
+    ),
     "batch_norm evaluating": batch_norm_evaluating,
 }
 
@@ -113,7 +121,9 @@ def weights(x: Any) -> np.ndarray:
     return np.cos(np.arange(np.prod(x.shape))).reshape(tuple(x.shape))
 
 
-def derivatives(grad: Callable, leaf: Callable, f: Callable, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+def derivatives(
+    grad: Callable, leaf: Callable, f: Callable, arrays: Sequence[np.ndarray]
+) -> list[np.ndarray]:
     """The values of f, its VJP, and the derivatives of the VJP by the inputs and by the incoming gradients."""
     xs = [leaf(array) for array in arrays]
     ys = f(*xs)
@@ -121,9 +131,17 @@ def derivatives(grad: Callable, leaf: Callable, f: Callable, arrays: Sequence[np
     gs = [leaf(weights(y)) for y in ys]
     first = grad(ys, xs, gs, create_graph=True)
     live = [g for g in first if g.requires_grad]
-    second = grad(live, [*xs, *gs], [leaf(weights(g)) for g in live], allow_unused=True) if live else [None] * len([*xs, *gs])
-    filled = [leaf(0 * weights(x)) if g is None else g for x, g in zip([*xs, *gs], second, strict=True)]
-    return [t.numpy() if isinstance(t, Tensor) else t.numpy(force=True) for t in (*ys, *first, *filled)]
+    second = (
+        grad(live, [*xs, *gs], [leaf(weights(g)) for g in live], allow_unused=True)
+        if live
+        else [None] * len([*xs, *gs])
+    )
+    filled = [
+        leaf(0 * weights(x)) if g is None else g for x, g in zip([*xs, *gs], second, strict=True)
+    ]
+    return [
+        t.numpy() if isinstance(t, Tensor) else t.numpy(force=True) for t in (*ys, *first, *filled)
+    ]
 
 
 def our_leaf(array: np.ndarray) -> Tensor:
@@ -138,7 +156,9 @@ def known_to_torch(options: dict[str, Any]) -> bool:
     """To PyTorch, no dimension means all of them, and slices go forward."""
     index = options.get("index", ())
     parts = index if isinstance(index, tuple) else (index,)
-    return options.get("dim") != () and all(part.step is None or part.step > 0 for part in parts if isinstance(part, slice))
+    return options.get("dim") != () and all(
+        part.step is None or part.step > 0 for part in parts if isinstance(part, slice)
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in TABLE if name not in UNLIKE_TORCH])

@@ -17,7 +17,9 @@ Pair = tuple[int, int]
 kernels = st.integers(2, 4)
 generators = st.integers(0, 2**16).map(np.random.default_rng)
 every_kernel = pytest.mark.parametrize("r", [2, 3, 4])
-every_dtype = pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 1e-5)])
+every_dtype = pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 1e-5)]
+)
 
 
 # The identity
@@ -39,19 +41,31 @@ def test_the_matrices_satisfy_their_identity(r: int, rng: np.random.Generator) -
 
 @every_kernel
 @given(rng=generators)
-def test_the_gradient_of_the_kernel_is_another_part_of_the_same_form(r: int, rng: np.random.Generator) -> None:
+def test_the_gradient_of_the_kernel_is_another_part_of_the_same_form(
+    r: int, rng: np.random.Generator
+) -> None:
     """dw = G^T [(A dy A^T) * (B^T d B)] G"""
-    d, dy, G = rng.standard_normal((6, 6)), rng.standard_normal((7 - r, 7 - r)), SCALES[:, None] * A(r)
+    d, dy, G = (
+        rng.standard_normal((6, 6)),
+        rng.standard_normal((7 - r, 7 - r)),
+        SCALES[:, None] * A(r),
+    )
     dw = G.T @ ((A(7 - r) @ dy @ A(7 - r).T) * (Bt @ d @ Bt.T)) @ G
     np.testing.assert_allclose(dw, correlation(d, dy), rtol=0, atol=1e-12)
 
 
 @every_dtype
 @pytest.mark.parametrize("m", [3, 4, 5])
-def test_the_loops_multiply_by_the_matrices(loops: ModuleType, m: int, dtype: type, tolerance: float) -> None:
+def test_the_loops_multiply_by_the_matrices(
+    loops: ModuleType, m: int, dtype: type, tolerance: float
+) -> None:
     rng = np.random.default_rng(m)
     seen, pixels = (rng.standard_normal((rows, 11)).astype(dtype) for rows in (6, m))
-    for loop, matrix, x in ((loops._times_Bt, Bt, seen), (loops._times_A, A(m), pixels), (loops._times_At, A(m).T, seen)):
+    for loop, matrix, x in (
+        (loops._times_Bt, Bt, seen),
+        (loops._times_A, A(m), pixels),
+        (loops._times_At, A(m).T, seen),
+    ):
         y = np.full((len(matrix), 11), np.nan, dtype)
         loop(x, y)
         np.testing.assert_allclose(y, matrix @ x.astype(float), rtol=0, atol=10 * tolerance)
@@ -77,7 +91,11 @@ def problems(draw: st.DrawFn) -> Problem:
     N, H, W, h, w = draw(st.integers(0, 3)), *(draw(st.integers(1, 13)) for _ in range(4))
     padding = draw(st.integers(-6, 6)), draw(st.integers(-6, 6))
     x = rng.standard_normal((N, H, W, C))
-    match draw(st.sampled_from(["as made", "read-only", "channels first", "every other pixel", "backwards"])):
+    match draw(
+        st.sampled_from(
+            ["as made", "read-only", "channels first", "every other pixel", "backwards"]
+        )
+    ):
         case "read-only":
             x.flags.writeable = False
         case "channels first":
@@ -86,7 +104,9 @@ def problems(draw: st.DrawFn) -> Problem:
             x = x.repeat(2, 1).repeat(2, 2)[:, ::2, ::2]
         case "backwards":
             x = x[::-1, ::-1, ::-1, ::-1]
-    return Problem(x, rng.standard_normal((O, C, r, r)), rng.standard_normal((N, h, w, O)), padding, (h, w))
+    return Problem(
+        x, rng.standard_normal((O, C, r, r)), rng.standard_normal((N, h, w, O)), padding, (h, w)
+    )
 
 
 def seen_by_each_tap(problem: Problem) -> np.ndarray:
@@ -115,7 +135,9 @@ def test_convolutions_equal_direct_sums(
     x, weight, bias = (a.astype(dtype) for a in (problem.x, problem.weight, bias))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parallel, "BLOCK", block)
-        y = winograd.convolve(loops, x, weight, bias if biased else None, problem.size, problem.padding)
+        y = winograd.convolve(
+            loops, x, weight, bias if biased else None, problem.size, problem.padding
+        )
     assert y.dtype == dtype
     np.testing.assert_allclose(y, expected, rtol=0, atol=100 * tolerance)
 
@@ -178,7 +200,14 @@ def direct(
 
 STEPS: list[tuple[Pair, Pair]] = [
     *[((r, r), (1, 1)) for r in (2, 3, 4)],
-    *[((4, 4), (2, 2)), ((6, 6), (2, 2)), ((8, 8), (2, 2)), ((6, 6), (3, 3)), ((4, 2), (2, 1)), ((3, 6), (1, 2))],
+    *[
+        ((4, 4), (2, 2)),
+        ((6, 6), (2, 2)),
+        ((8, 8), (2, 2)),
+        ((6, 6), (3, 3)),
+        ((4, 2), (2, 1)),
+        ((3, 6), (1, 2)),
+    ],
 ]
 """Kernels and strides, those of 1, and those that step over whole blocks of pixels."""
 
@@ -187,14 +216,22 @@ STEPS: list[tuple[Pair, Pair]] = [
 @pytest.mark.parametrize("channels", [(8, 8), (9, 13)])
 @given(data=st.data(), rng=generators)
 def test_the_ops_convolve_by_it_and_equal_direct_sums(
-    loops: ModuleType, kernel: Pair, stride: Pair, channels: Pair, data: st.DataObject, rng: np.random.Generator
+    loops: ModuleType,
+    kernel: Pair,
+    stride: Pair,
+    channels: Pair,
+    data: st.DataObject,
+    rng: np.random.Generator,
 ) -> None:
     """y = conv(x, w), both its gradients, and <conv(x, w), g> = <x, conv_transpose(g, w)>."""
     C, O = channels
     padding = tuple(data.draw(st.integers(0, k)) for k in kernel)
     h, w = (data.draw(st.integers(9, 16)) for _ in range(2))
     rest = tuple(data.draw(st.integers(0, s - 1)) for s in stride)
-    H, W = ((n - 1) * s + k - 2 * p + e for n, s, k, p, e in zip((h, w), stride, kernel, padding, rest, strict=True))
+    H, W = (
+        (n - 1) * s + k - 2 * p + e
+        for n, s, k, p, e in zip((h, w), stride, kernel, padding, rest, strict=True)
+    )
     assume(min(H, W) > 0)
     N = data.draw(st.integers(0, 2))
     x, weight, g = (rng.standard_normal(s) for s in ((N, C, H, W), (O, C, *kernel), (N, O, h, w)))
@@ -240,7 +277,9 @@ def test_a_gradient_of_the_input_is_a_convolution_by_it_too(used: list[str]) -> 
         ((8, 8, 3, 3), {"stride": 2}),
     ],
 )
-def test_elsewhere_sums_are_taken_directly(used: list[str], kernel: tuple[int, ...], options: dict[str, int]) -> None:
+def test_elsewhere_sums_are_taken_directly(
+    used: list[str], kernel: tuple[int, ...], options: dict[str, int]
+) -> None:
     x, weight = Tensor(np.ones((1, kernel[1], 20, 20))), Tensor(np.ones(kernel), requires_grad=True)
     grad(conv2d(x, weight, **options).sum(), weight)
     assert used == []
@@ -248,7 +287,9 @@ def test_elsewhere_sums_are_taken_directly(used: list[str], kernel: tuple[int, .
 
 @every_kernel
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_reaches_all_outputs_that_see_it(used: list[str], r: int, value: float) -> None:
+def test_what_is_not_finite_reaches_all_outputs_that_see_it(
+    used: list[str], r: int, value: float
+) -> None:
     """And with it perhaps its tile, but no other image."""
     rng = np.random.default_rng(r)
     weight = rng.standard_normal((8, 8, r, r))
@@ -267,7 +308,9 @@ def test_what_is_not_finite_reaches_the_gradients(used: list[str], value: float)
     """A pixel or a gradient, of which all elements of the kernel have a share."""
     rng = np.random.default_rng(0)
     for place in (0, 1):
-        x, weight, g = (rng.standard_normal(s) for s in ((2, 8, 20, 20), (8, 8, 3, 3), (2, 8, 20, 20)))
+        x, weight, g = (
+            rng.standard_normal(s) for s in ((2, 8, 20, 20), (8, 8, 3, 3), (2, 8, 20, 20))
+        )
         (x, g)[place][1, 5, 10, 10] = value
         leaf = Tensor(weight, requires_grad=True)
         with np.errstate(invalid="ignore"):
@@ -280,4 +323,6 @@ def test_a_weight_that_is_not_a_number_makes_an_output_that_is_none(used: list[s
     weight = np.ones((8, 8, 3, 3))
     weight[2, 4, 1, 1] = np.nan
     y = conv2d(np.ones((1, 8, 20, 20)), weight, padding=1)
-    assert np.isnan(y[:, 2]).all() and np.isfinite(np.delete(y, 2, 1)).all() and used == ["convolve"]
+    assert (
+        np.isnan(y[:, 2]).all() and np.isfinite(np.delete(y, 2, 1)).all() and used == ["convolve"]
+    )
