@@ -3,14 +3,15 @@
     python -m examples.denoising_field
 
 The data lie on a curve. The autoencoder sees them with Gaussian noise and learns to take it away,
-so r(x) - x leads from anywhere back to where data are likely: it estimates sigma^2 times the
-gradient of log density (Alain & Bengio 2014, theorem 1). For points on a curve the best possible
-answer is known: E[data | x], an average of the data weighted by how well the noise explains x;
-colour tells how far the network is from it. Left, far: the arrows lead home from everywhere, but
-beyond the reach of the noise (dotted, three sigma) the network was never asked, and extrapolates.
-Right, near: arrows meet the curve at right angles and vanish there, and halfway between two arms,
-where both could be meant, they vanish as well. They end a little inside the bend, not quite on the
-curve: an average of points on a curve lies there.
+so r(x) - x leads from anywhere back to where data are likely: at best it is sigma^2 times the
+gradient of the log density of the noisy data (Vincent 2011), which becomes that of the data, if
+they have a density, as sigma goes to 0 (Alain & Bengio 2014, theorem 1). For points on a curve the
+best possible answer is known: E[data | x], an average of the data weighted by how well the noise
+explains x; colour tells how far the network is from it. Left, far: the arrows lead home from
+everywhere, but beyond the reach of the noise (dotted, three sigma) the network was never asked, and
+extrapolates. Right, near: arrows meet the curve at right angles and vanish there, and halfway
+between two arms, where both could be meant, they vanish as well. They end a little inside the bend,
+not quite on the curve: an average of points on a curve lies there.
 """
 
 from __future__ import annotations

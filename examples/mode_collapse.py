@@ -5,12 +5,12 @@
 Each row is a GAN with the same networks, data and noise; only the loss differs. Each column is a
 moment of its training, with samples over the data, which lie in the eight rings. Minimax: the
 samples find the ring and lose it again; the generator crowds where the discriminator is fooled at
-the moment, the discriminator learns that samples come from there, and the crowd moves on. GAN-GP: a
-penalty on the slope of the discriminator keeps it from driving all samples the same way at once;
-they find every mode, and then sharpen (Metz et al. 2017, figure 2; Fedus et al. 2018). Printed, for
-2,500 samples: how many modes are covered by a good one, which is within three sigma of a centre;
-the share of good ones; and the reverse KL of their histogram over the modes, 0 if all are equally
-likely and log 8 = 2.1 for a single one (Lin et al. 2018, section 4.1).
+the moment, the discriminator learns that samples come from there, and the crowd moves on (Metz et
+al. 2017, section 3.1). GAN-GP: a penalty on the slope of the discriminator keeps it from driving
+all samples the same way at once; they find every mode, and then sharpen (Fedus et al. 2018).
+Printed, for 2,500 samples: how many modes are covered by a good one, which is within three sigma of
+a centre; the share of good ones; and the reverse KL of the histogram of all samples over the modes,
+0 if all are equally likely and log 8 = 2.1 for a single one (after Lin et al. 2018).
 """
 
 from __future__ import annotations

@@ -5,10 +5,10 @@
 X are grey digits on black, Y other digits in blue ink with an orange outline, on paper. Nobody
 tells the networks which image belongs to which; the two discriminators ask for images like those of
 the other domain, and the cycles that the way there and back leads home. Left, for test digits: x,
-its translation G(x), the truth that training never saw, and the way back F(G(x)). Right the same
-from the other side: y, F(y), the truth, G(F(y)). The outlines must be invented, and the digit must
-stay the same; printed is the L1 distance to the truth, beside that of an untranslated image (Zhu et
-al. 2017, figures 3 and 4).
+its translation G(x), the truth that training never saw, and the way back F(G(x)) (Zhu et al. 2017,
+figures 3 and 4). Right the same from the other side: y, F(y), the truth, G(F(y)). The outlines must
+be invented, and the digit must stay the same; printed are the L1 distances to the truth of the
+translations and of untranslated images.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ the generator's weights. Minimax: once D(G(z)) is near 0, log(1 - D) is flat, an
 by orders of magnitude: the better the discriminator, the less the generator learns. Non-saturating:
 -log D is steep there, and the gradient does not vanish, but goes on growing with the slope of the
 discriminator. WGAN-GP: the critic's slope is held near 1, and the gradient keeps its size however
-long the critic trains (Arjovsky & Bottou 2017, theorem 2.4 and figure 2; Gulrajani et al. 2017).
+long the critic trains (Arjovsky & Bottou 2017, theorem 2.4, figures 2 and 3; Gulrajani et al.
+2017).
 """
 
 from __future__ import annotations

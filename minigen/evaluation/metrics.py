@@ -74,12 +74,12 @@ class ModeCoverage(NamedTuple):
 
 
 def mode_coverage(x: ArrayLike, centres: ArrayLike, sigma: float) -> ModeCoverage:
-    """The measures of PacGAN (Lin et al. 2018 sec. 4.1) for samples x (N, D) of equally likely
-    N(centre, sigma^2 I).
+    """The measures of PacGAN (Lin et al. 2018) for samples x (N, D) of equally likely N(centre,
+    sigma^2 I).
 
     A sample is good within 3 sigma of its nearest centre, and covers that mode. The reverse KL is
     that of the samples' histogram over their nearest centres from the uniform one, KL(histogram ||
-    uniform).
+    uniform), bad samples included; the authors' code leaves those out.
 
     Raises ValueError for no points, different numbers of features, or values that are not finite.
     """

@@ -21,10 +21,10 @@ BLOCK = 2**15
 
 def knn_classify(train: ArrayLike, labels: ArrayLike, x: ArrayLike, k: int = 3) -> NDArray[Any]:
     """The labels (M,) of x (M, ...), each the most frequent among the k nearest points of `train`
-    (N, ...), labelled (N,).
+    (N, ...), labelled (N,): Cover & Hart 1967.
 
     Among equally frequent labels that of the nearest point is taken; of points equally near the
-    first in `train` counts as the nearest (Cover & Hart 1967).
+    first in `train` counts as the nearest.
 
     Raises ValueError for k not in 1..N, labels that do not fit, different numbers of features, or
     values not finite.

@@ -4,8 +4,8 @@ An encoder f maps x to a code h = f(x), a decoder g maps it back, and both learn
 g(f(x)) close to x. With a code smaller than the data, that alone forces f to keep what matters
 (undercomplete). With a larger one, a regulariser does:
 
-    sparse         L1 on the code, or KL(rho || rho_hat_j) on how often each unit is active
-                   (Ng 2011, CS294A notes)
+    sparse         L1 on the code, or KL(rho || rho_hat_j) on the mean of each unit
+                   (KL: Ng 2011, CS294A notes)
     denoising      reconstruct x from a corrupted copy of it (Vincent et al. 2008)
     contractive    the squared Frobenius norm of the Jacobian dh/dx (Rifai et al. 2011)
 

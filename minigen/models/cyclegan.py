@@ -29,11 +29,11 @@ class CycleGANLosses(NamedTuple):
     identity_y: Tensor
 
     def total(self, cycle: float = 10.0, identity: float = 5.0) -> Tensor:
-        """Eq. 3, and `identity` times the loss of sec. 5.2; the paper sets cycle = lambda = 10 and
-        identity = lambda / 2.
+        """Eq. 3 and `identity` times the loss of sec. 5.2; the paper has lambda = 10, and identity =
+        lambda / 2 for paintings.
 
-        The squares of the adversarial terms are halved, as in Mao et al. 2017; here they count half
-        of what they do there.
+        The squares of the adversarial terms are halved, as in Mao et al. 2017 and not as in the
+        paper: cycle = 10 is its lambda = 20.
         """
         adversarial = self.adversarial_G + self.adversarial_F
         cycles, identities = self.cycle_x + self.cycle_y, self.identity_x + self.identity_y
@@ -53,7 +53,7 @@ class CycleGAN(nn.Module):
         `identity`, those losses are 0."""
         same_x, same_y = (self.F(x), self.G(y)) if identity else (x, y)
         return CycleGANLosses(
-            adversarial_G=GAN_LOSS.generator(self.D_Y(fake_y)),  # eq. 1, with the squares of sec. 4
+            adversarial_G=GAN_LOSS.generator(self.D_Y(fake_y)),  # eq. 1 in the squares of sec. 4, / 2
             adversarial_F=GAN_LOSS.generator(self.D_X(fake_x)),
             cycle_x=nn.l1_loss(self.F(fake_y), x),  # eq. 2
             cycle_y=nn.l1_loss(self.G(fake_x), y),
@@ -62,14 +62,17 @@ class CycleGAN(nn.Module):
         )
 
     def discriminator_loss(self, x: Tensor, y: Tensor, fake_x: Tensor, fake_y: Tensor) -> Tensor:
-        """Of both discriminators, for images and for translations, which are constants here."""
+        """Of both discriminators, for images and translations, constants here; halved: sec. 7.1."""
         of_X = GAN_LOSS.discriminator(self.D_X(x), self.D_X(fake_x.detach()))
         of_Y = GAN_LOSS.discriminator(self.D_Y(y), self.D_Y(fake_y.detach()))
         return of_X + of_Y
 
 
 class ImagePool:
-    """Generated images that no discriminator shall forget (Shrivastava et al. 2017, sec. 2.3)."""
+    """Generated images that no discriminator shall forget (Shrivastava et al. 2017, sec. 2.3).
+
+    Which of them come back is decided as in the code of CycleGAN.
+    """
 
     def __init__(self, shape: tuple[int, ...], size: int = 50):
         self.images = np.zeros((size, *shape), np.float32)

@@ -1,8 +1,8 @@
 """pix2pix (Isola et al. 2017): from images of X to images of Y, learnt from pairs.
 
 The pair says where each pixel should be; the game keeps the average of all that it could be, which
-is blurred, from winning. The paper's noise, of which it says that the generator ignores it, is left
-out: a translation is a function.
+is blurred, from winning. The paper's noise, which is dropout and makes, as it says, only minor
+differences, is left out: a translation is a function.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class Pix2Pix(nn.Module):
         return self.D(T.cat([x, y], 1))
 
     def generator_losses(self, x: Tensor, y: Tensor, fake: Tensor) -> Pix2PixLosses:
-        """For pairs x, y and the translation fake = G(x): eqs. 1 and 3."""
+        """For pairs x, y and fake = G(x): eq. 1, non-saturating as in sec. 3.3, and eq. 3."""
         return Pix2PixLosses(GAN_LOSS.generator(self.judge(x, fake)), nn.l1_loss(fake, y))
 
     def discriminator_loss(self, x: Tensor, y: Tensor, fake: Tensor) -> Tensor:
-        """For pairs x, y and a translation of x, which is a constant here."""
+        """For pairs x, y and a translation of x, a constant here. Not halved as in sec. 3.3."""
         return GAN_LOSS.discriminator(self.judge(x, y), self.judge(x, fake.detach()))

@@ -28,14 +28,14 @@ LIKELIHOODS = ("bernoulli", "gaussian")
 
 
 class BoundTerms(NamedTuple):
-    """The two terms of the bound for each image (N,), in nats: the ELBO is minus their sum."""
+    """The terms of the bound for each image (N,), in nats, the first for one draw of z."""
 
     reconstruction: Tensor
     kl: Tensor
 
     @property
     def elbo(self) -> Tensor:
-        """-(reconstruction + kl) (N,)"""
+        """-(reconstruction + kl) (N,): in expectation over z, the ELBO."""
         return -(self.reconstruction + self.kl)
 
 
@@ -46,9 +46,9 @@ class VAE(nn.Module):
     `decoder` maps latents back to (N, C, H, W), the logits of Bernoulli pixels or the means of
     Gaussian ones, all of one variance, which is learnt. Grey values are the chances of white for
     Bernoulli pixels: the bounds are then of the mean of log p over black-and-white images drawn
-    with these chances. With `classes`, both are also told the label: p(x | z, y) and q(z | x, y)
-    (Sohn, Lee & Yan 2015). Labels are then needed everywhere, and without `classes` they are a
-    ValueError.
+    with these chances. With `classes`, both also see the label, p(x | z, y) and q(z | x, y) (Sohn,
+    Lee & Yan 2015); the prior does not. Labels are then needed everywhere, and without `classes`
+    they are a ValueError.
     """
 
     def __init__(
@@ -93,17 +93,19 @@ class VAE(nn.Module):
     def loss(
         self, x: Tensor, labels: Labels = None, beta: float = 1.0, rng: Rng | None = None
     ) -> Tensor:
-        """reconstruction + beta KL, averaged; beta = 1: -ELBO (beta-VAE, Higgins et al. 2017)."""
+        """reconstruction + beta KL, averaged over images (beta-VAE: Higgins et al. 2017); for beta =
+        1, in expectation -ELBO."""
         terms = self.terms(x, labels, rng)
         return T.mean(terms.reconstruction + beta * terms.kl)
 
     def iwae_bound(
         self, x: Tensor, samples: int, labels: Labels = None, rng: Rng | None = None
     ) -> Tensor:
-        """log of the mean of p(x, z) / q(z | x) over `samples` draws of z: (N,) nats (Burda et al.
-        2016 eq. 8).
+        """log of the mean of p(x, z) / q(z | x) over `samples` draws of z: (N,) nats, an estimate of
+        Burda et al. 2016 eq. 8.
 
-        It is the ELBO for one draw, and comes closer to log p(x) with every more.
+        Its expectation is the ELBO for one draw, no lower for more, and tends to log p(x) if the
+        ratio is bounded (theorem 1).
         """
         check_sizes("iwae_bound", samples=samples)
         q = self.posterior(x, labels)

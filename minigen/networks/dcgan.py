@@ -42,7 +42,8 @@ def dcgan_discriminator(shape: Shape, width: int = 64, norm: bool = True) -> nn.
 
 
 def dcgan_weights(network: nn.Sequential) -> nn.Sequential:
-    """N(0, 0.02) for kernels, N(1, 0.02) for scales of batch norm (Radford et al. 2016 sec. 4)."""
+    """N(0, 0.02^2) for kernels (Radford et al. 2016 sec. 4), N(1, 0.02^2) for scales of batch norm
+    (their code)."""
     for name, p in network.named_parameters():
         if p.ndim > 1:
             nn.init.normal_(p, std=0.02)

@@ -13,10 +13,11 @@ from tensor.creation import default_generator
 
 
 class FourierFeatures(nn.Module):
-    """x (N, dim) as sines and cosines (N, 2 features) of random projections x B, B ~ N(0, std^2)
-    (Tancik et al. 2020 eq. 5).
+    """x (N, dim) as sines and cosines (N, 2 features) of random projections x B, B ~ N(0, std^2):
+    Tancik et al. 2020 eq. 5 with std = 2 pi sigma.
 
-    Dense layers learn slowly what varies fast, but not behind these features.
+    Dense layers learn slowly what varies fast; the larger std, the faster it may vary behind these
+    features.
     """
 
     def __init__(self, dim: int, features: int, std: float):
@@ -41,7 +42,8 @@ def mlp_discriminator(dim: int, hidden: int = 128) -> nn.Sequential:
 def _dense(
     features: nn.Module, hidden: int, out_features: int, activation: Callable[[], nn.Module]
 ) -> nn.Sequential:
-    """Two hidden layers behind features (N, hidden), with weights as He et al. 2015 draw them."""
+    """Two hidden layers behind features (N, hidden), with weights as He et al. 2015 draw them for
+    rectifiers, leaky or not."""
     sizes = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, out_features)
     for layer in sizes:
         nn.init.kaiming_normal_(layer.weight)

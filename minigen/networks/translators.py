@@ -1,8 +1,8 @@
 """The networks of image translation: generators, and discriminators of patches.
 
-They are those of CycleGAN (Zhu et al. 2017, sec. 7.2), scaled down for images of 16 to 64 pixels.
-Every norm is instance norm: each image is normalised by itself, so that the batch may be small, and
-its contrast is not carried along but redrawn.
+They follow CycleGAN (Zhu et al. 2017, sec. 7.2), with fewer layers and other kernels, for images of
+16 to 64 pixels. Every norm is instance norm: each image is normalised by itself, so that the batch
+may be small, and its contrast is not carried along but redrawn.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def resnet_generator(
 
     The image is halved, passes the residual blocks, and is doubled again by a transposed
     convolution. Its kernel of 4 is a multiple of its stride of 2, so that each pixel is the sum of
-    equally many products; a kernel of 3 would give some pixels one and others four, and the image a
+    equally many products; a kernel of 3 would give pixels one, two or four, and the image a
     checkerboard (Odena et al. 2016). Borders are padded with zeros: the reflections of the paper
-    save photographs from dark edges, while here the ground of an image reaches its border.
+    reduce artifacts there, while here the ground of an image reaches its border.
     """
     return dcgan_weights(
         nn.Sequential(

@@ -1,8 +1,9 @@
 """The denoisers: eps(x_t, t) as a compact U-Net for images and as an MLP for points in the plane.
 
-The U-Net (Ronneberger et al. 2015, with the changes of Ho et al. 2020, appendix B) halves the image
-as it goes down and doubles it as it comes up; each level coming up also sees what the level going
-down had. Every block is told the timestep.
+The U-Net (Ronneberger et al. 2015; residual blocks, group norm, attention and time as in Ho et al.
+2020, appendix B, but with one block a level, and attention in the middle alone) halves the image as
+it goes down and doubles it as it comes up; each level coming up also sees what the level going down
+had. Every block sees the timestep.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from tensor import Tensor
 
 
 def timestep_embedding(t: np.ndarray, dim: int, max_period: float = 10_000.0) -> np.ndarray:
-    """Timesteps (N,) as sines and cosines (N, dim) (Vaswani et al. 2017 sec. 3.5)."""
+    """Timesteps (N,) as sines, then cosines: (N, dim) (Vaswani et al. 2017 sec. 3.5)."""
     frequencies = max_period ** (-np.arange(dim // 2) / (dim // 2))
     angles = np.asarray(t)[:, None] * frequencies
     return np.concatenate([np.sin(angles), np.cos(angles)], 1).astype(np.float32)
@@ -45,7 +46,8 @@ class TimeMLP(nn.Module):
 
 
 def norm(channels: int, silu: bool = True) -> nn.GroupNorm:
-    """Group norm with up to eight groups of at least four channels each; then SiLU.
+    """Group norm with gcd(8, channels, channels // 4) groups, or one for fewer than four channels;
+    then SiLU.
 
     A group of one channel would lose what the time embedding adds to that channel.
     """

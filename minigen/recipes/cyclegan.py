@@ -23,8 +23,8 @@ from tensor import Tensor
 
 @dataclass(frozen=True)
 class CycleGANSettings(translation.TranslationSettings):
-    """`cycle` is the paper's lambda. Its identity losses hold on to colours, which between these
-    digits shall change.
+    """The paper's lambda is 2 `cycle`: see `CycleGANLosses.total`. Its identity losses hold on to
+    colours, which between these digits shall change.
 
     During `cycle_warmup` the game alone decides where the generators go. With the full cycle losses
     from the start they often settle on a wrong map, light for dark, that the way back undoes, and

@@ -61,12 +61,12 @@ class DDPMRecipe:
 
     @property
     def warning(self) -> str | None:
-        """A schedule that leaves signal in x_T, of which the sampler knows nothing."""
-        signal = float(self.diffusion.alpha_bar[-1])
-        if signal <= 1e-3:
+        """A schedule that leaves some of the data in x_T, of which the sampler knows nothing."""
+        share = float(self.diffusion.alpha_bar[-1])
+        if share < 1.001e-3:  # cosine leaves 0.001, up to rounding
             return None
         process = f"{self.settings.schedule} over {self.diffusion.T} steps"
-        return f"{process} leaves alpha_bar_T = {signal:.2g} of the signal at T"
+        return f"{process} leaves alpha_bar_T = {share:.2g} of the data's variance in x_T"
 
     def step(self, k: int) -> dict[str, Tensor]:
         """DDPM Algorithm 1."""

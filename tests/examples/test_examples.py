@@ -97,6 +97,22 @@ def test_best_answer_between_two_points() -> None:
     )
 
 
+@given(seed=st.integers(0, 2**16))
+def test_best_answer_is_the_score_of_the_noisy_data(seed: int) -> None:
+    """E[data | x] - x = sigma^2 times the gradient of log p(x), p(x) = mean of N(x; data, sigma^2):
+    Vincent 2011; the gradient by central differences."""
+    rng, sigma = np.random.default_rng(seed), denoising_field.SIGMA
+    data, x = rng.uniform(-1, 1, (4, 2)), rng.uniform(-1, 1, (5, 2))
+
+    def log_density(x: np.ndarray) -> np.ndarray:
+        return np.log(np.exp(-np.sum((x[:, None] - data) ** 2, 2) / (2 * sigma**2)).mean(1))
+
+    steps = 1e-5 * np.eye(2)
+    score = np.stack([(log_density(x + h) - log_density(x - h)) / 2e-5 for h in steps], 1)
+    arrows = denoising_field.best_answer(x, data) - x
+    np.testing.assert_allclose(arrows, sigma**2 * score, atol=1e-7)
+
+
 def test_neighbours_on_a_line() -> None:
     """At 0, 1, 3, 7 and 15, the two nearest are the two on the left, if there are so many."""
     found = reduction.neighbours(np.array([[0.0], [1.0], [3.0], [7.0], [15.0]]), 2)

@@ -157,8 +157,7 @@ def penalty(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
 
 @given(layer=sigmoid_layers())
 def test_contraction_of_a_sigmoid_layer_is_that_of_the_paper(layer: tuple) -> None:
-    """sum_j (h_j (1 - h_j))^2 |W_j|^2, Rifai et al. 2011 sec. 3; its gradient needs second
-    derivatives."""
+    """sum_j (h_j (1 - h_j))^2 |W_j|^2, Rifai et al. 2011; its gradient needs second derivatives."""
     x, W, b = layer
     h = 1 / (1 + np.exp(-(x.numpy() @ W.numpy().T + b.numpy())))
     expected = ((h * (1 - h)) ** 2 * (W.numpy() ** 2).sum(1)).sum(1).mean()

@@ -42,7 +42,12 @@ def images(seed: int) -> tuple[Tensor, Tensor]:
     return Tensor(rng.standard_normal((2, 1, 2, 3))), Tensor(rng.standard_normal((3, 1, 2, 3)))
 
 
-def terms(model: CycleGAN, x: Tensor, y: Tensor) -> Any:
+def on_arrays(model: CycleGAN) -> list[Line]:
+    """G, F, D_X and D_Y, for arrays."""
+    return [Line(line.a.item(), line.b.item()) for line in (model.G, model.F, model.D_X, model.D_Y)]
+
+
+def losses(model: CycleGAN, x: Tensor, y: Tensor) -> Any:
     return model.generator_losses(x, y, fake_x=model.F(y), fake_y=model.G(x))
 
 
@@ -50,32 +55,56 @@ def terms(model: CycleGAN, x: Tensor, y: Tensor) -> Any:
 
 
 @given(seed=seeds)
-def test_the_losses_are_those_of_the_paper(seed: int) -> None:
+def test_the_adversarial_losses_are_half_of_the_papers(seed: int) -> None:
     model, (x, y) = lines(seed), images(seed)
-    found, discriminators = (
-        terms(model, x, y),
-        model.discriminator_loss(x, y, model.F(y), model.G(x)).item(),
-    )
     a, b = x.numpy(), y.numpy()
-    G, F, D_X, D_Y = (Line(network.a.item(), network.b.item()) for network in vars(model).values())
-    assert {name: term.item() for name, term in found._asdict().items()} == pytest.approx(
-        {
-            "adversarial_G": np.mean((D_Y(G(a)) - 1) ** 2) / 2,
-            "adversarial_F": np.mean((D_X(F(b)) - 1) ** 2) / 2,
-            "cycle_x": np.mean(abs(F(G(a)) - a)),
-            "cycle_y": np.mean(abs(G(F(b)) - b)),
-            "identity_x": np.mean(abs(F(a) - a)),
-            "identity_y": np.mean(abs(G(b) - b)),
-        }
-    )
+    G, F, D_X, D_Y = on_arrays(model)
+    expected = {
+        "adversarial_G": np.mean((D_Y(G(a)) - 1) ** 2) / 2,
+        "adversarial_F": np.mean((D_X(F(b)) - 1) ** 2) / 2,
+        "cycle_x": np.mean(abs(F(G(a)) - a)),
+        "cycle_y": np.mean(abs(G(F(b)) - b)),
+        "identity_x": np.mean(abs(F(a) - a)),
+        "identity_y": np.mean(abs(G(b) - b)),
+    }
+    found = losses(model, x, y)._asdict()
+    assert {name: loss.item() for name, loss in found.items()} == pytest.approx(expected)
+
+
+@given(seed=seeds, cycle=st.floats(0, 20))
+def test_twice_the_total_is_the_objective_of_the_paper_for_lambda_twice_cycle(
+    seed: int, cycle: float
+) -> None:
+    """Zhu et al. 2017 eq. 3 with the squares of sec. 4: E (D_Y(G(x)) - 1)^2 + E (D_X(F(y)) - 1)^2 +
+    lambda (E |F(G(x)) - x| + E |G(F(y)) - y|)."""
+    model, (x, y) = lines(seed), images(seed)
+    a, b = x.numpy(), y.numpy()
+    G, F, D_X, D_Y = on_arrays(model)
+
+    def objective(lambda_: float) -> float:
+        adversarial = np.mean((D_Y(G(a)) - 1) ** 2) + np.mean((D_X(F(b)) - 1) ** 2)
+        cycles = np.mean(abs(F(G(a)) - a)) + np.mean(abs(G(F(b)) - b))
+        return adversarial + lambda_ * cycles
+
+    total = losses(model, x, y).total(cycle, identity=0)
+    assert 2 * total.item() == pytest.approx(objective(2 * cycle))
+
+
+@given(seed=seeds)
+def test_the_discriminators_minimise_half_of_their_objective_as_in_the_paper(seed: int) -> None:
+    """Sec. 4: E (D(y) - 1)^2 + E D(G(x))^2; sec. 7.1: divided by 2 while D is optimised."""
+    model, (x, y) = lines(seed), images(seed)
+    a, b = x.numpy(), y.numpy()
+    G, F, D_X, D_Y = on_arrays(model)
     of_X = np.mean((D_X(a) - 1) ** 2) + np.mean(D_X(F(b)) ** 2)
     of_Y = np.mean((D_Y(b) - 1) ** 2) + np.mean(D_Y(G(a)) ** 2)
-    assert discriminators == pytest.approx((of_X + of_Y) / 2)
+    found = model.discriminator_loss(x, y, model.F(y), model.G(x))
+    assert found.item() == pytest.approx((of_X + of_Y) / 2)
 
 
 @given(seed=seeds, cycle=st.floats(0, 20), identity=st.floats(0, 20))
 def test_the_total_is_the_weighted_sum(seed: int, cycle: float, identity: float) -> None:
-    found = terms(lines(seed), *images(seed))
+    found = losses(lines(seed), *images(seed))
     weights = (1, 1, cycle, cycle, identity, identity)
     assert found.total(cycle, identity).item() == pytest.approx(
         sum(w * t.item() for w, t in zip(weights, found, strict=True))
@@ -87,7 +116,7 @@ def test_the_total_is_the_weighted_sum(seed: int, cycle: float, identity: float)
 def test_identity_losses_may_be_left_out(seed: int) -> None:
     model, (x, y) = lines(seed), images(seed)
     found = model.generator_losses(x, y, model.F(y), model.G(x), identity=False)
-    assert [term.item() for term in found] == [term.item() for term in terms(model, x, y)[:4]] + [
+    assert [term.item() for term in found] == [term.item() for term in losses(model, x, y)[:4]] + [
         0,
         0,
     ]
@@ -97,7 +126,7 @@ def test_identity_losses_may_be_left_out(seed: int) -> None:
 def test_identities_have_no_cycle_and_no_identity_loss(seed: int) -> None:
     model, (x, y) = lines(seed), images(seed)
     model.G, model.F = Line(1.0, 0.0), Line(1.0, 0.0)
-    assert [term.item() for term in terms(model, x, y)[2:]] == [0, 0, 0, 0]
+    assert [term.item() for term in losses(model, x, y)[2:]] == [0, 0, 0, 0]
 
 
 @given(seed=seeds, a=st.sampled_from([-4.0, 0.5, 2.0]), b=st.integers(-3, 3))
@@ -105,7 +134,7 @@ def test_inverse_maps_have_no_cycle_loss_whatever_they_map(seed: int, a: float, 
     """The cycle alone does not tell right from wrong."""
     model, (x, y) = lines(seed), images(seed)
     model.G, model.F = Line(a, b), Line(1 / a, -b / a)
-    found = terms(model, x, y)
+    found = losses(model, x, y)
     assert [found.cycle_x.item(), found.cycle_y.item()] == pytest.approx([0, 0], abs=1e-12)
     assert min(found.identity_x.item(), found.identity_y.item()) > 0.01
 
@@ -116,7 +145,7 @@ def test_the_derivative_of_the_total_is_right(seed: int) -> None:
 
     def total(*parameters: Tensor) -> Tensor:
         model = CycleGAN(*(Line(*parameters[k : k + 2]) for k in range(0, 8, 2)))
-        return terms(model, x, y).total(cycle=0.7, identity=0.3)
+        return losses(model, x, y).total(cycle=0.7, identity=0.3)
 
     gradcheck(total, list(lines(seed).parameters()))
 

@@ -48,8 +48,8 @@ def drawn(d: Tensor, counts: np.ndarray) -> Tensor:
 def test_the_best_discriminator_is_p_over_p_plus_q(
     loss: str, counts: np.ndarray, seed: int
 ) -> None:
-    """Goodfellow et al. 2014, Proposition 1: there the gradient vanishes, and everywhere else the
-    loss is higher."""
+    """Goodfellow et al. 2014, Proposition 1 (of lsgan: Mao et al. 2017): there the gradient
+    vanishes, and everywhere else the loss is higher."""
     p, q = counts / counts.sum(1, keepdims=True)
     best = p / (p + q)
     d = leaf(best if loss == "lsgan" else np.log(p / q))
@@ -443,22 +443,24 @@ def test_mlps_make_points_and_judge_them() -> None:
 
 
 def test_fourier_features_are_sines_and_cosines_of_one_projection() -> None:
-    """Tancik et al. 2020 eq. 5, whose kernel they are: on average, the product of two is exp(-std^2
-    |x - y|^2 / 2)."""
+    """Tancik et al. 2020 eq. 5: (cos 2 pi b x, sin 2 pi b x) for b ~ N(0, sigma^2), whose kernel is
+    eq. 6, for this b on average exp(-(2 pi sigma)^2 |x - y|^2 / 2)."""
     T.manual_seed(0)
-    features = FourierFeatures(2, 20_000, 1.5)
+    sigma = 0.24
+    features = FourierFeatures(2, 20_000, std=2 * math.pi * sigma)
     x = Tensor([[0.3, -0.2], [0.5, 0.4]], requires_grad=True)
     y = features(x)
     assert y.shape == (2, 40_000) and np.allclose(
         y.numpy()[:, :20_000] ** 2 + y.numpy()[:, 20_000:] ** 2, 1, atol=1e-6
     )
     product = y.numpy()[0] @ y.numpy()[1] / 20_000
-    assert product == pytest.approx(math.exp(-(1.5**2) * 0.4 / 2), abs=5 / math.sqrt(20_000))
+    kernel = math.exp(-((2 * math.pi * sigma) ** 2) * 0.4 / 2)
+    assert product == pytest.approx(kernel, abs=5 / math.sqrt(20_000))
     assert list(features.state_dict()) == ["B"] and not list(features.parameters())
 
 
-def test_dcgan_weights_start_as_the_paper_says() -> None:
-    """Normal, of mean 0, and 1 for the scales of batch norm; sigma is 0.02."""
+def test_dcgan_weights_have_the_deviation_of_the_paper() -> None:
+    """0.02, around 0 in the paper, and around 1 for scales of batch norm in its code."""
     T.manual_seed(0)
     scales = 0
     for network in (dcgan_generator(16, (1, 8, 8)), dcgan_discriminator((1, 8, 8))):

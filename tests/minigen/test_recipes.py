@@ -94,7 +94,7 @@ def test_pictures_show_each_timestep_once(
 
 @pytest.mark.parametrize(
     ("schedule", "timesteps", "left"),
-    [("linear", 50, "0.6"), ("linear", 1000, None), ("cosine", 50, None)],
+    [("linear", 50, "0.6"), ("linear", 1000, None), ("cosine", 50, None), ("cosine", 1, None)],
 )
 def test_a_schedule_that_leaves_signal_is_reported(
     schedule: str, timesteps: int, left: str | None

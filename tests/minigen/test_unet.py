@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import nn
 import tensor as T
-from minigen.networks.unet import MLPDenoiser, ResBlock, TimeMLP, UNet, timestep_embedding
+from minigen.networks.unet import MLPDenoiser, ResBlock, TimeMLP, UNet, norm, timestep_embedding
 from tensor import Tensor, grad
 
 seeds = st.integers(0, 2**32 - 1)
@@ -71,6 +71,19 @@ def test_half_a_sine_is_refused(dim: int) -> None:
 
 
 # U-Net
+
+
+def test_groups_divide_the_channels_and_have_four_of_them_or_all() -> None:
+    for channels in range(2, 129):
+        groups = norm(channels).num_groups
+        assert channels % groups == 0 and groups <= 8
+        assert channels // groups >= min(4, channels)
+
+
+def test_the_groups_of_some_widths() -> None:
+    """24 and 48 are the widths for digits, 32 and 64 for larger images."""
+    groups = {2: 1, 3: 1, 8: 2, 12: 1, 16: 4, 20: 1, 24: 2, 28: 1, 32: 8, 40: 2, 48: 4, 64: 8}
+    assert {channels: norm(channels).num_groups for channels in groups} == groups
 
 
 @st.composite

@@ -146,7 +146,7 @@ def test_with_the_exact_posterior_every_importance_weight_is_the_marginal_likeli
 
 
 @given(latent=latents, seed=seeds)
-def test_with_one_sample_it_is_the_elbo_of_that_draw(latent: int, seed: int) -> None:
+def test_with_one_sample_it_is_the_estimate_of_that_draw(latent: int, seed: int) -> None:
     """log p(x | z) + log p(z) - log q(z | x), for the draw that the same seed gives `terms`."""
     model, x = linear(latent, seed, 0.5, 1.5), images(3, seed)
     q = model.vae.posterior(Tensor(x))
