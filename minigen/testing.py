@@ -1,18 +1,19 @@
-"""Strategies and identities for testing generative models: those of this repository, and those of a course.
+"""Strategies and identities for testing generative models: those of this repository, or a course.
 
-A check takes the function under test, draws examples for it with Hypothesis, and raises AssertionError with the identity
-that does not hold. A student's whole test is
+A check takes the function under test, draws examples for it with Hypothesis, and raises
+AssertionError with the identity that does not hold. A student's whole test is
 
     def test_kl():
         check_kl_to_standard_normal(my_kl)
 
-Expectations under a Gaussian are taken by Gauss-Hermite quadrature. For a polynomial of degree up to 2 NODES - 1 that is
-exact: KL divergences and entropies, whose integrands are quadratic, are checked without their formulas being used.
+Expectations under a Gaussian are taken by Gauss-Hermite quadrature. For a polynomial of degree up
+to 2 NODES - 1 that is exact: KL divergences and entropies, whose integrands are quadratic, are
+checked without their formulas being used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -55,7 +56,8 @@ def schedules(max_steps: int = 20) -> st.SearchStrategy[np.ndarray]:
 
 
 def check_gaussian_kl(kl: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]) -> None:
-    """kl(mean_p, log_var_p, mean_q, log_var_q) must be KL(p || q) of diagonal Gaussians, in nats: (N, d) to (N,)."""
+    """kl(mean_p, log_var_p, mean_q, log_var_q) must be KL(p || q) of diagonal Gaussians in nats, (N,
+    d) to (N,)."""
 
     @_examples
     @given(st.data())
@@ -65,27 +67,24 @@ def check_gaussian_kl(kl: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]) ->
         value = _checked_shape("KL(p || q)", kl(*p, *q), p)
         _assert_close("KL(p || p) = 0", kl(*p, *p), np.zeros(len(p[0])))
         _assert_close("KL(p || q) = E over p of log p - log q", value, _expected_log_ratio(p, q))
-        parts = [kl(*(v[:, k : k + 1] for v in (*p, *q))).numpy() for k in range(p[0].shape[1])]
-        _assert_close("KL adds up over independent dimensions", value, np.sum(parts, 0))
+        d = p[0].shape[1]
+        of_dimensions = [kl(*(v[:, k : k + 1] for v in (*p, *q))).numpy() for k in range(d)]
+        _assert_close("KL adds up over independent dimensions", value, np.sum(of_dimensions, 0))
         a, b = data.draw(st.sampled_from([-3.0, 0.5, 2.0]), "a"), data.draw(st.floats(-2, 2), "b")
-        moved = [
-            v for mean, log_var in (p, q) for v in (a * mean + b, log_var + 2 * np.log(abs(a)))
-        ]
-        _assert_close(
-            "KL does not change when p and q are scaled and shifted together",
-            kl(*moved),
-            value.numpy(),
-        )
+        shift = 2 * np.log(abs(a))
+        moved = kl(a * p[0] + b, p[1] + shift, a * q[0] + b, q[1] + shift)
+        same = "KL does not change when p and q are scaled and shifted together"
+        _assert_close(same, moved, value.numpy())
         gradcheck(lambda *args: kl(*args).sum(), [*p, *q])
 
     holds()
 
 
 def check_kl_to_standard_normal(kl: Callable[[Tensor, Tensor], Tensor]) -> None:
-    """kl(mean, log_var) must be KL(N(mean, exp(log_var)) || N(0, I)) in nats, as in a VAE: (N, d) to (N,)."""
+    """kl(mean, log_var) must be KL(N(mean, exp(log_var)) || N(0, I)) in nats: (N, d) to (N,)."""
 
     def to_any(mean_p: Tensor, log_var_p: Tensor, mean_q: Tensor, log_var_q: Tensor) -> Tensor:
-        """KL does not change under affine maps: the one that makes q standard turns any pair into this case."""
+        """KL does not change under affine maps: one of them makes any q standard."""
         return kl((mean_p - mean_q) * T.exp(-0.5 * log_var_q), log_var_p - log_var_q)
 
     @_examples
@@ -93,14 +92,12 @@ def check_kl_to_standard_normal(kl: Callable[[Tensor, Tensor], Tensor]) -> None:
     def holds(p: Gaussian) -> None:
         value = _checked_shape("KL", kl(*p), p)
         zeros = T.zeros(p[0].shape, dtype=np.float64)
-        _assert_close(
-            "KL = E over p of log p - log N(0, I)", value, _expected_log_ratio(p, (zeros, zeros))
-        )
+        expected = _expected_log_ratio(p, (zeros, zeros))
+        _assert_close("KL = E over p of log p - log N(0, I)", value, expected)
         by_mean, by_log_var = _gradients("KL", value, mean=p[0], log_var=p[1])
         _assert_close("dKL/dmean = mean", by_mean, p[0].numpy())
-        _assert_close(
-            "dKL/dlog_var = (exp(log_var) - 1) / 2", by_log_var, (np.exp(p[1].numpy()) - 1) / 2
-        )
+        expected = (np.exp(p[1].numpy()) - 1) / 2
+        _assert_close("dKL/dlog_var = (exp(log_var) - 1) / 2", by_log_var, expected)
 
     holds()
     check_gaussian_kl(to_any)
@@ -121,9 +118,11 @@ def check_gaussian_entropy(entropy: Callable[[Tensor], Tensor]) -> None:
 
 
 def check_reparameterisation(rsample: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
-    """rsample(mean, log_var, noise) must be draws of N(mean, exp(log_var)) for standard normal noise, all (N, d).
+    """rsample(mean, log_var, noise) must draw from N(mean, exp(log_var)) by standard normal noise,
+    all (N, d).
 
-    With the quadrature's nodes as noise, the means of z, z^2 and exp(z) and their gradients must be those of the Gaussian.
+    With the quadrature's nodes as noise, the means of z, z^2 and exp(z) and their gradients must be
+    those of the Gaussian.
     """
 
     @_examples
@@ -131,26 +130,22 @@ def check_reparameterisation(rsample: Callable[[Tensor, Tensor, Tensor], Tensor]
     def holds(mean: Tensor, log_var: Tensor) -> None:
         nodes, weights = _quadrature()
         rows = (NODES, 1)
-        z = rsample(
-            T.expand(mean, rows), T.expand(log_var, rows), Tensor(nodes[:, None], dtype=np.float64)
-        )
-        assert z.shape == rows, (
-            f"rsample: expected draws of the shape of mean, {rows}, got shape {tuple(z.shape)}"
-        )
+        noise = Tensor(nodes[:, None], dtype=np.float64)
+        z = rsample(T.expand(mean, rows), T.expand(log_var, rows), noise)
+        expected = f"expected draws of the shape of mean, {rows}"
+        assert z.shape == rows, f"rsample: {expected}, got shape {tuple(z.shape)}"
         m, v = mean.item(), np.exp(log_var.item())
         e = np.exp(m + v / 2)
-        for name, values, expected, by_mean, by_log_var in [
+        for name, values, moment, dmean, dlog_var in [
             ("z", z, m, 1, 0),
             ("z^2", T.square(z), m * m + v, 2 * m, v),
             ("exp(z)", T.exp(z), e, e, e * v / 2),
         ]:
             average = T.sum(values * weights[:, None])
-            _assert_close(f"E[{name}]", average, expected)
-            found = _gradients("z", average, mean=mean, log_var=log_var)
-            for parameter, gradient, wanted in zip(
-                ("mean", "log_var"), found, (by_mean, by_log_var)
-            ):
-                _assert_close(f"dE[{name}]/d{parameter}", gradient, np.full((1, 1), wanted), 1e-6)
+            _assert_close(f"E[{name}]", average, moment)
+            by_mean, by_log_var = _gradients("z", average, mean=mean, log_var=log_var)
+            _assert_close(f"dE[{name}]/dmean", by_mean, np.full((1, 1), dmean), 1e-6)
+            _assert_close(f"dE[{name}]/dlog_var", by_log_var, np.full((1, 1), dlog_var), 1e-6)
 
     holds()
 
@@ -170,12 +165,10 @@ def _quadrature() -> tuple[np.ndarray, np.ndarray]:
 
 def _expected_log_density(p: Gaussian, q: Gaussian) -> np.ndarray:
     """E over p of log q, (N,)"""
-    (mean_p, log_var_p), (mean_q, log_var_q) = (
-        [v.numpy()[..., None] for v in gaussian] for gaussian in (p, q)
-    )
+    mean_p, log_var_p, mean, log_var = (v.numpy()[..., None] for v in (*p, *q))
     nodes, weights = _quadrature()
     x = mean_p + np.exp(log_var_p / 2) * nodes
-    log_q = -0.5 * (np.log(2 * np.pi) + log_var_q + (x - mean_q) ** 2 / np.exp(log_var_q))
+    log_q = -0.5 * (np.log(2 * np.pi) + log_var + (x - mean) ** 2 / np.exp(log_var))
     return (log_q @ weights).sum(-1)
 
 
@@ -185,30 +178,25 @@ def _expected_log_ratio(p: Gaussian, q: Gaussian) -> np.ndarray:
 
 
 def _checked_shape(name: str, value: Tensor, p: Gaussian) -> Tensor:
-    N = len(p[0])
-    assert tuple(value.shape) == (N,), (
-        f"{name}: expected one number per Gaussian, ({N},), got shape {tuple(value.shape)}"
-    )
+    N, shape = len(p[0]), tuple(value.shape)
+    expected = f"expected one number per Gaussian, ({N},)"
+    assert shape == (N,), f"{name}: {expected}, got shape {shape}"
     return value
 
 
 def _gradients(name: str, value: Tensor, **parameters: Tensor) -> tuple[Tensor, ...]:
     """Those of the sum of `value`, where there are any."""
     xs = list(parameters.values())
-    found = (
-        T.grad(value.sum(), xs, retain_graph=True, allow_unused=True)
-        if value.requires_grad
-        else [None] * len(xs)
-    )
+    found: Sequence[Tensor | None] = [None] * len(xs)
+    if value.requires_grad:
+        found = T.grad(value.sum(), xs, retain_graph=True, allow_unused=True)
     for parameter, gradient in zip(parameters, found):
         assert gradient is not None, f"no gradient flows from {name} to {parameter}"
-    return tuple(found)
+    return tuple(gradient for gradient in found if gradient is not None)
 
 
 def _assert_close(identity: str, found: Tensor, expected, tolerance: float = 1e-9) -> None:
     """Relative to the larger of the expected values and 1."""
-    error = np.abs(found.numpy() - expected).max()
-    scale = max(1.0, np.abs(expected).max())
-    assert error <= tolerance * scale, (
-        f"{identity} does not hold: found {found.numpy()}, expected {expected}"
-    )
+    error, scale = np.abs(found.numpy() - expected).max(), max(1.0, np.abs(expected).max())
+    values = f"found {found.numpy()}, expected {expected}"
+    assert error <= tolerance * scale, f"{identity} does not hold: {values}"

@@ -1,4 +1,4 @@
-"""What arguments and saved values must be like, and what the caller of a wrong one is told."""
+"""What arguments and saved values must be like, and what the errors say of wrong ones."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def check_range(owner: str, below: float = math.inf, **given: float) -> None:
 
 
 def check_pairs(owner: str, **given: Any) -> None:
-    """ValueError unless all are an integer or a pair of them, of at least 0 for a padding and of at least 1 for the others."""
+    """ValueError unless all are integers or pairs of them, from 0 for a padding, else from 1."""
     for name, value in given.items():
         as_pair(value, f"{owner}: {name}", 0 if "padding" in name else 1)
 
@@ -53,13 +53,13 @@ def check_probabilities(name: str, given: Any) -> None:
     """ValueError unless all values lie in [0, 1]."""
     values = given.data if isinstance(given, Tensor) else np.asarray(given)
     if values.size and not (values.min() >= 0 and values.max() <= 1):
-        raise ValueError(
-            f"{name} must lie in [0, 1], got values from {values.min()} to {values.max()}"
-        )
+        got = f"got values from {values.min()} to {values.max()}"
+        raise ValueError(f"{name} must lie in [0, 1], {got}")
 
 
 def fitting(name: str, value: Any, like: Array) -> Array:
-    """The array of a saved value. ValueError unless it has the shape of `like`, and a dtype that casts to that of `like`."""
+    """The array of a saved value. ValueError unless it has the shape of `like`, and a dtype that
+    casts to its own."""
     try:
         array = value.data if isinstance(value, Tensor) else np.asarray(value)
     except ValueError:  # a list of rows of different lengths

@@ -1,11 +1,12 @@
 """Probability distributions over tensors, with the names and shapes of torch.distributions.
 
-A distribution has a batch shape, of independent distributions side by side, and an event shape, of one draw. `sample(shape)`
-returns a tensor of shape + batch shape + event shape; `log_prob` and `entropy` have the batch shape, and are in nats.
+A distribution has a batch shape, of independent distributions side by side, and an event shape, of
+one draw. `sample(shape)` returns a tensor of shape + batch shape + event shape; `log_prob` and
+`entropy` have the batch shape, and are in nats.
 
-`sample` gives constants. `rsample` gives draws as a differentiable function of the parameters, z = loc + scale * noise, so
-that gradients flow through them: the reparameterisation trick (Kingma & Welling 2014 sec. 2.4). Discrete distributions have
-no such function.
+`sample` gives constants. `rsample` gives draws as a differentiable function of the parameters, z =
+loc + scale * noise, so that gradients flow through them: the reparameterisation trick (Kingma &
+Welling 2014 sec. 2.4). Discrete distributions have no such function.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tensor import Tensor
 from tensor.arrays import check_indices
 
 Shape = tuple[int, ...]
-Generator = np.random.Generator
+Rng = np.random.Generator
 LOG_2PI = math.log(2 * math.pi)
 
 
@@ -43,28 +44,33 @@ class Distribution:
         """The variance of each element, batch shape + event shape."""
         raise NotImplementedError(f"{type(self).__name__} has no variance")
 
-    def rsample(self, shape: Shape = (), generator: Generator | None = None) -> Tensor:
+    def rsample(self, shape: Shape = (), generator: Rng | None = None) -> Tensor:
         """Draws through which gradients flow to the parameters."""
+        name = type(self).__name__
         raise NotImplementedError(
-            f"{type(self).__name__} is discrete: it has sample() and log_prob(), but no rsample()"
+            f"{name} is discrete: it has sample() and log_prob(), but no rsample()"
         )
 
-    def sample(self, shape: Shape = (), generator: Generator | None = None) -> Tensor:
-        """Draws as constants. `generator` is a seeded one; without it, that of `tensor.manual_seed`."""
+    def sample(self, shape: Shape = (), generator: Rng | None = None) -> Tensor:
+        """Draws as constants, by a seeded `generator`, or else by that of `tensor.manual_seed`."""
         with T.no_grad():
             return self.rsample(shape, generator)
 
     def log_prob(self, value) -> Tensor:
-        """The logarithm of the density, or of the probability, at `value` (..., *batch_shape, *event_shape)."""
+        """The log of the density, or of the probability, at `value`, of shape (..., *batch_shape,
+        *event_shape), in nats: (..., *batch_shape)."""
         raise NotImplementedError
 
     def entropy(self) -> Tensor:
-        """E[-log p(x)]"""
+        """E[-log p(x)] in nats, (*batch_shape,)."""
         raise NotImplementedError
 
 
 class Normal(Distribution):
-    """N(loc, scale^2), element by element: the event is a scalar. `Independent(Normal(loc, scale), 1)` draws vectors."""
+    """N(loc, scale^2), element by element: the event is a scalar.
+
+    `Independent(Normal(loc, scale), 1)` draws vectors. Raises ValueError unless scale > 0.
+    """
 
     def __init__(self, loc, scale):
         loc, scale = _floats("Normal: loc", loc), _floats("Normal: scale", scale)
@@ -83,7 +89,7 @@ class Normal(Distribution):
         """scale^2"""
         return T.square(self.scale)
 
-    def rsample(self, shape: Shape = (), generator: Generator | None = None) -> Tensor:
+    def rsample(self, shape: Shape = (), generator: Rng | None = None) -> Tensor:
         """loc + scale * noise"""
         return self.loc + self.scale * _noise(self.loc, shape, generator)
 
@@ -97,26 +103,24 @@ class Normal(Distribution):
 
 
 class MultivariateNormal(Distribution):
-    """N(loc, L L^T) over vectors: loc (..., d), and scale_tril = L (..., d, d) lower triangular with a positive diagonal."""
+    """N(loc, L L^T) over vectors: loc (..., d), scale_tril = L (..., d, d).
+
+    Raises ValueError unless L is lower triangular with a positive diagonal.
+    """
 
     def __init__(self, loc, scale_tril):
-        loc, scale_tril = (
-            _floats("MultivariateNormal: loc", loc),
-            _floats("MultivariateNormal: scale_tril", scale_tril),
-        )
+        loc = _floats("MultivariateNormal: loc", loc)
+        scale_tril = _floats("MultivariateNormal: scale_tril", scale_tril)
         d = loc.shape[-1] if loc.shape else 0
         if not d or tuple(scale_tril.shape[-2:]) != (d, d):
-            raise ValueError(
-                "MultivariateNormal: expected loc (..., d) and scale_tril (..., d, d), "
-                f"got {tuple(loc.shape)} and {tuple(scale_tril.shape)}"
-            )
+            expected = "expected loc (..., d) and scale_tril (..., d, d)"
+            got = f"got {tuple(loc.shape)} and {tuple(scale_tril.shape)}"
+            raise ValueError(f"MultivariateNormal: {expected}, {got}")
         _check_positive("MultivariateNormal: the diagonal of scale_tril", _diagonal(scale_tril))
         if np.triu(scale_tril.numpy(), 1).any():
             raise ValueError("MultivariateNormal: scale_tril must be lower triangular")
         batch = _common_shape("MultivariateNormal", loc.shape[:-1], scale_tril.shape[:-2])
-        lower = scale_tril * np.tri(
-            d, dtype=scale_tril.dtype
-        )  # so that no gradient flows to the zeros above the diagonal
+        lower = scale_tril * np.tri(d, dtype=scale_tril.dtype)  # zeros get no gradient
         self.loc, self.scale_tril = T.expand(loc, (*batch, d)), T.expand(lower, (*batch, d, d))
         super().__init__(batch, (d,))
 
@@ -135,7 +139,7 @@ class MultivariateNormal(Distribution):
         """L L^T"""
         return self.scale_tril @ T.transpose(self.scale_tril, -1, -2)
 
-    def rsample(self, shape: Shape = (), generator: Generator | None = None) -> Tensor:
+    def rsample(self, shape: Shape = (), generator: Rng | None = None) -> Tensor:
         """loc + L noise"""
         noise = _noise(self.loc, shape, generator)
         return self.loc + (self.scale_tril @ noise[..., None])[..., 0]
@@ -143,11 +147,8 @@ class MultivariateNormal(Distribution):
     def log_prob(self, value) -> Tensor:
         """-1/2 |L^-1 (x - loc)|^2 - log det L - d/2 log 2 pi"""
         _check_event(self, value)
-        return (
-            -0.5 * _distance2(self.scale_tril, value - self.loc)
-            - _log_det(self.scale_tril)
-            - 0.5 * self.event_shape[0] * LOG_2PI
-        )
+        distance2 = _distance2(self.scale_tril, value - self.loc)
+        return -0.5 * distance2 - _log_det(self.scale_tril) - 0.5 * self.event_shape[0] * LOG_2PI
 
     def entropy(self) -> Tensor:
         """log det L + d/2 log(2 pi e)"""
@@ -171,19 +172,14 @@ class Bernoulli(Distribution):
         """p (1 - p)"""
         return T.sigmoid(self.logits) * T.sigmoid(-self.logits)
 
-    def sample(self, shape: Shape = (), generator: Generator | None = None) -> Tensor:
+    def sample(self, shape: Shape = (), generator: Rng | None = None) -> Tensor:
         """Zeros and ones, of the dtype of the logits."""
-        uniform = T.rand(
-            *shape,
-            *self.batch_shape,
-            generator=generator,
-            dtype=np.float64,
-            device=self.logits.device,
-        )
+        sizes, device = (*shape, *self.batch_shape), self.logits.device
+        uniform = T.rand(*sizes, generator=generator, dtype=np.float64, device=device)
         return (uniform < self.mean).to(self.logits.dtype)
 
     def log_prob(self, value) -> Tensor:
-        """x log p + (1 - x) log(1 - p), exact for any logit. For x between 0 and 1 it is minus the cross-entropy."""
+        """x log p + (1 - x) log(1 - p), exact for any logit. For grey x: minus a cross-entropy."""
         check_probabilities("Bernoulli.log_prob: value", value)
         return -bernoulli_cost(self.logits, value)
 
@@ -193,12 +189,12 @@ class Bernoulli(Distribution):
         return p1 * _if_possible(p1, cost1) + p0 * _if_possible(p0, cost0)
 
     def _outcomes(self) -> list[tuple[Tensor, Tensor]]:
-        """The probabilities of 1 and of 0, each with minus its logarithm: small ones do not cancel."""
+        """The probabilities of 1 and 0, each with minus its logarithm: small ones do not cancel."""
         return [(T.sigmoid(x), T.softplus(-x)) for x in (self.logits, -self.logits)]
 
 
 class Categorical(Distribution):
-    """The classes 0..K-1 with probabilities softmax(logits), for logits (..., K). Classes have no mean or variance."""
+    """The classes 0..K-1 with probabilities softmax(logits), logits (..., K); they have no mean."""
 
     def __init__(self, logits):
         logits = _floats("Categorical: logits", logits)
@@ -212,8 +208,8 @@ class Categorical(Distribution):
         """p (..., K), which sums to 1"""
         return T.exp(self.logits)
 
-    def sample(self, shape: Shape = (), generator: Generator | None = None) -> Tensor:
-        """Integers. Of K clocks that ring at rates p_k, clock k is the first with probability p_k."""
+    def sample(self, shape: Shape = (), generator: Rng | None = None) -> Tensor:
+        """Integers. Of K clocks that ring at rates p_k, clock k is first with probability p_k."""
         waits = (generator or T.default_generator()).exponential(size=(*shape, *self.logits.shape))
         return T.argmax(self.logits - T.log(Tensor(waits, device=self.logits.device)), -1)
 
@@ -222,10 +218,9 @@ class Categorical(Distribution):
         classes = value if isinstance(value, Tensor) else Tensor(value)
         if classes.dtype.kind not in "iu":
             raise TypeError(f"Categorical.log_prob: classes are integers, got {classes.dtype}")
-        check_indices(
-            classes.data, self.logits.shape[-1], "Categorical.log_prob", "class", from_the_end=False
-        )
-        chosen = classes[..., None] == np.arange(self.logits.shape[-1])
+        K = self.logits.shape[-1]
+        check_indices(classes.data, K, "Categorical.log_prob", "class", from_the_end=False)
+        chosen = classes[..., None] == np.arange(K)
         return T.sum(T.where(chosen, self.logits, 0.0), -1)
 
     def entropy(self) -> Tensor:
@@ -234,13 +229,12 @@ class Categorical(Distribution):
 
 
 class Independent(Distribution):
-    """`base` with its last `ndims` batch dimensions taken as one event, whose log-probabilities add up."""
+    """`base` with its last `ndims` batch dimensions as one event: log-probabilities add up."""
 
     def __init__(self, base: Distribution, ndims: int):
         if not 0 <= ndims <= len(base.batch_shape):
-            raise ValueError(
-                f"Independent: cannot take {ndims} dimensions of the batch shape {base.batch_shape}"
-            )
+            batch_shape = f"the batch shape {base.batch_shape}"
+            raise ValueError(f"Independent: cannot take {ndims} dimensions of {batch_shape}")
         self.base, self.ndims = base, ndims
         split = len(base.batch_shape) - ndims
         super().__init__(base.batch_shape[:split], base.batch_shape[split:] + base.event_shape)
@@ -255,11 +249,11 @@ class Independent(Distribution):
         """That of `base`."""
         return self.base.variance
 
-    def rsample(self, shape: Shape = (), generator: Generator | None = None) -> Tensor:
+    def rsample(self, shape: Shape = (), generator: Rng | None = None) -> Tensor:
         """Draws of `base`."""
         return self.base.rsample(shape, generator)
 
-    def sample(self, shape: Shape = (), generator: Generator | None = None) -> Tensor:
+    def sample(self, shape: Shape = (), generator: Rng | None = None) -> Tensor:
         """Draws of `base`."""
         return self.base.sample(shape, generator)
 
@@ -277,16 +271,19 @@ class Independent(Distribution):
 
 
 def kl_divergence(p: Distribution, q: Distribution) -> Tensor:
-    """KL(p || q) in closed form, with the batch shape. NotImplementedError where there is none: see `kl_monte_carlo`."""
+    """KL(p || q) in closed form, in nats, with the batch shape.
+
+    Raises NotImplementedError where there is none (see `kl_monte_carlo`), ValueError for events of
+    different shapes.
+    """
     form = _CLOSED_FORMS.get((type(p), type(q)))
     if form is None:
-        raise NotImplementedError(
-            f"kl_divergence: no closed form for {type(p).__name__} || {type(q).__name__}; kl_monte_carlo estimates it"
-        )
+        pair = f"{type(p).__name__} || {type(q).__name__}"
+        cause = f"no closed form for {pair}; kl_monte_carlo estimates it"
+        raise NotImplementedError(f"kl_divergence: {cause}")
     if p.event_shape != q.event_shape:
-        raise ValueError(
-            f"kl_divergence: events of shapes {p.event_shape} and {q.event_shape} differ"
-        )
+        shapes = f"{p.event_shape} and {q.event_shape}"
+        raise ValueError(f"kl_divergence: events of shapes {shapes} differ")
     _common_shape("kl_divergence", p.batch_shape, q.batch_shape)
     return form(p, q)
 
@@ -299,17 +296,17 @@ class Estimate(NamedTuple):
 
 
 def kl_monte_carlo(
-    p: Distribution, q: Distribution, samples: int = 1000, generator: Generator | None = None
+    p: Distribution, q: Distribution, samples: int = 1000, generator: Rng | None = None
 ) -> Estimate:
-    """KL(p || q) estimated from draws of p, with the standard error of the estimate. No gradients flow through the draws."""
+    """KL(p || q) in nats, estimated from draws of p, through which no gradients flow.
+
+    Raises ValueError for fewer than 2 samples.
+    """
     if samples < 2:
-        raise ValueError(
-            f"kl_monte_carlo: a standard error needs at least 2 samples, got {samples}"
-        )
-    alike = (1,) * (
-        len(q.batch_shape) - len(p.batch_shape)
-    )  # the same draws for each of these dimensions of q
-    x = p.sample((samples, *alike), generator)
+        rule = "a standard error needs at least 2 samples"
+        raise ValueError(f"kl_monte_carlo: {rule}, got {samples}")
+    shared = (1,) * (len(q.batch_shape) - len(p.batch_shape))  # dimensions of q with the same draws
+    x = p.sample((samples, *shared), generator)
     differences = p.log_prob(x) - q.log_prob(x)
     return Estimate(T.mean(differences, 0), T.sqrt(T.var(differences, 0) / samples))
 
@@ -323,11 +320,8 @@ def _kl_normal(p: Normal, q: Normal) -> Tensor:
 def _kl_multivariate_normal(p: MultivariateNormal, q: MultivariateNormal) -> Tensor:
     """1/2 (|L_q^-1 L_p|^2 + |L_q^-1 (loc_p - loc_q)|^2 - d) + log det L_q - log det L_p"""
     ratio = T.solve(q.scale_tril, p.scale_tril)
-    squares = (
-        T.sum(T.square(ratio), (-1, -2))
-        + _distance2(q.scale_tril, p.loc - q.loc)
-        - p.event_shape[0]
-    )
+    distance2 = _distance2(q.scale_tril, p.loc - q.loc)
+    squares = T.sum(T.square(ratio), (-1, -2)) + distance2 - p.event_shape[0]
     return 0.5 * squares + _log_det(q.scale_tril) - _log_det(p.scale_tril)
 
 
@@ -340,10 +334,9 @@ def _kl_bernoulli(p: Bernoulli, q: Bernoulli) -> Tensor:
 
 def _kl_categorical(p: Categorical, q: Categorical) -> Tensor:
     """sum over k of p_k (log p_k - log q_k)"""
-    if p.logits.shape[-1] != q.logits.shape[-1]:
-        raise ValueError(
-            f"kl_divergence: {p.logits.shape[-1]} classes and {q.logits.shape[-1]} classes"
-        )
+    K_p, K_q = p.logits.shape[-1], q.logits.shape[-1]
+    if K_p != K_q:
+        raise ValueError(f"kl_divergence: {K_p} classes and {K_q} classes")
     return T.sum(p.probs * (_if_possible(p.probs, p.logits) - _if_possible(p.probs, q.logits)), -1)
 
 
@@ -359,13 +352,11 @@ def _full(p: Distribution) -> MultivariateNormal:
     if isinstance(p, MultivariateNormal):
         return p
     if not (isinstance(p, Independent) and isinstance(p.base, Normal) and p.ndims == 1):
-        raise NotImplementedError(
-            "kl_divergence: a MultivariateNormal compares with its like and with Independent(Normal, 1)"
-        )
+        rule = "a MultivariateNormal compares with its like and with Independent(Normal, 1)"
+        raise NotImplementedError(f"kl_divergence: {rule}")
     scale = p.base.scale
-    return MultivariateNormal(
-        p.base.loc, scale[..., None] * np.eye(scale.shape[-1], dtype=scale.dtype)
-    )
+    identity = np.eye(scale.shape[-1], dtype=scale.dtype)
+    return MultivariateNormal(p.base.loc, scale[..., None] * identity)
 
 
 _CLOSED_FORMS: dict[tuple[type, type], Callable] = {
@@ -385,9 +376,8 @@ _CLOSED_FORMS: dict[tuple[type, type], Callable] = {
 def _floats(name: str, x) -> Tensor:
     """A parameter as a tensor."""
     if not hasattr(x, "dtype") or x.dtype.kind != "f":
-        raise TypeError(
-            f"{name} must be a tensor of floats, got {getattr(x, 'dtype', type(x).__name__)}"
-        )
+        got = getattr(x, "dtype", type(x).__name__)
+        raise TypeError(f"{name} must be a tensor of floats, got {got}")
     return x if isinstance(x, Tensor) else Tensor(x)
 
 
@@ -403,9 +393,8 @@ def _common_shape(name: str, *shapes: Shape) -> Shape:
     try:
         return np.broadcast_shapes(*shapes)
     except ValueError:
-        raise ValueError(
-            f"{name}: the parameters' shapes {' and '.join(map(str, shapes))} do not broadcast"
-        ) from None
+        both = " and ".join(map(str, shapes))
+        raise ValueError(f"{name}: the parameters' shapes {both} do not broadcast") from None
 
 
 def _check_positive(name: str, x) -> None:
@@ -414,11 +403,12 @@ def _check_positive(name: str, x) -> None:
 
 
 def _if_possible(p: Tensor, x: Tensor) -> Tensor:
-    """x where p > 0, else 0: an impossible outcome adds nothing to an expectation, 0 log 0 = 0, nor to its gradients."""
+    """x where p > 0, else 0: an impossible outcome adds nothing to an expectation, 0 log 0 = 0, nor
+    to its gradients."""
     return T.where(p > 0, x, 0.0)
 
 
-def _noise(like: Tensor, shape: Shape, generator: Generator | None) -> Tensor:
+def _noise(like: Tensor, shape: Shape, generator: Rng | None) -> Tensor:
     """Standard normal numbers: `shape` times a tensor like `like`."""
     return T.randn(*shape, *like.shape, generator=generator, dtype=like.dtype, device=like.device)
 

@@ -14,9 +14,10 @@ from tensor.kernels import loops_for
 
 
 class EMA:
-    """average <- d average + (1 - d) weights after each step, with d = min(decay, (1 + n) / (10 + n)) at update n.
+    """average <- d average + (1 - d) weights, with d = min(decay, (1 + n) / (10 + n)) at update n.
 
-    The growing decay lets the average forget the initial weights quickly. Generative models are sampled from the average.
+    The growing decay lets the average forget the initial weights quickly. Generative models are
+    sampled from the average. Raises ValueError unless 0 <= decay < 1.
     """
 
     def __init__(self, parameters: Iterable[Parameter], decay: float = 0.999):
@@ -30,14 +31,14 @@ class EMA:
         """Take in the current weights."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        parts = list(zip(self.view.lines([p.data for p in self.view.parameters]), self.view.spans))
+        lines = self.view.lines([p.data for p in self.view.parameters])
         if loops_for(self.average):
             from nn import loops
 
-            for weights, span in parts:
+            for weights, span in zip(lines, self.view.spans):
                 loops.average(weights, float(decay), self.average[span])
             return
-        for weights, span in parts:
+        for weights, span in zip(lines, self.view.spans):
             self.average[span] *= decay
             self.average[span] += (1 - decay) * weights
 
@@ -56,7 +57,7 @@ class EMA:
         return {"updates": self.updates, "average": self.view.saved(self.average)}
 
     def load_state_dict(self, state) -> None:
-        """Go on from a `state_dict`. KeyError or ValueError if it is not one of these parameters."""
+        """Go on from a `state_dict`. KeyError or ValueError if it is of other parameters."""
         check_names("EMA", state, ["updates", "average"])
         updates = int(fitting("EMA: updates", state["updates"], np.int64(0)))
         self.average = self.view.restored("EMA: average", state["average"], self.average)

@@ -1,4 +1,4 @@
-"""Many parameters as one vector: an optimiser then makes a few long passes over memory instead of hundreds of short ones."""
+"""Many parameters as one vector: a few long passes over memory, not hundreds of short ones."""
 
 from __future__ import annotations
 
@@ -15,24 +15,22 @@ from tensor.tensor import Tensor
 
 
 def parameter_list(parameters: Iterable[Parameter]) -> list[Parameter]:
-    """The parameters as a list. TypeError for anything that is no leaf with requires_grad=True, or a frozen Parameter."""
+    """The parameters as a list. TypeError unless each is a Parameter, even a frozen one, or a leaf
+    with requires_grad=True."""
     if isinstance(parameters, (Module, Tensor)):
-        raise TypeError(
-            f"expected a list of parameters, such as model.parameters(), got one {type(parameters).__name__}"
-        )
+        expected = "expected a list of parameters, such as model.parameters()"
+        raise TypeError(f"{expected}, got one {type(parameters).__name__}")
     listed = list(parameters)
     for k, p in enumerate(listed):
-        if not isinstance(p, Parameter) and not (
-            isinstance(p, Tensor) and p.is_leaf and p.requires_grad
-        ):
-            raise TypeError(
-                f"parameter {k}: expected a leaf with requires_grad=True, but this {type(p).__name__} is none"
-            )
+        is_leaf = isinstance(p, Tensor) and p.is_leaf and p.requires_grad
+        if not (is_leaf or isinstance(p, Parameter)):
+            expected = "expected a leaf with requires_grad=True"
+            raise TypeError(f"parameter {k}: {expected}, but this {type(p).__name__} is none")
     return listed
 
 
 class FlatView:
-    """A fixed list of parameters, read and written as one vector. Each keeps its own order in memory."""
+    """A fixed list of parameters, read and written as a vector; each keeps its order in memory."""
 
     def __init__(self, parameters: Iterable[Parameter]):
         self.parameters = parameter_list(parameters)
@@ -42,9 +40,8 @@ class FlatView:
             raise ValueError("a parameter is given twice")
         dtypes = sorted({str(p.dtype) for p in self.parameters})
         if len(dtypes) > 1:
-            raise ValueError(
-                f"parameters of different dtypes, {' and '.join(dtypes)}: cast the model with .to(dtype)"
-            )
+            cause = f"parameters of different dtypes, {' and '.join(dtypes)}"
+            raise ValueError(f"{cause}: cast the model with .to(dtype)")
         self.orders = [memory_order(p.data) for p in self.parameters]
         ends = np.cumsum([p.numel() for p in self.parameters]).tolist()
         self.spans = [slice(end - p.numel(), end) for p, end in zip(self.parameters, ends)]
@@ -54,7 +51,8 @@ class FlatView:
         return array_module(arrays[0]).concatenate(self.lines(arrays))
 
     def lines(self, arrays: Sequence[Array]) -> list[Array]:
-        """Arrays shaped like the parameters, each as a vector: a view, if it lies in memory as its parameter does."""
+        """Arrays shaped like the parameters, each as a vector: a view, if it lies in memory as its
+        parameter does."""
         return [x.transpose(order).reshape(-1) for x, order in zip(arrays, self.orders)]
 
     def values(self) -> Array:
@@ -68,16 +66,14 @@ class FlatView:
         return [x.transpose(inverse(order)) for x, order in zip(stored, self.orders)]
 
     def saved(self, flat: Array) -> Tensor:
-        """A vector as it is saved: each parameter in C order, in whatever order it lies in memory."""
+        """A vector as it is saved: each parameter in C order, however it lies in memory."""
         return wrap(array_module(flat).concatenate([x.reshape(-1) for x in self.split(flat)]))
 
     def restored(self, name: str, saved: Any, flat: Array) -> Array:
-        """A new vector of the dtype of `flat` from a saved one. ValueError with `name` if it does not fit."""
+        """A new vector with the dtype of `flat`. ValueError with `name` if `saved` does not fit."""
         array = to_device(fitting(name, saved, flat), self.parameters[0].device)
-        ordered = self.gather(
-            [array[span].reshape(p.shape) for span, p in zip(self.spans, self.parameters)]
-        )
-        return ordered.astype(flat.dtype, copy=False)
+        shaped = [array[span].reshape(p.shape) for span, p in zip(self.spans, self.parameters)]
+        return self.gather(shaped).astype(flat.dtype, copy=False)
 
     def bind(self, flat: Array) -> None:
         """Make the parameters views of a vector, which nobody may write to any more."""

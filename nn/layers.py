@@ -15,6 +15,8 @@ from tensor import Tensor
 from tensor.arrays import axis
 from tensor.convolution import as_pair
 
+Shape = tuple[int, ...]
+
 
 def _uniform_bias(size: int, fan_in: int) -> Parameter:
     """PyTorch's choice: U(-1, 1) / sqrt(fan_in)."""
@@ -39,89 +41,59 @@ class Linear(Module):
 
 
 def _kernel(out_channels: int, in_channels: int, kernel_size) -> Parameter:
-    """A weight (out, in, kh, kw) that lies as (kh, kw, in, out) in memory, as conv2d multiplies by it."""
-    stored = np.zeros(
-        (*as_pair(kernel_size, "kernel_size", 1), in_channels, out_channels), np.float32
-    )
+    """A weight (out, in, kh, kw) that lies in memory as conv2d needs it, as (kh, kw, in, out)."""
+    kh, kw = as_pair(kernel_size, "kernel_size", 1)
+    stored = np.zeros((kh, kw, in_channels, out_channels), np.float32)
     weight = Parameter(stored.transpose(3, 2, 0, 1))
     init.kaiming_uniform_(weight, math.sqrt(5))
     return weight
 
 
 class Conv2d(Module):
-    """conv2d with its own weight (out, in / groups, kh, kw) and bias (out,)."""
+    """conv2d with its own weight (out, in / groups, kh, kw) and bias (out,): images (N, in, H, W)
+    to (N, out, H', W')."""
 
     def __init__(
-        self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
-        dilation=1,
-        groups: int = 1,
-        bias: bool = True,
-    ):
+        self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1,
+        groups: int = 1, bias: bool = True,
+    ):  # fmt: skip
         check_sizes("Conv2d", in_channels=in_channels, out_channels=out_channels, groups=groups)
         check_groups("Conv2d", groups, in_channels, out_channels)
-        check_pairs(
-            "Conv2d", kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation
-        )
-        self.in_channels, self.out_channels, self.kernel_size = (
-            in_channels,
-            out_channels,
-            kernel_size,
-        )
-        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+        check_pairs("Conv2d", kernel_size=kernel_size, stride=stride)
+        check_pairs("Conv2d", padding=padding, dilation=dilation)
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+        self.dilation, self.groups = dilation, groups
         self.weight = _kernel(out_channels, in_channels // groups, kernel_size)
         self.bias = _uniform_bias(out_channels, math.prod(self.weight.shape[1:])) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return T.conv2d(
-            x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
-        )
+        where = self.stride, self.padding, self.dilation
+        return T.conv2d(x, self.weight, self.bias, *where, self.groups)
 
 
 class ConvTranspose2d(Module):
-    """conv_transpose2d with its own weight (in, out / groups, kh, kw) and bias (out,)."""
+    """conv_transpose2d with its own weight (in, out / groups, kh, kw) and bias (out,): images (N,
+    in, H, W) to (N, out, H', W')."""
 
     def __init__(
-        self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups: int = 1,
-        bias: bool = True, dilation=1,
+        self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0,
+        groups: int = 1, bias: bool = True, dilation=1,
     ):  # fmt: skip
-        check_sizes(
-            "ConvTranspose2d", in_channels=in_channels, out_channels=out_channels, groups=groups
-        )
-        check_groups("ConvTranspose2d", groups, in_channels, out_channels)
-        check_pairs(
-            "ConvTranspose2d",
-            kernel_size=kernel_size,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-        )
-        check_pairs("ConvTranspose2d", output_padding=output_padding)
-        self.in_channels, self.out_channels, self.kernel_size = (
-            in_channels,
-            out_channels,
-            kernel_size,
-        )
-        self.stride, self.padding, self.output_padding = stride, padding, output_padding
-        self.groups, self.dilation = groups, dilation
+        name = "ConvTranspose2d"
+        check_sizes(name, in_channels=in_channels, out_channels=out_channels, groups=groups)
+        check_groups(name, groups, in_channels, out_channels)
+        check_pairs(name, kernel_size=kernel_size, stride=stride, padding=padding)
+        check_pairs(name, dilation=dilation, output_padding=output_padding)
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+        self.output_padding, self.groups, self.dilation = output_padding, groups, dilation
         self.weight = _kernel(in_channels, out_channels // groups, kernel_size)
         self.bias = _uniform_bias(out_channels, math.prod(self.weight.shape[1:])) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return T.conv_transpose2d(
-            x,
-            self.weight,
-            self.bias,
-            self.stride,
-            self.padding,
-            self.output_padding,
-            self.groups,
-            self.dilation,
-        )
+        where = self.stride, self.padding, self.output_padding
+        return T.conv_transpose2d(x, self.weight, self.bias, *where, self.groups, self.dilation)
 
 
 def _check_channels(layer: str, x: Tensor, channels: int) -> None:
@@ -136,24 +108,19 @@ def _scale_and_shift(shape, affine: bool) -> tuple[Parameter | None, Parameter |
 
 
 class GroupNorm(Module):
-    """group_norm with a scale and a shift for each channel; with `silu=True`, SiLU follows in the same pass over memory."""
+    """group_norm of (N, num_channels, ...), with a scale and a shift for each channel.
+
+    With `silu=True`, SiLU follows in the same pass over memory.
+    """
 
     def __init__(
-        self,
-        num_groups: int,
-        num_channels: int,
-        eps: float = 1e-5,
-        affine: bool = True,
+        self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True,
         silu: bool = False,
-    ):
+    ):  # fmt: skip
         check_sizes("GroupNorm", num_groups=num_groups, num_channels=num_channels)
         check_groups("GroupNorm", num_groups, num_channels)
-        self.num_groups, self.num_channels, self.eps, self.silu = (
-            num_groups,
-            num_channels,
-            eps,
-            silu,
-        )
+        self.num_groups, self.num_channels = num_groups, num_channels
+        self.eps, self.silu = eps, silu
         self.weight, self.bias = _scale_and_shift(num_channels, affine)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -162,7 +129,7 @@ class GroupNorm(Module):
 
 
 class InstanceNorm2d(Module):
-    """instance_norm; without scale and shift unless affine=True."""
+    """instance_norm of (N, num_features, H, W); no scale and shift unless affine=True."""
 
     def __init__(self, num_features: int, eps: float = 1e-5, affine: bool = False):
         check_sizes("InstanceNorm2d", num_features=num_features)
@@ -178,10 +145,7 @@ class LayerNorm(Module):
     """layer_norm over the last dimensions, with a scale and a shift for each element."""
 
     def __init__(
-        self,
-        normalized_shape: int | tuple[int, ...],
-        eps: float = 1e-5,
-        elementwise_affine: bool = True,
+        self, normalized_shape: int | Shape, eps: float = 1e-5, elementwise_affine: bool = True
     ):
         for n in normalized_shape if isinstance(normalized_shape, tuple) else (normalized_shape,):
             check_sizes("LayerNorm", normalized_shape=n)
@@ -193,7 +157,8 @@ class LayerNorm(Module):
 
 
 class BatchNorm2d(Module):
-    """batch_norm: the batch's statistics in training, running averages of them in evaluation."""
+    """batch_norm of (N, num_features, H, W), by the batch's mean and variance in training, by
+    running averages of them in evaluation."""
 
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True
@@ -201,17 +166,13 @@ class BatchNorm2d(Module):
         check_sizes("BatchNorm2d", num_features=num_features)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.weight, self.bias = _scale_and_shift(num_features, affine)
-        self.running_mean, self.running_var = (
-            Buffer(T.zeros(num_features)),
-            Buffer(T.ones(num_features)),
-        )
+        self.running_mean = Buffer(T.zeros(num_features))
+        self.running_var = Buffer(T.ones(num_features))
 
     def forward(self, x: Tensor) -> Tensor:
         _check_channels("BatchNorm2d", x, self.num_features)
-        running = self.running_mean, self.running_var
-        return T.batch_norm(
-            x, *running, self.weight, self.bias, self.training, self.momentum, self.eps
-        )
+        running, affine = (self.running_mean, self.running_var), (self.weight, self.bias)
+        return T.batch_norm(x, *running, *affine, self.training, self.momentum, self.eps)
 
 
 class Embedding(Module):
@@ -228,7 +189,8 @@ class Embedding(Module):
 
 
 class Dropout(Module):
-    """In training, each element is 0 with probability p and otherwise divided by 1 - p (Srivastava et al. 2014, sec. 10).
+    """In training, each element is 0 with probability p and otherwise divided by 1 - p (Srivastava
+    et al. 2014, sec. 10).
 
     The paper's p is the probability that an element stays.
     """
@@ -264,15 +226,11 @@ class Unflatten(Module):
 
 
 class MaxPool2d(Module):
-    """max_pool2d"""
+    """max_pool2d: the largest number in each window of (N, C, H, W)."""
 
     def __init__(self, kernel_size, stride=None, padding=0):
-        check_pairs(
-            "MaxPool2d",
-            kernel_size=kernel_size,
-            stride=1 if stride is None else stride,
-            padding=padding,
-        )
+        step = kernel_size if stride is None else stride
+        check_pairs("MaxPool2d", kernel_size=kernel_size, stride=step, padding=padding)
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
 
     def forward(self, x: Tensor) -> Tensor:
@@ -280,15 +238,11 @@ class MaxPool2d(Module):
 
 
 class AvgPool2d(Module):
-    """avg_pool2d"""
+    """avg_pool2d: the mean of each window of (N, C, H, W)."""
 
     def __init__(self, kernel_size, stride=None, padding=0):
-        check_pairs(
-            "AvgPool2d",
-            kernel_size=kernel_size,
-            stride=1 if stride is None else stride,
-            padding=padding,
-        )
+        step = kernel_size if stride is None else stride
+        check_pairs("AvgPool2d", kernel_size=kernel_size, stride=step, padding=padding)
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
 
     def forward(self, x: Tensor) -> Tensor:
@@ -296,7 +250,7 @@ class AvgPool2d(Module):
 
 
 class Upsample(Module):
-    """upsample_nearest"""
+    """upsample_nearest: each pixel of (N, C, H, W) `scale_factor` times, down and across."""
 
     def __init__(self, scale_factor):
         check_pairs("Upsample", scale_factor=scale_factor)

@@ -1,4 +1,4 @@
-"""The loops of the optimisers and of the average of weights, compiled by Numba: one pass over flat arrays."""
+"""The loops of the optimisers and of the average of weights, compiled by Numba: one pass each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from tensor.loops import kernel
 
 @kernel
 def momentum(g, lr, momentum, nesterov, p, velocity):
-    """velocity <- momentum velocity + g;  p <- p - lr velocity, and with Nesterov p - lr (g + momentum velocity)."""
+    """velocity <- momentum velocity + g;  p <- p - lr velocity, by Nesterov p - lr (g + momentum
+    velocity)."""
     rate, share = p.dtype.type(lr), p.dtype.type(momentum)
     for i in range(p.size):
         velocity[i] = share * velocity[i] + g[i]
@@ -18,13 +19,9 @@ def momentum(g, lr, momentum, nesterov, p, velocity):
 
 @kernel
 def adam(g, b1, b2, rate, root, eps, p, m, v):
-    """m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2;  p <- p - rate m / (sqrt(v) / root + eps)."""
-    b1_, b2_, a1, a2 = (
-        p.dtype.type(b1),
-        p.dtype.type(b2),
-        p.dtype.type(1 - b1),
-        p.dtype.type(1 - b2),
-    )
+    """m <- b1 m + (1 - b1) g; v <- b2 v + (1 - b2) g^2; p <- p - rate m / (sqrt(v) / root + eps)"""
+    b1_, a1 = p.dtype.type(b1), p.dtype.type(1 - b1)
+    b2_, a2 = p.dtype.type(b2), p.dtype.type(1 - b2)
     step, scale, least = p.dtype.type(rate), p.dtype.type(1 / root), p.dtype.type(eps)
     for i in range(p.size):
         m[i] = b1_ * m[i] + a1 * g[i]

@@ -1,4 +1,9 @@
-"""Losses, with PyTorch's names. Each is averaged over all elements unless `reduction` is "sum" or "none"."""
+"""Losses, with PyTorch's names, of tensors of one shape.
+
+Each is averaged over all elements, or summed with reduction="sum"; with "none" it keeps their
+shape. Raises TypeError for what is no tensor or array, ValueError for shapes that differ, another
+reduction, or the mean of an empty batch.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +28,11 @@ def _reduced(name: str, loss: Tensor, reduction: str) -> Tensor:
 
 
 def _check(name: str, input, target) -> None:
-    """Broadcasting a prediction against its target is nearly always a mistake, so it is an error."""
+    """Broadcasting a prediction against its target is nearly always a mistake: an error."""
     _check_tensors(name, input=input, target=target)
     if tuple(input.shape) != tuple(target.shape):
-        raise ValueError(
-            f"{name}: input {tuple(input.shape)} and target {tuple(target.shape)} differ in shape"
-        )
+        shapes = f"input {tuple(input.shape)} and target {tuple(target.shape)}"
+        raise ValueError(f"{name}: {shapes} differ in shape")
 
 
 def _check_tensors(name: str, **given) -> None:
@@ -62,9 +66,10 @@ def l1_loss(input: Tensor, target, reduction: str = "mean") -> Tensor:
 
 
 def binary_cross_entropy_with_logits(input: Tensor, target, reduction: str = "mean") -> Tensor:
-    """-log of the Bernoulli probability of `target` in [0, 1], in nats, exact for any logit x, also an infinite one.
+    """-log of the Bernoulli probability of `target` in [0, 1], in nats, exact for any logit x.
 
     With sigmoid(x) = exp(-softplus(-x)) it is  target softplus(-x) + (1 - target) softplus(x).
+    Raises ValueError for targets outside [0, 1].
     """
     name = "binary_cross_entropy_with_logits"
     _check(name, input, target)
@@ -74,26 +79,26 @@ def binary_cross_entropy_with_logits(input: Tensor, target, reduction: str = "me
 
 @op(x=lambda g, x, target: g * (T.sigmoid(x) - target), target=lambda g, x: -g * x)
 def bernoulli_cost(x: Array, target: Array) -> Tensor:
-    """softplus(x) - target x, as |x| times the error of the sure answer x > 0, plus softplus(-|x|)."""
+    """softplus(x) - target x: |x| times the error of the sure answer x > 0, plus softplus(-|x|)."""
     if (loops := loops_for(x)) and x.shape == np.shape(target) and x.dtype == target.dtype:
         return in_one_pass(loops.bernoulli_cost, np.empty_like(x), x, target)
     xp = array_module(x)
     size, error = xp.abs(x), xp.where(x > 0, 1 - target, target)
-    return xp.where(error == 0, error, size) * error + xp.log1p(
-        xp.exp(-size)
-    )  # no error costs 0, even at inf each
+    size_of_error = xp.where(error == 0, error, size) * error  # without an error 0, even at inf
+    return size_of_error + xp.log1p(xp.exp(-size))
 
 
 def cross_entropy(input: Tensor, target, reduction: str = "mean") -> Tensor:
-    """-log softmax(input)[target] in nats: logits (N, classes) and integer classes (N,)."""
+    """-log softmax(input)[target] in nats: logits (N, classes) and integer classes (N,).
+
+    Raises ValueError for other shapes or dtypes, IndexError for classes not in 0..classes-1.
+    """
     _check_tensors("cross_entropy", input=input)
     labels = target.data if isinstance(target, Tensor) else np.asarray(target)
     if input.ndim != 2 or labels.shape != input.shape[:1] or labels.dtype.kind not in "iu":
-        raise ValueError(
-            f"cross_entropy: expected logits (N, classes) and N integer classes, got {input.shape} and "
-            f"{labels.dtype} {labels.shape}"
-        )
+        expected = "expected logits (N, classes) and N integer classes"
+        got = f"got {input.shape} and {labels.dtype} {labels.shape}"
+        raise ValueError(f"cross_entropy: {expected}, {got}")
     check_indices(labels, input.shape[1], "cross_entropy", "class", from_the_end=False)
-    return _reduced(
-        "cross_entropy", -T.log_softmax(input, 1)[np.arange(len(labels)), target], reduction
-    )
+    cost = -T.log_softmax(input, 1)[np.arange(len(labels)), target]
+    return _reduced("cross_entropy", cost, reduction)

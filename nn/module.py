@@ -31,8 +31,9 @@ class Buffer(Tensor):
 class Module:
     """A network, or a part of one.
 
-    The parameters, buffers and modules that are set as attributes belong to it, also those in lists, tuples and dicts,
-    however nested. Names are paths of attributes, as in PyTorch: `blocks.0.conv.weight`. Other tensors are no part of it.
+    The parameters, buffers and modules that are set as attributes belong to it, also those in
+    lists, tuples and dicts, however nested. Names are paths of attributes, as in PyTorch:
+    `blocks.0.conv.weight`. Other tensors do not belong to it.
     """
 
     training = True
@@ -45,7 +46,7 @@ class Module:
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The modules directly below this one."""
-        return ((name, part) for name, part in _parts(vars(self)) if isinstance(part, Module))
+        return ((name, x) for name, x in _members(vars(self)) if isinstance(x, Module))
 
     def modules(self) -> Iterator[Module]:
         """This module and all modules below it."""
@@ -55,9 +56,9 @@ class Module:
 
     def named_tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
         """All parameters and buffers with their names."""
-        yield from (
-            (name, part) for name, part in _parts(vars(self), prefix) if isinstance(part, Tensor)
-        )
+        for name, x in _members(vars(self), prefix):
+            if isinstance(x, Tensor):
+                yield name, x
         for name, child in self.named_children():
             yield from child.named_tensors(f"{prefix}{name}.")
 
@@ -85,7 +86,8 @@ class Module:
         return self
 
     def train(self, mode: bool = True) -> Module:
-        """Switch this module and all below it to training (or evaluation): dropout and batch norm differ."""
+        """Switch this module and all below it to training, or evaluation, for dropout and batch
+        norm."""
         for module in self.modules():
             module.training = mode
         return self
@@ -95,7 +97,10 @@ class Module:
         return self.train(False)
 
     def to(self, target) -> Module:
-        """Move all parameters and buffers to a device, or cast the floating-point ones to a dtype. That drops gradients."""
+        """Move all parameters and buffers to a device, or cast the floating-point ones to a dtype.
+
+        That drops gradients. Raises ValueError for a dtype that is not of floats.
+        """
         target = device_or_dtype(target)
         if isinstance(target, np.dtype) and target.kind != "f":
             raise ValueError(f"to: parameters are float32 or float64, got {target}")
@@ -110,25 +115,25 @@ class Module:
         return self
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All parameters and buffers by name. Tensors are read-only, so this is a snapshot that training does not touch."""
+        """All parameters and buffers by name, a snapshot: training never writes into a tensor."""
         return {name: x.detach() for name, x in self.named_tensors()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over values by name. If any does not fit, none is taken, and a KeyError or ValueError lists all.
+        """Take over values by name. If any does not fit, none is taken, and a KeyError or
+        ValueError lists all.
 
         PyTorch's `num_batches_tracked`, which batch norm does not need here, is passed over.
         """
+        owner = type(self).__name__
         if not isinstance(state, Mapping):
-            raise TypeError(
-                f"{type(self).__name__}: expected a dict of tensors by name, got {type(state).__name__}"
-            )
+            got = type(state).__name__
+            raise TypeError(f"{owner}: expected a dict of tensors by name, got {got}")
         own = dict(self.named_tensors())
         missing = sorted(own.keys() - state.keys())
-        unexpected = sorted(
-            name for name in state.keys() - own.keys() if not name.endswith("num_batches_tracked")
-        )
+        others = sorted(state.keys() - own.keys())
+        unexpected = [name for name in others if not name.endswith("num_batches_tracked")]
         if missing or unexpected:
-            raise KeyError(f"{type(self).__name__}: missing {missing}, unexpected {unexpected}")
+            raise KeyError(f"{owner}: missing {missing}, unexpected {unexpected}")
         arrays, wrong = {}, []
         for name, x in own.items():
             try:
@@ -136,44 +141,44 @@ class Module:
             except ValueError as error:
                 wrong.append(str(error))
         if wrong:
-            raise ValueError(f"{type(self).__name__}: {'; '.join(wrong)}")
+            raise ValueError(f"{owner}: {'; '.join(wrong)}")
         for name, x in own.items():
             x.copy_(arrays[name])
 
     def __repr__(self) -> str:
-        children = [
-            f"  ({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()
-        ]
-        return f"{type(self).__name__}({self.extra_repr()}" + (
-            "\n" + "\n".join(children) + "\n)" if children else ")"
-        )
+        lines = [f"{type(self).__name__}({self.extra_repr()}"]
+        for name, child in self.named_children():
+            lines.append(f"  ({name}): {child!r}".replace("\n", "\n  "))
+        return "\n".join(lines) + ("\n)" if len(lines) > 1 else ")")
 
     def extra_repr(self) -> str:
         """What `repr` says of the module itself: its plain attributes."""
-        plain = {
-            k: v
-            for k, v in vars(self).items()
-            if isinstance(v, (int, float, str, tuple)) and k != "training"
-        }
-        return ", ".join(
-            f"{name}={value!r}" for name, value in plain.items() if not any(_parts([value]))
-        )
+        shown = []
+        for name, value in vars(self).items():
+            is_plain = isinstance(value, (int, float, str, tuple)) and not any(_members([value]))
+            if is_plain and name != "training":
+                shown.append(f"{name}={value!r}")
+        return ", ".join(shown)
 
 
-def _parts(container: Any, prefix: str = "") -> Iterator[tuple[str, Parameter | Buffer | Module]]:
-    """The parameters, buffers and modules in a dict, list or tuple, and in those that it holds, with their paths."""
+def _members(container: Any, prefix: str = "") -> Iterator[tuple[str, Parameter | Buffer | Module]]:
+    """The parameters, buffers and modules in a dict, list or tuple, and in those that it holds,
+    with their paths."""
     for key, value in container.items() if isinstance(container, dict) else enumerate(container):
-        found: Any = [("", value)] if isinstance(value, (Parameter, Buffer, Module)) else ()
-        for path, part in _parts(value, ".") if isinstance(value, (dict, list, tuple)) else found:
+        found: Any = ()
+        if isinstance(value, (Parameter, Buffer, Module)):
+            found = [("", value)]
+        elif isinstance(value, (dict, list, tuple)):
+            found = _members(value, ".")
+        for path, member in found:
             if not isinstance(key, (str, int)) or "." in str(key):
-                raise ValueError(
-                    f"{key!r}: the key of a part of a module must be an integer, or a str without a dot"
-                )
-            yield f"{prefix}{key}{path}", part
+                rule = "the key of a part of a module must be an integer, or a str without a dot"
+                raise ValueError(f"{key!r}: {rule}")
+            yield f"{prefix}{key}{path}", member
 
 
 class Sequential(Module):
-    """Modules one after the other; `model[k]` is the k-th, and a slice is a Sequential that keeps their names."""
+    """Modules one after the other; `model[k]` is the k-th, a slice a Sequential of those."""
 
     def __init__(self, *modules: Module):
         for k, module in enumerate(modules):

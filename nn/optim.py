@@ -1,7 +1,7 @@
-"""Optimisers. All parameters are one vector (`FlatView`), updated block by block in one pass over memory.
+"""Optimisers. All parameters are one vector (`FlatView`), updated block by block in one pass.
 
-A step binds new values to the parameters and never writes into the old ones, so graphs recorded before it stay right.
-Parameters that have no gradient are left alone.
+A step binds new values to the parameters and never writes into the old ones, so graphs recorded
+before it stay right. Parameters that have no gradient stay as they are.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from tensor.parallel import map_blocks
 
 
 class Optimizer:
-    """The common part: collects gradients, calls `update` on blocks of the vector, binds the result.
+    """What all share: gradients are collected, `update` is called on blocks, the result is bound.
 
-    `lr` is a plain attribute: a schedule sets it before each step.
+    `lr` is a plain attribute: a schedule sets it before each step. Raises TypeError for what is no
+    parameter, ValueError for none, for one given twice, and for options out of range.
     """
 
     slots: tuple[str, ...] = ()
@@ -48,25 +49,20 @@ class Optimizer:
         return g + self.weight_decay * p if self.weight_decay else g
 
     def update(self, p: Array, g: Array, span: slice) -> None:
-        """Write the next values into `p`, given the gradient `g`; `span` is where both lie in the whole vector."""
+        """Write the next values into `p`, by the gradient `g`; both lie at `span` in the vector."""
         raise NotImplementedError
 
     def step(self) -> None:
-        """Move all parameters that have a gradient."""
+        """Move all parameters that have a gradient. RuntimeError if none has."""
         grads = [p.grad for p in self.view.parameters]
         if all(g is None for g in grads):
-            raise RuntimeError(
-                f"{type(self).__name__}: no parameter has a gradient: call backward() before step()"
-            )
+            cause = "no parameter has a gradient: call backward() before step()"
+            raise RuntimeError(f"{type(self).__name__}: {cause}")
         self.steps += 1
         values = self.view.values()
-        xp = array_module(values)
-        gradient = self.view.gather(
-            [
-                xp.zeros(p.shape, p.dtype) if g is None else g.data
-                for p, g in zip(self.view.parameters, grads)
-            ]
-        )
+        zeros, pairs = array_module(values).zeros, zip(self.view.parameters, grads)
+        arrays = [zeros(p.shape, p.dtype) if g is None else g.data for p, g in pairs]
+        gradient = self.view.gather(arrays)
         for run in _runs(self.view.spans, [g is not None for g in grads]):
             p, g = values[run], gradient[run]
 
@@ -78,21 +74,20 @@ class Optimizer:
         self.view.bind(values)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on besides the parameters: `steps`, and a vector for each slot."""
-        return {"steps": self.steps} | {
-            name: self.view.saved(getattr(self, name)) for name in self.slots
-        }
+        """All that the next step depends on but the parameters: `steps`, a vector for each slot."""
+        vectors = {name: self.view.saved(getattr(self, name)) for name in self.slots}
+        return {"steps": self.steps} | vectors
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state_dict`. KeyError or ValueError if it is not of this optimiser and these parameters."""
-        check_names(type(self).__name__, state, ["steps", *self.slots])
-        loaded: dict[str, Any] = {
-            "steps": int(fitting(f"{type(self).__name__}: steps", state["steps"], np.int64(0)))
-        }
+        """Go on from a `state_dict`. KeyError or ValueError if it is of another optimiser, or of
+        other parameters."""
+        owner = type(self).__name__
+        check_names(owner, state, ["steps", *self.slots])
+        steps = int(fitting(f"{owner}: steps", state["steps"], np.int64(0)))
+        loaded: dict[str, Any] = {"steps": steps}
         for name in self.slots:
-            loaded[name] = self.view.restored(
-                f"{type(self).__name__}: {name}", state[name], getattr(self, name)
-            )
+            vector = getattr(self, name)
+            loaded[name] = self.view.restored(f"{owner}: {name}", state[name], vector)
         vars(self).update(loaded)
 
 
@@ -108,23 +103,22 @@ def _runs(spans: list[slice], wanted: list[bool]) -> list[slice]:
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent with L2 weight decay and PyTorch's momentum: v <- momentum v + g, then p <- p - lr v.
+    """Stochastic gradient descent with L2 weight decay and PyTorch's momentum: v <- momentum v + g,
+    then p <- p - lr v.
 
-    Nesterov's is p <- p - lr (g + momentum v). While lr is constant these are the steps of Sutskever et al. 2013 (with
-    Nesterov p is their theta + mu v). When it changes they are not, for there the velocity holds the rate: v <- mu v - lr g.
+    Nesterov's is p <- p - lr (g + momentum v). While lr is constant these are the steps of
+    Sutskever et al. 2013 (with Nesterov p is their theta + mu v). When it changes they are not, for
+    there the velocity holds the rate: v <- mu v - lr g. Raises ValueError for Nesterov without
+    momentum.
     """
 
     slots = ("velocity",)
     velocity: Array
 
     def __init__(
-        self,
-        parameters,
-        lr: float = 1e-3,
-        momentum: float = 0.0,
-        weight_decay: float = 0.0,
+        self, parameters, lr: float = 1e-3, momentum: float = 0.0, weight_decay: float = 0.0,
         nesterov: bool = False,
-    ):
+    ):  # fmt: skip
         check_range("SGD", momentum=momentum)
         if nesterov and not momentum:
             raise ValueError("SGD: Nesterov needs momentum > 0")
@@ -137,9 +131,8 @@ class SGD(Optimizer):
         if loops_for(p):
             from nn.loops import momentum
 
-            return momentum(
-                g, float(self.lr), float(self.momentum), bool(self.nesterov), p, velocity
-            )
+            lr, share = float(self.lr), float(self.momentum)
+            return momentum(g, lr, share, bool(self.nesterov), p, velocity)
         velocity *= self.momentum
         velocity += g
         p -= self.lr * (g + self.momentum * velocity if self.nesterov else velocity)
@@ -148,7 +141,8 @@ class SGD(Optimizer):
 class Adam(Optimizer):
     """Adam (Kingma & Ba 2015, Algorithm 1), with L2 weight decay added to the gradient.
 
-    The bias correction counts the steps of the optimiser, also for parameters that had no gradient in some of them.
+    The bias correction counts the steps of the optimiser, also for parameters that had no gradient
+    in some of them. Raises ValueError unless both betas lie in [0, 1).
     """
 
     slots = ("m", "v")
@@ -156,17 +150,12 @@ class Adam(Optimizer):
     v: Array
 
     def __init__(
-        self,
-        parameters,
-        lr: float = 1e-3,
-        betas=(0.9, 0.999),
-        eps: float = 1e-8,
+        self, parameters, lr: float = 1e-3, betas=(0.9, 0.999), eps: float = 1e-8,
         weight_decay: float = 0.0,
-    ):
+    ):  # fmt: skip
         if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(
-                f"{type(self).__name__}: betas must be two numbers in [0, 1), got {betas}"
-            )
+            rule = "betas must be two numbers in [0, 1)"
+            raise ValueError(f"{type(self).__name__}: {rule}, got {betas}")
         check_range(type(self).__name__, eps=eps)
         super().__init__(parameters, lr, weight_decay)
         self.betas, self.eps = betas, eps
@@ -187,19 +176,17 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, Algorithm 2): lr * weight_decay, as in PyTorch.
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, Algorithm 2), lr * weight_decay
+    as in PyTorch.
 
-    In the paper it is eta_t lambda, with the step size alpha apart: lr = eta_t alpha, and weight_decay = lambda / alpha.
+    In the paper it is eta_t lambda, with the step size alpha apart: lr = eta_t alpha, and
+    weight_decay = lambda / alpha.
     """
 
     def __init__(
-        self,
-        parameters,
-        lr: float = 1e-3,
-        betas=(0.9, 0.999),
-        eps: float = 1e-8,
+        self, parameters, lr: float = 1e-3, betas=(0.9, 0.999), eps: float = 1e-8,
         weight_decay: float = 1e-2,
-    ):
+    ):  # fmt: skip
         super().__init__(parameters, lr, betas, eps, weight_decay)
 
     def decay(self, p: Array, g: Array) -> Array:
@@ -208,7 +195,10 @@ class AdamW(Adam):
 
 
 def clip_grad_norm_(parameters: Iterable[Parameter], max_norm: float) -> float:
-    """Scale all gradients together so that their joint L2 norm is at most `max_norm`; returns the norm before."""
+    """Scale all gradients together so that their joint L2 norm is at most `max_norm`.
+
+    Returns the norm before. Raises ValueError for a negative `max_norm`.
+    """
     if not max_norm >= 0:
         raise ValueError(f"clip_grad_norm_: max_norm must not be negative, got {max_norm}")
     pairs = [(p, p.grad) for p in parameter_list(parameters) if p.grad is not None]

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: pure functions of the step, as factors of the base rate. They have no state to save."""
+"""Learning-rate schedules: factors of the base rate, pure functions of the step, no state."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ def warmup(step: int, warmup_steps: int) -> float:
 
 
 def cosine(step: int, total_steps: int, floor: float = 0.0) -> float:
-    """Half a cosine from 1 at step 0 to `floor` at total_steps (Loshchilov & Hutter 2017 eq. 5, without restarts)."""
+    """Half a cosine from 1 at step 0 to `floor` at total_steps (Loshchilov & Hutter 2017 eq. 5, but
+    no restarts)."""
     check_range("cosine", step=step)
     check_sizes("cosine", total_steps=total_steps)
     progress = min(1.0, step / total_steps)

@@ -29,8 +29,8 @@ class CycleGANLosses(NamedTuple):
     identity_y: Tensor
 
     def total(self, cycle: float = 10.0, identity: float = 5.0) -> Tensor:
-        """Eq. 3 and `identity` times the loss of sec. 5.2; the paper has lambda = 10, and identity =
-        lambda / 2 for paintings.
+        """Eq. 3 and `identity` times the loss of sec. 5.2; the paper has lambda = 10, and for
+        paintings identity = lambda / 2.
 
         The squares of the adversarial terms are halved, as in Mao et al. 2017 and not as in the
         paper: cycle = 10 is its lambda = 20.
@@ -53,7 +53,9 @@ class CycleGAN(nn.Module):
         `identity`, those losses are 0."""
         same_x, same_y = (self.F(x), self.G(y)) if identity else (x, y)
         return CycleGANLosses(
-            adversarial_G=GAN_LOSS.generator(self.D_Y(fake_y)),  # eq. 1 in the squares of sec. 4, / 2
+            adversarial_G=GAN_LOSS.generator(
+                self.D_Y(fake_y)
+            ),  # eq. 1 in the squares of sec. 4, / 2
             adversarial_F=GAN_LOSS.generator(self.D_X(fake_x)),
             cycle_x=nn.l1_loss(self.F(fake_y), x),  # eq. 2
             cycle_y=nn.l1_loss(self.G(fake_x), y),

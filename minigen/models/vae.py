@@ -93,16 +93,16 @@ class VAE(nn.Module):
     def loss(
         self, x: Tensor, labels: Labels = None, beta: float = 1.0, rng: Rng | None = None
     ) -> Tensor:
-        """reconstruction + beta KL, averaged over images (beta-VAE: Higgins et al. 2017); for beta =
-        1, in expectation -ELBO."""
+        """reconstruction + beta KL, averaged over images (beta-VAE: Higgins et al. 2017); for
+        beta = 1, in expectation -ELBO."""
         terms = self.terms(x, labels, rng)
         return T.mean(terms.reconstruction + beta * terms.kl)
 
     def iwae_bound(
         self, x: Tensor, samples: int, labels: Labels = None, rng: Rng | None = None
     ) -> Tensor:
-        """log of the mean of p(x, z) / q(z | x) over `samples` draws of z: (N,) nats, an estimate of
-        Burda et al. 2016 eq. 8.
+        """log of the mean of p(x, z) / q(z | x) over `samples` draws of z, an estimate of Burda et
+        al. 2016 eq. 8: (N,) nats.
 
         Its expectation is the ELBO for one draw, no lower for more, and tends to log p(x) if the
         ratio is bounded (theorem 1).
