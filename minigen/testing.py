@@ -56,8 +56,8 @@ def schedules(max_steps: int = 20) -> st.SearchStrategy[np.ndarray]:
 
 
 def check_gaussian_kl(kl: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]) -> None:
-    """kl(mean_p, log_var_p, mean_q, log_var_q) must be KL(p || q) of diagonal Gaussians in nats, (N,
-    d) to (N,)."""
+    """kl(mean_p, log_var_p, mean_q, log_var_q) must be KL(p || q) of diagonal Gaussians, in nats:
+    (N, d) to (N,)."""
 
     @_examples
     @given(st.data())

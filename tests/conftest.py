@@ -1,7 +1,7 @@
 """What all tests share: Hypothesis profiles and the devices.
 
-MINIGEN_PROFILE chooses how many examples a property sees: `dev` while you write; `ci`, the default, with the same
-examples on every machine; or `thorough`.
+MINIGEN_PROFILE chooses how many examples a property sees: `dev` while you write; `ci`, the default,
+with the same examples on every machine; or `thorough`.
 """
 
 import os

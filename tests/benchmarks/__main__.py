@@ -186,9 +186,8 @@ def loss_curves(device: str, steps: int = 50) -> None:
         pairs = [(mine.step(*d), twin.step(*d)) for d in (draws(batch, k) for k in range(steps))]
         apart = max(abs(a - b) / b for a, b in pairs)
         last = f"the last: {pairs[-1][0]:.5f}"
-        print(
-            f"{case}: over {steps} steps the losses differ by at most {apart:.1e} (relative); {last}"
-        )
+        differ = f"the losses differ by at most {apart:.1e} (relative)"
+        print(f"{case}: over {steps} steps {differ}; {last}")
 
 
 def twins(device: str, steps: int = 20) -> None:

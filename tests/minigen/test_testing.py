@@ -87,7 +87,8 @@ def test_draws_of_the_distributions_pass(drawing: Callable) -> None:
     check_reparameterisation(drawing)
 
 
-# Mistakes. Hypothesis shows them at the simplest numbers: where a value happens to be right there, its derivative is not
+# Mistakes. Hypothesis shows them at the simplest numbers: where a value happens to be right there,
+# its derivative is not
 
 SAME, RATIO = "KL(p || p) = 0", "KL(p || q) = E over p of log p - log q"
 STANDARD = "KL = E over p of log p - log N(0, I)"

@@ -1,4 +1,4 @@
-"""Distributions: densities against quadrature and counting, draws against moments, KL by its identities."""
+"""Distributions: densities against quadrature and counting, draws against moments, KL."""
 
 import math
 import re
@@ -50,7 +50,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 def lower(x: Tensor) -> Tensor:
-    """Any matrices as Cholesky factors: what is above the diagonal is dropped, the diagonal made positive."""
+    """Any matrices as Cholesky factors: lower triangular, with a positive diagonal."""
     d = x.shape[-1]
     return x * np.tri(d, k=-1, dtype=x.dtype) + T.exp(x) * np.eye(d, dtype=x.dtype)
 
@@ -108,7 +108,7 @@ def values_for(p: Distribution, seed: int, shape: tuple[int, ...] = ()) -> Tenso
 
 
 def grid(p: Normal, n: int = 4001) -> np.ndarray:
-    """Points from 12 deviations below to 12 above the mean, first dimension of the result, for the trapezium rule."""
+    """Points from 12 deviations below to 12 above the mean, in the first dimension."""
     return p.loc.numpy() + 12 * p.scale.numpy() * np.linspace(-1, 1, n).reshape(
         -1, *[1] * len(p.batch_shape)
     )
@@ -148,7 +148,7 @@ def test_shapes(name: str, data: st.DataObject, batch: tuple, shape: tuple, seed
 
 @given(drawn=broadcastable_shapes(2), shape=shapes(max_dims=1), d=few)
 def test_parameters_broadcast(drawn: tuple, shape: tuple, d: int) -> None:
-    """As if they had been repeated beforehand; so do gradients, which come back in the shapes of the parameters."""
+    """As if repeated beforehand; so do gradients, which come back in the parameters' shapes."""
     a, b = drawn
     batch = np.broadcast_shapes(a, b)
     loc, scale = (
@@ -256,7 +256,7 @@ def test_values_may_be_lists_arrays_or_tensors() -> None:
 @every_name
 @given(data=st.data(), seed=seeds)
 def test_draws_have_the_mean_and_the_variance(name: str, data: st.DataObject, seed: int) -> None:
-    """Within 5 standard errors, which the draws themselves show. For classes: the shares of each."""
+    """Within 5 standard errors, which the draws show. For classes: the shares of each."""
     p = made(name, data.draw(parameters(name, shapes(max_dims=1, max_side=2))))
     x = values_for(p, seed, (N,)).numpy()
     if isinstance(p, Categorical):
@@ -328,7 +328,8 @@ def test_dtypes_stay(name: str, data: st.DataObject, dtype: np.dtype) -> None:
 
 @given(mean=st.floats(-1, 1), log_scale=st.floats(-1, 0.3))
 def test_pathwise_gradients_of_moments(mean: float, log_scale: float) -> None:
-    """d E[f(z)] / d(loc, scale) for z, z^2 and exp z, from one batch of draws whose noise has the moments of N(0, 1)."""
+    """d E[f(z)] / d(loc, scale) for z, z^2 and exp z, from one batch of draws whose noise has the
+    moments of N(0, 1)."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(40)
     loc, scale = (Tensor(np.array(v), requires_grad=True) for v in (mean, math.exp(log_scale)))
     m, s = loc.item(), scale.item()
@@ -373,7 +374,7 @@ def test_kl_is_zero_for_nothing_else(name: str, data: st.DataObject, by: float) 
 @every_name
 @given(data=st.data())
 def test_kl_is_the_expectation_of_the_log_ratio(name: str, data: st.DataObject) -> None:
-    """By counting, by Gauss-Hermite quadrature (exact, for log p - log q is quadratic), and by neither formula of ours."""
+    """By counting, or by Gauss-Hermite quadrature: exact, for log p - log q is quadratic."""
     p, q = (made(name, xs) for xs in data.draw(pairs(name)))
     d = int(np.prod(p.event_shape))
     if isinstance(p, Categorical):
@@ -659,7 +660,7 @@ def test_huge_logits_stay_finite(dtype: np.dtype, size: float, sign: int) -> Non
 
 @given(x=st.floats(10, 80), shift=st.floats(0.5, 5))
 def test_small_probabilities_do_not_cancel(x: float, shift: float) -> None:
-    """In float32, 1 - sigmoid(20) is 0, but an unlikely outcome has a cost, an entropy and a divergence."""
+    """In float32, 1 - sigmoid(20) is 0, but what is unlikely has a cost, an entropy, a KL."""
     a, b = np.float32(x), np.float32(x + shift)
     for sign in (-1, 1):
         p, q = (Bernoulli(Tensor([float(sign * v)])) for v in (a, b))
@@ -686,7 +687,7 @@ def test_infinite_logits_are_sure() -> None:
 
 @given(drawn=pairs("Categorical"))
 def test_impossible_classes_change_no_entropy_and_no_divergence(drawn: tuple) -> None:
-    """0 log 0 = 0: a class with a logit of -inf adds nothing, neither to the values nor to the gradients."""
+    """0 log 0 = 0: a class with a logit of -inf adds nothing, to values and to gradients."""
     leaves = [xs[0] for xs in drawn]
     never = np.full((*leaves[0].shape[:-1], 1), -np.inf)
     extended = [Tensor(np.concatenate([x.numpy(), never], -1), requires_grad=True) for x in leaves]

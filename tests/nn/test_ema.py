@@ -41,7 +41,8 @@ def network() -> list[Parameter]:
 
 @given(decay=decays, updates=st.integers(0, 5), seed=st.integers(0, 2**16))
 def test_an_average_weighs_all_weights_there_were(decay: float, updates: int, seed: int) -> None:
-    """w_0 d_1 ... d_n + sum over k of w_k (1 - d_k) d_{k+1} ... d_n, with d_k = min(decay, (1 + k) / (10 + k))"""
+    """w_0 d_1 ... d_n + sum over k of w_k (1 - d_k) d_{k+1} ... d_n, where d_k = min(decay, (1 + k)
+    / (10 + k))"""
     rng = np.random.default_rng(seed)
     history = rng.standard_normal((updates + 1, 2, 3))
     p = Parameter(history[0])

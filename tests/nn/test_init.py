@@ -1,4 +1,4 @@
-"""Initial weights: their bounds and moments, the seed they follow, and what the layers begin with."""
+"""Initial weights: their bounds and moments, the seed they follow, what the layers begin with."""
 
 import math
 from collections.abc import Callable
@@ -49,7 +49,7 @@ def parameter(shape: Shape = SHAPE) -> Parameter:
 
 
 def assert_distribution(x: np.ndarray, uniform: bool, variance: float) -> None:
-    """Mean 0, the variance, and the tails of a uniform or a normal distribution, each within 6 standard errors."""
+    """Mean 0, the variance, and uniform or normal tails, each within 6 standard errors."""
     n, std, kurtosis = x.size, math.sqrt(variance), 1.8 if uniform else 3
     assert abs(x.mean()) < 6 * std / math.sqrt(n)
     assert abs(x.var() / variance - 1) < 6 * math.sqrt((kurtosis - 1) / n)

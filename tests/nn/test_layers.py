@@ -1,4 +1,4 @@
-"""Layers: each computes what its definition says with its own weights, and has the right gradient by all of them."""
+"""Layers: each computes what its definition says, and has the right gradient by all its weights."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Losses: definitions, identities between them, gradients, and logits so large that the textbook formula overflows."""
+"""Losses: definitions, identities, gradients, logits at which the textbook formula overflows."""
 
 from collections.abc import Callable
 

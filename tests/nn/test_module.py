@@ -1,4 +1,4 @@
-"""Modules: what belongs to one and what it is called; training, moving, saving, loading, copying and printing it."""
+"""Modules: what belongs to one, names; training, moving, saving, loading, copying, printing."""
 
 import pickle
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from tensor.strategies import dtypes, shapes, tensors
 
 
 class Net(Module):
-    """A parameter, a buffer, a module, lists and dicts of them, and attributes that are no part of the network."""
+    """A parameter, a buffer, a module, lists and dicts of them, and attributes of other kinds."""
 
     def __init__(self) -> None:
         self.stem = nn.Conv2d(1, 2, 3)
@@ -495,9 +495,8 @@ def test_repr_shows_the_tree_and_the_settings() -> None:
 
 SIZES = {
     "Linear(in_features=2, out_features=3)": nn.Linear(2, 3),
-    "Conv2d(in_channels=2, out_channels=4, kernel_size=3, stride=1, padding=1, dilation=1, groups=2)": nn.Conv2d(
-        2, 4, 3, padding=1, groups=2
-    ),
+    "Conv2d(in_channels=2, out_channels=4, kernel_size=3, stride=1, padding=1, "
+    "dilation=1, groups=2)": nn.Conv2d(2, 4, 3, padding=1, groups=2),
     "GroupNorm(num_groups=2, num_channels=4, eps=1e-05, silu=False)": nn.GroupNorm(2, 4),
     "BatchNorm2d(num_features=3, eps=1e-05, momentum=0.1)": nn.BatchNorm2d(3),
     "Embedding(num_embeddings=3, embedding_dim=2)": nn.Embedding(3, 2),

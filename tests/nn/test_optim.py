@@ -1,4 +1,4 @@
-"""Optimisers: each follows its algorithm, written here for one parameter at a time; memory, state and clipping."""
+"""Optimisers: each follows its algorithm, written for one parameter; memory, state, clipping."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -50,7 +50,7 @@ def adamw(p, gradients, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01) -> 
 
 
 class Algorithm(NamedTuple):
-    """An optimiser, its reference p, gradients -> p, where to draw their options from, and some good options."""
+    """An optimiser, its reference (p, gradients) -> p, strategies of options, and good ones."""
 
     optimizer: Callable[..., Optimizer]
     reference: Callable[..., np.ndarray]
@@ -93,7 +93,8 @@ every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS.values(), ids=
 def sutskever(
     theta: float, curvature: float, rates: Sequence[float], mu: float, nesterov: bool
 ) -> tuple[float, float]:
-    """theta and v after steps with these rates epsilon: Sutskever et al. 2013, eqs. 1-2, and with Nesterov eqs. 3-4."""
+    """theta and v after steps with these rates epsilon: Sutskever et al. 2013, eqs. 1-2, with
+    Nesterov eqs. 3-4."""
     v = 0.0
     for epsilon in rates:
         ahead = theta + mu * v if nesterov else theta
@@ -135,7 +136,8 @@ def test_momentum_is_not_that_of_the_paper_once_the_rate_changes(nesterov: bool)
 def test_decoupled_decay_is_that_of_the_paper(
     etas: list[float], alpha: float, decay: float
 ) -> None:
-    """Loshchilov & Hutter 2019, Algorithm 2, lines 7-12, with a schedule multiplier eta_t and the step size alpha apart."""
+    """Loshchilov & Hutter 2019, Algorithm 2, lines 7-12, with a schedule multiplier eta_t and the
+    step size alpha apart."""
     rng = np.random.default_rng(0)
     gradients = rng.standard_normal((len(etas), 3))
     theta, m, v, b1, b2 = rng.standard_normal(3), 0.0, 0.0, 0.9, 0.999
@@ -300,7 +302,8 @@ def test_parameters_without_a_gradient_are_left_alone(algorithm: Algorithm, star
 
 @pytest.mark.parametrize("name", [name for name in ALGORITHMS if "Adam" not in name])
 def test_a_step_without_a_gradient_is_no_step_for_a_parameter(name: str) -> None:
-    """What it remembers is as if there had been only the others (Adam's bias correction counts all steps)."""
+    """What it remembers is as if there had been only the others (Adam's bias correction counts all
+    steps)."""
     algorithm = ALGORITHMS[name]
     starts = [np.array([1.0, 2.0]), np.array([3.0])]
     parameters, gradients = [Parameter(x) for x in starts], normal_gradients(starts, 4)

@@ -1,4 +1,4 @@
-"""Where PyTorch is installed: weights carry over by their names, and layers, losses and optimisers do the same."""
+"""Where PyTorch is installed: weights carry over; layers, losses, optimisers do the same."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -28,7 +28,7 @@ def normal(*shape: int) -> np.ndarray:
 
 
 def arrays(module: Any) -> dict[str, np.ndarray]:
-    """The state of a module of either package; PyTorch also counts the batches that batch norm has seen."""
+    """The state of a module of either package, without PyTorch's count of batches."""
     state = {name: x.detach().numpy().copy() for name, x in module.state_dict().items()}
     return {name: x for name, x in state.items() if not name.endswith("num_batches_tracked")}
 

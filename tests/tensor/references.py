@@ -1,4 +1,4 @@
-"""Ops computed slowly, straight from their definitions, on NumPy arrays: what the fast ones must equal."""
+"""Ops computed slowly, straight from their definitions, on NumPy arrays: the fast ones' references."""
 
 import math
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ def pair(value) -> tuple[int, int]:
 def taps(
     x_shape: Index, weight_shape: Index, y_shape: Index, stride, padding, dilation, groups
 ) -> Iterator:
-    """All (index of x, index of weight, index of y) whose elements meet in a convolution y = x * weight."""
+    """All (index of x, of weight, of y) whose elements meet in a convolution y = x * weight."""
     (sh, sw), (ph, pw), (dh, dw) = pair(stride), pair(padding), pair(dilation)
     O, C, kh, kw = weight_shape
     _, _, H, W = x_shape

@@ -1,4 +1,4 @@
-"""Every differentiable op: how to call it, the same in plain NumPy, and examples at which it is smooth."""
+"""Every differentiable op: how to call it, the same in NumPy, and examples at which it is smooth."""
 
 from collections.abc import Callable
 from math import prod
@@ -33,7 +33,7 @@ class Call(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """An op as a function f(*inputs, **options), its twin on NumPy arrays, and where to draw calls from."""
+    """An op as f(*inputs, **options), its twin on NumPy arrays, and a strategy of calls."""
 
     f: Callable
     reference: Callable
@@ -161,7 +161,7 @@ def dense(draw: st.DrawFn) -> Call:
 
 @st.composite
 def linear_systems(draw: st.DrawFn) -> Call:
-    """A and B whose batches broadcast. A has a large number in every row and column, here and there: far from singular."""
+    """A, far from singular by a large number in every row and column; B; batches broadcast."""
     n = draw(st.integers(1, 3))
     (batch_a, batch_b), k = draw(broadcastable_shapes(2, max_dims=1)), draw(st.integers(1, 2))
     large = 7 * np.eye(n)[draw(st.permutations(range(n)))]
@@ -190,7 +190,7 @@ def looked_up(draw: st.DrawFn) -> Call:
 
 @st.composite
 def convolved(draw: st.DrawFn, geometries: st.SearchStrategy) -> Call:
-    """Images, a kernel and perhaps a bias: few numbers, for all second derivatives will be checked."""
+    """Images, a kernel, perhaps a bias: few numbers, for all second derivatives are checked."""
     geometry = draw(geometries.filter(lambda g: prod(g.x_shape) + prod(g.weight_shape) <= 25))
     sizes = [geometry.x_shape, geometry.weight_shape, geometry.bias_shape][
         : draw(st.integers(2, 3))

@@ -1,4 +1,4 @@
-"""conv2d, conv_transpose2d and the weight gradient: one trilinear form taken apart, and equal to loops."""
+"""conv2d, conv_transpose2d, the weight gradient: one trilinear form taken apart, equal to loops."""
 
 from collections.abc import Callable, Iterator
 

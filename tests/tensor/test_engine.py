@@ -1,4 +1,4 @@
-"""The autodiff engine: gradients of any order, graphs of any shape, memory, modes, and how ops are declared."""
+"""The autodiff engine: gradients of any order, graphs of any shape, memory, modes, declaring ops."""
 
 import gc
 import threading
@@ -233,7 +233,8 @@ def test_inputs_of_backward_are_leaves_that_want_a_gradient() -> None:
     for inputs, message in (
         (
             [x, y],
-            r"backward: input 1 is no leaf, and only leaves hold a gradient: grad\(x, inputs\) returns it",
+            r"backward: input 1 is no leaf, and only leaves hold a gradient: grad\(x, inputs\) "
+            "returns it",
         ),
         (
             [x, x.detach()],

@@ -1,4 +1,4 @@
-"""Compiled loops: as right as their definitions, whatever the input; and processes that have them, or have none."""
+"""Compiled loops: as right as their definitions, whatever the input; processes with and without."""
 
 import json
 import math
@@ -66,7 +66,7 @@ every_function = pytest.mark.parametrize(
 
 
 def wide_range(dtype: type) -> np.ndarray:
-    """Zeros, and numbers of both signs from the smallest to 1e4, most of them of the size that occurs."""
+    """Zeros, and numbers of both signs from the smallest to 1e4, most of a usual size."""
     sizes = np.concatenate(
         [10.0 ** np.arange(-37, 5), [100, 88.5, 104, 710, 750], np.linspace(0, 100, 2001)]
     )
@@ -125,14 +125,14 @@ LIMITS: dict[str, tuple[float, float]] = {
     "silu": (np.nan, np.inf),
     "gelu": (np.nan, np.inf),
 }
-"""Values at -infinity and infinity, as the formulas have them: -infinity times 0 is not a number."""
+"""Values at -infinity and infinity, by the formulas: -infinity times 0 is not a number."""
 
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 @pytest.mark.parametrize("name", FUNCTIONS)
 @both_dtypes
 def test_what_is_not_finite_comes_through(name: str, dtype: type) -> None:
-    """At every place of a long array, so that none is lost where several numbers are computed at once."""
+    """At every place of a long array, for several numbers are computed at once."""
     f, _, _ = FUNCTIONS[name]
     for k in range(67):
         array = np.ones(67, dtype)
@@ -314,7 +314,8 @@ every_norm = pytest.mark.parametrize(("norm", "affine"), NORMS.values(), ids=NOR
 def assert_exact_norm(
     norm: Norm, affine: tuple[int, ...], x: np.ndarray, eps: float, tolerance: float = 2e-6
 ) -> None:
-    """The output and the gradients in float32 are those in float64, by the definition, relative to their largest value."""
+    """The output and the gradients in float32 are those in float64, by the definition, relative to
+    their largest value."""
     rng = np.random.default_rng(1)
     weight, bias, g = (
         rng.normal(1, 1, shape).astype(np.float32) for shape in (affine, affine, x.shape)
@@ -485,7 +486,7 @@ def test_with_the_loops_and_without_them_networks_compute_the_same(
 
 
 def in_a_process(code: str, *options: str, **environment: str) -> list[str]:
-    """The lines that some code prints, run in a Python of its own from the folder of this repository."""
+    """The lines that some code prints in a Python of its own, in the folder of this repository."""
     command, here = [sys.executable, *options, "-c", code], {"PYTHONPATH": str(ROOT), **environment}
     process = subprocess.run(
         command, capture_output=True, text=True, env=os.environ | here, timeout=120
@@ -532,7 +533,9 @@ import sys, os, time, numpy as np
 from pathlib import Path
 from threadpoolctl import threadpool_info
 def threads(): return [l["num_threads"] for l in threadpool_info() if l["user_api"] == "blas"]
-def seconds(): return {t: int((t / "schedstat").read_text().split()[0]) for t in Path("/proc/self/task").glob("*")}
+def seconds():
+    tasks = Path("/proc/self/task").glob("*")
+    return {t: int((t / "schedstat").read_text().split()[0]) for t in tasks}
 def at_work():
     "How many threads of this process have multiplied for more than a hundredth of a second."
     if not Path("/proc/self/schedstat").exists(): return 0
@@ -612,14 +615,16 @@ def test_loops_work_where_no_cache_can_be_written(
     )
     code = (
         nowhere
-        + "import numpy as np, tensor\nprint(tensor.sigmoid(np.zeros(3, np.float32)), tensor.kernels.loops() is None)"
+        + "import numpy as np, tensor\n"
+        + "print(tensor.sigmoid(np.zeros(3, np.float32)), tensor.kernels.loops() is None)"
     )
     assert in_a_process(code, NUMBA_CACHE_DIR=str(tmp_path / "file")) == ["[0.5 0.5 0.5] False"]
 
 
 def test_loops_work_where_assertions_are_left_out() -> None:
     (line,) = in_a_process(
-        "from tests.tensor.test_kernels import *\nprint(json.dumps([a.tolist() for a in a_network()]))",
+        "from tests.tensor.test_kernels import *\n"
+        "print(json.dumps([a.tolist() for a in a_network()]))",
         "-O",
     )
     assert_close([np.array(values) for values in json.loads(line)], a_network())

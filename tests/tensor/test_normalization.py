@@ -1,4 +1,4 @@
-"""Group, instance, layer and batch norm: the moments and invariances that define them, and precision."""
+"""Group, instance, layer and batch norm: the moments and invariances that define them, precision."""
 
 from collections.abc import Callable
 from functools import partial
@@ -75,7 +75,7 @@ def test_affine_maps_of_the_input_change_nothing(
 def test_gradients_are_orthogonal_to_affine_maps_of_the_input(
     norm: Callable, sets: Callable, x: np.ndarray
 ) -> None:
-    """The consequence of that invariance: sum(gx) = 0 and sum(gx x) = 0 over all that is normalised together."""
+    """By that invariance sum(gx) = 0 and sum(gx x) = 0 over what is normalised together."""
     leaf = Tensor(x, requires_grad=True)
     (gx,) = grad(norm(leaf, eps=0.0), leaf, Tensor(np.cos(np.arange(x.size)).reshape(x.shape)))
     np.testing.assert_allclose(sets(gx.numpy()).sum(-1), 0, atol=1e-12)
@@ -84,7 +84,7 @@ def test_gradients_are_orthogonal_to_affine_maps_of_the_input(
 
 @every_norm
 def test_a_large_mean_does_not_cancel(norm: Callable, sets: Callable) -> None:
-    """In float32, E[x^2] - E[x]^2 of numbers around 10,000 has lost all digits of a variance of 1."""
+    """In float32, E[x^2] - E[x]^2 of numbers near 10,000 has no digit of a variance of 1."""
     x = np.random.default_rng(2).normal(1e4, 1, (4, 4, 16, 16)).astype(np.float32)
     leaf, exact = Tensor(x, requires_grad=True), Tensor(x.astype(np.float64), requires_grad=True)
     y, y_exact = norm(leaf), norm(exact)
@@ -126,7 +126,7 @@ def test_each_is_a_group_norm_of_something(
 
 @given(geometry=norm_geometries(), rng=generators)
 def test_groups_and_channels_do_not_mix(geometry: NormGeometry, rng: np.random.Generator) -> None:
-    """At many sizes, with weight and bias, and the default eps: what the table of ops checks at a large one."""
+    """At many sizes, with weight, bias and the default eps; the table of ops has a large one."""
     N, C, *size = geometry.x_shape
     x, w, b = rng.standard_normal((N, C, *size)), rng.standard_normal(C), rng.standard_normal(C)
     y = group_norm(Tensor(x), geometry.num_groups, Tensor(w), Tensor(b)).numpy()

@@ -1,4 +1,4 @@
-"""What must hold for every op of the table: right derivatives, right values, stable dtypes, arguments left alone."""
+"""For every op of the table: right derivatives, right values, stable dtypes, arguments unchanged."""
 
 import sys
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Kernels over blocks of the batch: each row once and in order, and the same bits whatever the number of threads."""
+"""Kernels over blocks of the batch: each row once and in order, the same bits on any threads."""
 
 import itertools
 import multiprocessing
@@ -36,7 +36,7 @@ thread_counts = st.integers(1, 4)
 
 @contextmanager
 def threads(n: int, block: int = 2**12) -> Iterator[None]:
-    """Inside, `n` threads share the blocks, and all that touches more than `block` numbers is cut into blocks."""
+    """Inside, `n` threads share blocks, into which more than `block` numbers are cut."""
     before = get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parallel, "BLOCK", block)

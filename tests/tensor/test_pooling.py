@@ -37,7 +37,7 @@ def test_the_first_of_equal_pixels_takes_the_gradient() -> None:
 def test_max_pooling_sends_every_gradient_to_one_pixel_of_its_window(
     geometry: PoolGeometry, data
 ) -> None:
-    """With stride = kernel windows do not overlap: the gradient holds the incoming one, value for value."""
+    """With stride = kernel windows do not overlap: the gradient holds the incoming values."""
     x = data.draw(tensors(geometry.x_shape))
     y = max_pool2d(x, geometry.kernel_size, padding=geometry.padding)
     g = np.arange(1.0, y.numel() + 1).reshape(y.shape)

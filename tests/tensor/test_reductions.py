@@ -1,4 +1,4 @@
-"""Reductions where they are hard: huge and infinite logits, ties, statistics of numbers far from 0."""
+"""Reductions where they are hard: huge and infinite logits, equal ones, numbers far from 0."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Where PyTorch is installed: every op of the table has its values, its first and its second derivatives."""
+"""Where PyTorch is installed: every op of the table has its values and first two derivatives."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,7 +20,7 @@ torch = pytest.importorskip(
 F = torch.nn.functional
 
 
-# PyTorch's ops, called as the table calls ours; what is not listed here has the same name and arguments in torch
+# PyTorch's ops, called as the table calls ours; others have the same name and arguments in torch
 
 
 def over(dim, x) -> tuple[int, ...]:
@@ -106,7 +106,7 @@ TORCH: dict[str, Callable] = {
 
 
 UNLIKE_TORCH = {"pow to the 0"}
-"""PyTorch takes d/da a^b for 0 where b is 0, also when that is differentiated by b once more, which gives 1/a."""
+"""PyTorch has 0 for d/da a^b where b is 0, and for its derivative by b, which is 1/a."""
 
 
 def torchs(name: str) -> Callable:
@@ -124,7 +124,7 @@ def weights(x: Any) -> np.ndarray:
 def derivatives(
     grad: Callable, leaf: Callable, f: Callable, arrays: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
-    """The values of f, its VJP, and the derivatives of the VJP by the inputs and by the incoming gradients."""
+    """The values of f, its VJP, and the VJP's derivatives by inputs and incoming gradients."""
     xs = [leaf(array) for array in arrays]
     ys = f(*xs)
     ys = list(ys) if isinstance(ys, (tuple, list)) else [ys]

@@ -1,4 +1,4 @@
-"""Winograd's convolution: the identity behind it, its loops, and that it equals direct sums for images of any size."""
+"""Winograd's convolution: the identity behind it, its loops, direct sums for images of any size."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -75,7 +75,8 @@ def test_the_loops_multiply_by_the_matrices(
 
 
 class Problem(NamedTuple):
-    """Images x (N, H, W, C), a kernel (O, C, r, r) that begins `padding` pixels before them, and the size of the output."""
+    """Images x (N, H, W, C), a kernel (O, C, r, r) that begins `padding` pixels before them, and the
+    size of the output."""
 
     x: np.ndarray
     weight: np.ndarray
@@ -86,7 +87,7 @@ class Problem(NamedTuple):
 
 @st.composite
 def problems(draw: st.DrawFn) -> Problem:
-    """Of all sizes, single pixels and no images at all; the output may lie beside the image, before it and behind it."""
+    """Of all sizes, even none; the output may lie next to the image, before and behind it."""
     rng, r, C, O = draw(generators), draw(kernels), draw(st.integers(1, 9)), draw(st.integers(1, 9))
     N, H, W, h, w = draw(st.integers(0, 3)), *(draw(st.integers(1, 13)) for _ in range(4))
     padding = draw(st.integers(-6, 6)), draw(st.integers(-6, 6))
@@ -110,7 +111,7 @@ def problems(draw: st.DrawFn) -> Problem:
 
 
 def seen_by_each_tap(problem: Problem) -> np.ndarray:
-    """(N, h, w, r, r, C): the pixels that meet each element of the kernel, zeros outside the image."""
+    """(N, h, w, r, r, C): the pixels that meet each element of the kernel, outside zeros."""
     x, (h, w), r = problem.x, problem.size, problem.weight.shape[2]
     seen = np.zeros((len(x), h, w, r, r, x.shape[3]))
     for i, j, k, l in np.ndindex(h, w, r, r):
@@ -163,7 +164,8 @@ def test_gradients_of_the_kernel_equal_direct_sums(
 
 @contextmanager
 def spying() -> Iterator[list[str]]:
-    """The names of what is used of `tensor.winograd` inside, in order. It serves in float64, too, where errors show."""
+    """The names of what is used of `tensor.winograd` inside, in order. It serves in float64, too,
+    where errors show."""
     names: list[str] = []
 
     def spied(name: str, f: Callable) -> Callable:
@@ -186,7 +188,8 @@ def used(loops: ModuleType) -> Iterator[list[str]]:
 def direct(
     x: np.ndarray, weight: np.ndarray, g: np.ndarray, stride: Pair, padding: Pair
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """conv2d(x, weight), and the derivatives of <conv2d(x, weight), g> by x and by weight: sums over the kernel's elements."""
+    """conv2d(x, weight), and the derivatives of <conv2d(x, weight), g> by x and by weight: sums over
+    the kernel's elements."""
     (sh, sw), (top, left), (_, _, h, w) = stride, padding, g.shape
     framed = np.pad(x, ((0, 0), (0, 0), (top, top), (left, left)))
     y, gx, gw = np.zeros(g.shape), np.zeros(framed.shape), np.zeros(weight.shape)
