@@ -5,7 +5,7 @@
 An autoencoder is trained on all digits but one class, and its reconstruction error on test images
 tells the unknown class from the known ones. AUROC is the chance that a random unknown digit has a
 larger error than a random known one: 0.5 is guessing, 1 perfect. Right, the AUROC for each class
-held out in turn; left, the errors for the class that hides best. Such a digit is made of strokes
+held out once; left, the errors for the class that hides best. Such a digit is made of strokes
 that others have too, and the autoencoder draws it tolerably well without having met it.
 """
 
@@ -30,7 +30,7 @@ LATENT = 6
 
 
 def auroc(known: np.ndarray, unknown: np.ndarray) -> float:
-    """The share of pairs in which the unknown has the larger error; ties count half."""
+    """The share of pairs in which the unknown has the larger error; equal errors count half."""
     return float(np.mean((unknown[:, None] > known) + 0.5 * (unknown[:, None] == known)))
 
 
@@ -69,7 +69,7 @@ def main(steps: int = 600, out: Path = OUT, held_out: tuple[int, ...] = HELD_OUT
     labels = bars.bar([str(digit) for digit in areas], list(areas.values()))
     bars.bar_label(labels, fmt="%.3f", fontsize=8)
     bars.axhline(0.5, color="black", linestyle="--", label="guessing")
-    bars.set(title="each class held out in turn", xlabel="digit held out")
+    bars.set(title="each class held out once", xlabel="digit held out")
     bars.set(ylabel="AUROC", ylim=(0, 1.08))
     bars.legend(loc="lower right")
     save(figure, out / "anomaly.png")

@@ -24,11 +24,10 @@ def apply(f: Callable[[Tensor], Tensor], x: np.ndarray) -> np.ndarray:
     return f(Tensor(x)).numpy()
 
 
-def columns(part: SubFigure, title: str, images: dict[str, np.ndarray]) -> None:
-    """Sets of images side by side in a part of a figure, each under its name, the first ROWS of
-    each."""
-    part.suptitle(title)
-    for axes, (name, x) in zip(part.subplots(1, len(images)), images.items()):
+def columns(figure: SubFigure, title: str, images: dict[str, np.ndarray]) -> None:
+    """Sets of images side by side in a figure, each under its name, the first ROWS of each."""
+    figure.suptitle(title)
+    for axes, (name, x) in zip(figure.subplots(1, len(images)), images.items()):
         show(axes, x[:ROWS], 1)
         axes.set_title(name)
 

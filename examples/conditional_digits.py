@@ -2,13 +2,13 @@
 
     python -m examples.conditional_digits
 
-Both networks are told the label. The discriminator sees images with their labels, so that a good
-image of another class than asked does not pass for data, and the generator must heed the label it
-is given (Mirza & Osindero 2014). Each column is a class; along a row, all ten digits are made from
+Both networks see the label. The discriminator sees images with their labels, so that a good image
+of another class than asked does not pass for data, and the generator must heed the label it is
+given (Mirza & Osindero 2014). Each column is a class; along a row, all ten digits are made from
 the same noise z. Look down a column for variety, and along a row for what the noise decides when
 the class is given: thick or thin, upright or slanted. Printed is which share of samples a reader by
-the three nearest neighbours among the training digits takes for the class asked for, beside its
-share for real test digits.
+the three nearest neighbours among the training digits takes for the class asked for, and its share
+for real test digits.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ CLASSES, LATENT, ROWS = 10, 16, 8
 
 @T.no_grad()
 def sheet(model: GAN, rng: np.random.Generator) -> np.ndarray:
-    """ROWS rows of images (10 ROWS, 1, 8, 8): the classes in turn, with the same noise along a
-    row."""
+    """ROWS rows of images (10 ROWS, 1, 8, 8), one of each class, with the same noise along a row."""
     z = rng.standard_normal((ROWS, LATENT)).repeat(CLASSES, 0)
     labels = np.tile(np.arange(CLASSES), ROWS)
     return model.generator(with_labels(Tensor(z, dtype=np.float32), labels, CLASSES)).numpy()

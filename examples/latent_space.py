@@ -4,7 +4,7 @@
 
 Three VAEs with two latent dimensions, alike but for the loss. One draw of q(z | x) for each test
 digit, coloured by class; the rings hold 39 % and 86 % of the prior. Reconstruction only: classes
-are told apart, but scattered over a space ten times as wide as the prior, whose draws would decode
+lie apart, but scattered over a space ten times as wide as the prior, whose draws would decode
 to the few that lie in the middle. KL only: every q(z | x) is the prior, and nothing of the digit is
 left. Both: the classes keep apart as well as they can while together they fill the prior, so that
 its draws decode to all of them.

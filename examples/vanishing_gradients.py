@@ -72,7 +72,7 @@ def main(steps: int = 3000, out: Path = OUT) -> None:
     left.set(title="The situation", xlabel="$x_1$", ylabel="$x_2$")
     left.set(aspect="equal", ylim=(-1.2, 1.5))
     left.legend(loc="upper center", ncols=2, markerscale=2, fontsize="small")
-    right.set(title="What the generator is told", yscale="log", xlim=(0, steps))
+    right.set(title="The gradient that reaches the generator", yscale="log", xlim=(0, steps))
     right.set_xlabel("steps of the discriminator alone")
     right.set_ylabel("norm of the gradient of the generator's loss")
     right.legend(loc="center right")

@@ -8,7 +8,7 @@ shall become orange, y = (x, 0, -x). But X is its own negative: the wrong map (-
 blue, reaches the same Y, and its inverse leads home. To the discriminators and the cycles both maps
 are perfect; only pairs, which CycleGAN never sees, could tell them apart, and which one it learns
 is left to chance. Each half is one seed: test images x, their translations G(x), the truth, and the
-way back F(G(x)). Look for colours exchanged between G(x) and the truth, beside a way back that is
+way back F(G(x)). Look for colours exchanged between G(x) and the truth, but a way back that is
 as good as in the other half.
 """
 

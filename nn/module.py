@@ -29,7 +29,7 @@ class Buffer(Tensor):
 
 
 class Module:
-    """A network, or a part of one.
+    """A network, or a piece of one.
 
     The parameters, buffers and modules that are set as attributes belong to it, also those in
     lists, tuples and dicts, however nested. Names are paths of attributes, as in PyTorch:
@@ -189,9 +189,9 @@ class Sequential(Module):
     def __getitem__(self, k: int | slice) -> Any:
         if not isinstance(k, slice):
             return list(self)[k]
-        part = Sequential()
-        vars(part).update(list(self.named_children())[k])
-        return part
+        chosen = Sequential()
+        vars(chosen).update(list(self.named_children())[k])
+        return chosen
 
     def __len__(self) -> int:
         return sum(1 for _ in self.named_children())

@@ -14,7 +14,7 @@ from minigen.data.digits import load_digits
 from minigen.data.idx import load_mnist
 from tensor import Tensor
 
-__all__ = ["CLASSES", "MODES", "NAMES", "SHAPES", "Dataset", "classes_in_turn", "load"]
+__all__ = ["CLASSES", "MODES", "NAMES", "SHAPES", "Dataset", "repeating_labels", "load"]
 
 _PLANAR = {
     "ring": planar.ring,
@@ -65,8 +65,8 @@ class Dataset:
         return min(len(self.train), len(self.test))
 
 
-def classes_in_turn(n: int) -> NDArray[np.int64]:
-    """The classes of n samples, one after the other and again from the first: (n,)."""
+def repeating_labels(n: int) -> NDArray[np.int64]:
+    """0, 1, ..., 9, 0, 1, ... as the labels of n samples: (n,)."""
     return np.arange(n) % CLASSES
 
 

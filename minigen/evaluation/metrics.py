@@ -1,7 +1,7 @@
 """How far generated points are from real ones, and whether they are good, varied, or both.
 
 Points come one per row: raw pixels, or better the features of a trained network. Any trailing shape
-is flattened, and everything is computed in float64.
+is flattened, and everything is float64.
 """
 
 from typing import NamedTuple
@@ -35,7 +35,7 @@ def frechet_distance_gaussians(m1: ArrayLike, C1: ArrayLike, m2: ArrayLike, C2: 
 
         min over orthogonal Q of |F1 - F2 Q|^2      (Frobenius norm; Bhatia, Jain & Lim 2019)
 
-    and is computed so: a sum of squares is never complex or negative, and nothing cancels.
+    and is found like this: a sum of squares is never complex or negative, and nothing cancels.
 
     Raises ValueError for shapes that do not fit, values not finite, and what is no covariance.
     """

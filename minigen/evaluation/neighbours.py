@@ -1,6 +1,6 @@
 """Distances between points, and what the nearest of them say: a reader of digits.
 
-Points come one per row; any trailing shape is flattened, and everything is computed in float64.
+Points come one per row; any trailing shape is flattened, and everything is float64.
 """
 
 from collections.abc import Iterator

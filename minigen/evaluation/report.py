@@ -13,14 +13,14 @@ from minigen.evaluation.metrics import frechet_distance, mode_coverage, precisio
 from minigen.evaluation.neighbours import knn_classify, read_digits
 
 Measures = dict[str, tuple[float, float | None]]
-"""By name: the value, and that of the reference beside it, if there is one."""
+"""By name: the value, and that of the reference, if there is one."""
 
 Translate = Callable[[np.ndarray, str], np.ndarray]
 """Images (N, 3, H, W) of one domain, and "x2y" or "y2x", to images of the other."""
 
 
 class Reference(NamedTuple):
-    """What stands beside the measures, and how many samples they need at least."""
+    """What the measures are compared with, and how many samples they need at least."""
 
     name: str
     meaning: str
@@ -32,7 +32,7 @@ BEFORE = Reference("before", "the images as they were", fewest=1)
 
 
 def sample_measures(fake: np.ndarray, data: Dataset) -> Measures:
-    """Each measure of samples beside its floor, the same for as many real training points.
+    """Each measure of samples and its floor, the same for as many real training points.
 
     Mixtures have modes, whose coverage is measured too.
     """
@@ -52,7 +52,7 @@ def sample_measures(fake: np.ndarray, data: Dataset) -> Measures:
 
 def label_measures(fake: np.ndarray, asked: np.ndarray, data: Dataset) -> Measures:
     """The share of samples that are read as the class asked for, by their neighbours among the
-    training images; beside it, the share of test images that are read rightly."""
+    training images; its reference, the share of test images that are read rightly."""
     n = len(fake)
     assert data.train_labels is not None and data.test_labels is not None
     read_fake = knn_classify(data.train, data.train_labels, fake)

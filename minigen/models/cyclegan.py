@@ -1,7 +1,7 @@
 """CycleGAN (Zhu et al. 2017): from images of X to images of Y and back, learnt without pairs.
 
 Two generators, G: X -> Y and F: Y -> X, play against two discriminators, D_Y and D_X. The game
-alone would let G send any x to any y; that F(G(x)) = x and G(F(y)) = y ties them together.
+alone would let G send any x to any y, but F(G(x)) = x and G(F(y)) = y shall hold as well.
 """
 
 from __future__ import annotations

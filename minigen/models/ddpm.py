@@ -176,10 +176,9 @@ class Diffusion:
         """t as (N,), for each item of x and y (N, ...) a timestep in first..T."""
         t = np.asarray(t)
         if x.shape != y.shape or t.shape not in ((), x.shape[:1]) or not len(x):
-            raise ValueError(
-                f"Diffusion: tensors {x.shape} and {y.shape} with timesteps {t.shape}, "
-                "expected twice the same (N, ...), N at least 1, and timesteps (N,) or a single one"
-            )
+            expected = "twice the same (N, ...), N at least 1, and timesteps (N,) or a single one"
+            got = f"tensors {x.shape} and {y.shape} with timesteps {t.shape}"
+            raise ValueError(f"Diffusion: {got}, expected {expected}")
         if t.dtype.kind not in "iu" or (t < first).any() or (t > self.T).any():
             got = f"{t.dtype} from {t.min()} to {t.max()}"
             raise IndexError(f"timesteps must be integers in {first}..{self.T}, got {got}")

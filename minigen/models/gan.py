@@ -106,7 +106,7 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, rng: Rng | None
 class GAN(nn.Module):
     """A generator of noise (N, latent), a discriminator of samples, and the name of their loss.
 
-    With `classes`, both are told the label (Mirza & Osindero 2014). Raises ValueError for a loss
+    With `classes`, both see the label (Mirza & Osindero 2014). Raises ValueError for a loss
     that is not in LOSSES.
     """
 

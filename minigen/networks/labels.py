@@ -1,4 +1,4 @@
-"""How a network is told the class of what it sees or makes."""
+"""How a network sees the class of what it judges or makes."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class AESettings(DataSettings):
     data: str = setting("digits", "what to learn", choices=("digits", "mnist"))
     batch_size: int = with_default(DataSettings, "batch_size", 128)
     latent: int = setting(16, "dimensions of the latent code", within=(1, 10**4))
-    coders: str = setting("mlp", "dense or convolutional networks", choices=tuple(ENCODERS))
+    networks: str = setting("mlp", "dense or convolutional networks", choices=tuple(ENCODERS))
     regulariser: str = setting("none", "what keeps the code from copying", choices=REGULARISERS)
     weight: float = setting(0.1, "weight of the penalty", within=(0, 1e6))
     corruption: str = setting("gaussian", "what denoising removes", choices=tuple(CORRUPTIONS))
@@ -66,10 +66,10 @@ class AERecipe:
         T.manual_seed(settings.seed)
         self.rng = np.random.default_rng(settings.seed)
         shape, latent = SHAPES[settings.data], settings.latent
-        encoder = ENCODERS[settings.coders](shape, latent)
+        encoder = ENCODERS[settings.networks](shape, latent)
         if settings.regulariser == "kl":  # for a code in (0, 1)
             encoder = nn.Sequential(encoder, nn.Sigmoid())
-        decoder = DECODERS[settings.coders](latent, shape)
+        decoder = DECODERS[settings.networks](latent, shape)
         self.model = Autoencoder(encoder, decoder)
         self.model.to(settings.device)
         schedule = cosine(settings.steps, warmup_steps=100)
@@ -130,7 +130,7 @@ class AERecipe:
             return in_batches(self.model.decoder, drawn, device=device).clip(-1, 1)
 
     def reconstruct(self, x: np.ndarray) -> np.ndarray:
-        """Images (N, ...) through the code and back, by the averaged weights."""
+        """Images (N, ...) through the code and back, by the average of the weights."""
         with self.learner.using_average():
             return in_batches(self.model, x, device=self.settings.device)
 

@@ -84,7 +84,7 @@ class CycleGANRecipe:
         return {"generators": generators, "discriminators": discriminators} | losses._asdict()
 
     def translate(self, x: np.ndarray, direction: str = "x2y") -> np.ndarray:
-        """Images (N, 3, H, W) of one domain as images of the other, by the averaged weights.
+        """Images (N, 3, H, W) of one domain as images of the other, by the average of the weights.
 
         Raises Diverged if they are not finite.
         """

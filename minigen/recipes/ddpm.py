@@ -106,7 +106,7 @@ class DDPMRecipe:
     def sample(
         self, n: int, seed: int, sampler: str = "ancestral", sampler_steps: int | None = None
     ) -> np.ndarray:
-        """n samples by the averaged weights.
+        """n samples by the average of the weights.
 
         sampler: "ancestral" or "ddim"
         sampler_steps: those of ddim, T if it is None

@@ -9,7 +9,7 @@ import numpy as np
 
 import nn
 import tensor as T
-from minigen.data import CLASSES, SHAPES, Dataset, classes_in_turn, load
+from minigen.data import CLASSES, SHAPES, Dataset, repeating_labels, load
 from minigen.evaluation import batches, pictures
 from minigen.evaluation.report import FLOOR, Measures, label_measures, sample_measures
 from minigen.models.gan import GAN, LOSSES, PENALISED, clip_weights
@@ -30,7 +30,7 @@ class GANSettings(DataSettings):
     batch_size: int = with_default(DataSettings, "batch_size", 64)
     lr: float = with_default(DataSettings, "lr", 5e-4)
     loss: str = setting("non-saturating", "the loss of the two players", choices=tuple(LOSSES))
-    conditional: bool = setting(False, "tell both players the label")
+    conditional: bool = setting(False, "show both players the label")
     critic_steps: int = setting(
         1, "steps of the discriminator for one of the generator", within=(1, 1000)
     )
@@ -91,18 +91,18 @@ class GANRecipe:
         return {"discriminator": d_loss, "generator": g_loss}
 
     def labels_if_conditional(self, labels: np.ndarray | None) -> np.ndarray | None:
-        """The labels, if the players are told them."""
+        """The labels, if the players see them."""
         return labels if self.settings.conditional else None
 
     def sample(self, n: int, seed: int) -> np.ndarray:
-        """n samples by the averaged generator; of a conditional model, the classes in turn.
+        """n samples by the average of the weights; if conditional, of the classes 0, 1, ..., 0, 1, ...
 
         Returns float32 (n, ...). Raises Diverged if they are not finite.
         """
         rng = np.random.default_rng(seed)
         samples = []
         with self.generator.using_average():
-            for labels in np.split(classes_in_turn(n), range(batches.BATCH, n, batches.BATCH)):
+            for labels in np.split(repeating_labels(n), range(batches.BATCH, n, batches.BATCH)):
                 given = self.labels_if_conditional(labels)
                 samples.append(self.model.generate(len(labels), given, rng).numpy())
             return batches.finite(np.concatenate(samples))
@@ -112,11 +112,11 @@ class GANRecipe:
         fake = self.sample(n, seed)
         measures = sample_measures(fake, self.data)
         if self.settings.conditional:
-            measures |= label_measures(fake, classes_in_turn(n), self.data)
+            measures |= label_measures(fake, repeating_labels(n), self.data)
         return measures
 
     def draw(self, run: Run) -> None:
-        """The losses; samples by class if conditional, or beside test images, or over points."""
+        """The losses; samples by class if conditional, or next to test images, or over points."""
         pictures.losses(run, ["discriminator", "generator"], f"{self.heading}: losses")
         path, seed, rows = run.path / "comparison.png", self.settings.seed, pictures.ROWS
         if self.settings.conditional:
@@ -128,7 +128,7 @@ class GANRecipe:
             real = self.data.test[: 4 * rows]
             columns = [x[k::4] for x in (real, self.sample(len(real), seed)) for k in range(4)]
             titles = 4 * ["test"] + 4 * ["sample"]
-            pictures.sequence(path, columns, titles, f"{self.heading}: samples beside test images")
+            pictures.sequence(path, columns, titles, f"{self.heading}: test images and samples")
         else:
             real = self.data.test[:1000]
             sets = {"test points": real, "samples": self.sample(len(real), seed)}

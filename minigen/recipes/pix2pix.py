@@ -79,7 +79,7 @@ class Pix2PixRecipe:
         return totals | {"l1_y": to_y.l1, "l1_x": to_x.l1}
 
     def translate(self, x: np.ndarray, direction: str = "x2y") -> np.ndarray:
-        """Images (N, 3, H, W) of one domain as images of the other, by the averaged weights.
+        """Images (N, 3, H, W) of one domain as images of the other, by the average of the weights.
 
         Raises Diverged if they are not finite.
         """

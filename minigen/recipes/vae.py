@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 import tensor as T
-from minigen.data import CLASSES, SHAPES, Dataset, classes_in_turn, load
+from minigen.data import CLASSES, SHAPES, Dataset, repeating_labels, load
 from minigen.evaluation import pictures
 from minigen.evaluation.batches import in_batches
 from minigen.evaluation.report import FLOOR, Measures, sample_measures
@@ -31,10 +31,10 @@ class VAESettings(DataSettings):
     steps: int = with_default(DataSettings, "steps", 3000)
     batch_size: int = with_default(DataSettings, "batch_size", 128)
     latent: int = setting(16, "dimensions of the latent code", within=(1, 10**4))
-    coders: str = setting("mlp", "dense or convolutional networks", choices=tuple(ENCODERS))
+    networks: str = setting("mlp", "dense or convolutional networks", choices=tuple(ENCODERS))
     decoder: str = setting("bernoulli", "the distribution of a pixel", choices=LIKELIHOODS)
     beta: float = setting(1.0, "the weight of the KL term", within=(0, 1e6))
-    conditional: bool = setting(False, "tell encoder and decoder the label")
+    conditional: bool = setting(False, "show encoder and decoder the label")
 
 
 class VAERecipe:
@@ -52,8 +52,8 @@ class VAERecipe:
         self.rng = np.random.default_rng(settings.seed)
         (C, H, W), latent = SHAPES[settings.data], settings.latent
         classes = CLASSES if settings.conditional else 0
-        encoder = ENCODERS[settings.coders]((C + classes, H, W), 2 * latent)
-        decoder = DECODERS[settings.coders](latent + classes, (C, H, W))
+        encoder = ENCODERS[settings.networks]((C + classes, H, W), 2 * latent)
+        decoder = DECODERS[settings.networks](latent + classes, (C, H, W))
         self.model = VAE(encoder, decoder, latent, settings.decoder, classes)
         self.model.to(settings.device)
         schedule = cosine(settings.steps, warmup_steps=100)
@@ -76,7 +76,7 @@ class VAERecipe:
         return {"loss": loss, "reconstruction": reconstruction, "kl": kl}
 
     def labels_if_conditional(self, labels: np.ndarray | None) -> np.ndarray | None:
-        """The labels, if the model is told them."""
+        """The labels, if the model sees them."""
         return labels if self.settings.conditional else None
 
     def decode(self, z: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -88,13 +88,13 @@ class VAERecipe:
         return in_batches(decoded, z, labels, device=self.settings.device)
 
     def sample(self, n: int, seed: int) -> np.ndarray:
-        """The mean images of n draws from the prior; of a conditional model, the classes in turn.
+        """The mean images of n draws from the prior; if conditional, of the classes 0, ..., 9, 0, ...
 
         Returns float32 (n, ...) within [-1, 1]. Raises Diverged if they are not finite.
         """
         with self.learner.using_average():
             z = self.model.prior(n).sample(generator=np.random.default_rng(seed)).numpy()
-            return self.decode(z, classes_in_turn(n)).clip(-1, 1)
+            return self.decode(z, repeating_labels(n)).clip(-1, 1)
 
     def evaluate(self, n: int, seed: int) -> Measures:
         """The bound and its terms on test images, in nats each; then the measures of samples."""

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and folders that are new."""
+"""Files that are whole or not there."""
 
 import os
 import secrets
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes | memoryview) -> None:
-    """Writes `content` beside `path`, then renames it to `path`: nobody ever sees half a file."""
+    """Writes a file next to `path`, then renames it to `path`: nobody ever sees half a file."""
     temporary = Path(path).with_name(f".{Path(path).name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:

@@ -77,7 +77,7 @@ def _finite_step(recipe: Trainable, k: int) -> dict[str, float]:
 def state_of(checkpointed: Any) -> Any:
     """The state of what a recipe has `checkpointed`: a tree of the same form."""
     if isinstance(checkpointed, dict):
-        return {name: state_of(part) for name, part in checkpointed.items()}
+        return {name: state_of(child) for name, child in checkpointed.items()}
     if isinstance(checkpointed, np.random.Generator):
         return checkpointed.bit_generator.state
     return checkpointed.state_dict()
@@ -86,8 +86,8 @@ def state_of(checkpointed: Any) -> Any:
 def load_state(checkpointed: Any, state: Any) -> None:
     """Go on from a state. KeyError or ValueError if it is of something else."""
     if isinstance(checkpointed, dict):
-        for name, part in checkpointed.items():
-            load_state(part, state[name])
+        for name, child in checkpointed.items():
+            load_state(child, state[name])
     elif isinstance(checkpointed, np.random.Generator):
         checkpointed.bit_generator.state = state
     else:

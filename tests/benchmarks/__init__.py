@@ -1,1 +1,1 @@
-"""minigen beside PyTorch: `python -m tests.benchmarks`. Nothing here is collected by pytest."""
+"""minigen and PyTorch: `python -m tests.benchmarks`. Nothing here is collected by pytest."""

@@ -1,4 +1,4 @@
-"""Time, memory and loss curves of minigen beside PyTorch, measured in one run: `python -m
+"""Time, memory and loss curves of minigen and PyTorch, measured in one run: `python -m
 tests.benchmarks`.
 
 Every measurement is a fresh process, and the contestants take turns, so that a machine that slows
@@ -173,15 +173,13 @@ def table(contestants: tuple[str, ...], options: argparse.Namespace, threads: in
 
 
 def loss_curves(device: str, steps: int = 50) -> None:
-    """Train minigen and its twin from the same weights on the same draws and print how far their
-    losses part."""
+    """Train minigen and its twin from the same weights on the same draws and print how far
+    their losses differ."""
     from tests.benchmarks import ours, theirs
 
     for case, (batch, channels) in STEPS.items():
-        mine, twin = (
-            ours.Training(batch[1], channels, device),
-            theirs.Training(batch[1], channels, device, False),
-        )
+        mine = ours.Training(batch[1], channels, device)
+        twin = theirs.Training(batch[1], channels, device, False)
         twin.take_weights({name: x.numpy() for name, x in mine.model.state_dict().items()})
         pairs = [(mine.step(*d), twin.step(*d)) for d in (draws(batch, k) for k in range(steps))]
         apart = max(abs(a - b) / b for a, b in pairs)
@@ -192,7 +190,7 @@ def loss_curves(device: str, steps: int = 50) -> None:
 
 def twins(device: str, steps: int = 20) -> None:
     """Train each run and its twin from the same weights on the same draws and print how far the
-    losses of each player part.
+    losses of each player differ.
 
     In double precision: in the game of two players a rounding error about doubles with each step.
     """
@@ -208,8 +206,8 @@ def twins(device: str, steps: int = 20) -> None:
 
 
 def vae_bounds(device: str) -> None:
-    """Train the VAE of `minigen train vae` and its twin to the end; print how far the test ELBOs
-    part."""
+    """Train the VAE of `minigen train vae` and its twin to the end; print how far the test
+    ELBOs differ."""
     from tests.benchmarks import theirs
 
     mine = VAERecipe(VAERecipe.Settings(device=device))

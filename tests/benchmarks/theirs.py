@@ -169,7 +169,7 @@ class Twin:
 
 
 class VAETwin(Twin):
-    """Of a `VAERecipe` with dense coders and Bernoulli pixels."""
+    """Of a `VAERecipe` with dense networks and Bernoulli pixels."""
 
     def __init__(self, mine: VAERecipe, channels_last: bool = False):
         model = twin.VAE(SHAPES[mine.settings.data], mine.settings.latent)

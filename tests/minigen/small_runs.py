@@ -20,12 +20,12 @@ CYCLEGAN = cyclegan.CycleGANSettings(
     steps=5, batch_size=20, width=2
 )  # 60 images in three steps: more than the pools hold
 PIX2PIX = pix2pix.Pix2PixSettings(steps=4, batch_size=2, width=2)
-AES = [replace(AE, coders=coders) for coders in ENCODERS]
+AES = [replace(AE, networks=kind) for kind in ENCODERS]
 AES += [replace(AE, regulariser=regulariser) for regulariser in ae.REGULARISERS]
 AES += [replace(AE, regulariser="denoising", corruption=corruption) for corruption in CORRUPTIONS]
 VAES = [
-    replace(VAE, coders=coders, conditional=conditional)
-    for coders in ENCODERS
+    replace(VAE, networks=kind, conditional=conditional)
+    for kind in ENCODERS
     for conditional in (False, True)
 ]
 VAES += [replace(VAE, decoder="gaussian"), replace(VAE, beta=0.0), replace(VAE, beta=4)]

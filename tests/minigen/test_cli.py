@@ -190,8 +190,8 @@ SHAPES = {
         ("ddpm", "digits", []),
         ("ddpm", "mnist", []),
         *(("ae", "digits", ["--regulariser", regulariser]) for regulariser in REGULARISERS),
-        ("ae", "mnist", ["--latent", 1, "--coders", "conv"]),
-        ("vae", "digits", ["--coders", "conv"]),
+        ("ae", "mnist", ["--latent", 1, "--networks", "conv"]),
+        ("vae", "digits", ["--networks", "conv"]),
         ("vae", "digits", ["--conditional", "--decoder", "gaussian", "--beta", 2]),
         ("vae", "mnist", ["--latent", 1]),
         ("gan", "ring", ["--critic-steps", 2]),
@@ -649,7 +649,7 @@ def test_using_a_run_in_ways_that_cannot_be(
         (["evaluate", "run", "--data-dir", "run"], ["ring", "run", "--data-dir"]),
         (["train", "ae", "--data", "ring"], ["digits, mnist", "ring"]),
         (["train", "ae", "--latent", "0"], ["--latent", "0"]),
-        (["train", "ae", "--coders", "rnn"], ["--coders", "mlp", "conv", "rnn"]),
+        (["train", "ae", "--networks", "rnn"], ["--networks", "mlp", "conv", "rnn"]),
         (["train", "ae", "--regulariser", "l2"], ["--regulariser", "l1", "contractive", "l2"]),
         (["train", "ae", "--weight", "-1"], ["--weight", "-1"]),
         (["train", "ae", "--corruption", "rain"], ["--corruption", "masking", "rain"]),
@@ -814,7 +814,7 @@ DAMAGED_CONFIGURATIONS: dict[str, Callable[[bytes], bytes]] = {
             ("vae", change)
             for change in (
                 {"decoder": "gaussian"},
-                {"coders": "conv"},
+                {"networks": "conv"},
                 {"data": "ring"},
                 {"timesteps": 4},
             )

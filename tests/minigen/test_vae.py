@@ -328,7 +328,7 @@ def test_a_vae_computes_the_same_on_every_device(device: str) -> None:
 # Labels
 
 
-def test_both_coders_see_the_label() -> None:
+def test_encoder_and_decoder_see_the_label() -> None:
     model, x = vae(classes=3), Tensor(np.repeat(greys(1), 3, 0))
     labels, z = np.arange(3), T.zeros(3, 2, dtype=np.float64)
     for seen in (
