@@ -35,7 +35,7 @@ CLASSES, LATENT, ROWS = 10, 16, 8
 
 @T.no_grad()
 def sheet(model: GAN, rng: np.random.Generator) -> np.ndarray:
-    """ROWS rows of images (10 ROWS, 1, 8, 8), one of each class, with the same noise along a row."""
+    """ROWS rows of images (10 ROWS, 1, 8, 8): one of each class, the same noise along a row."""
     z = rng.standard_normal((ROWS, LATENT)).repeat(CLASSES, 0)
     labels = np.tile(np.arange(CLASSES), ROWS)
     return model.generator(with_labels(Tensor(z, dtype=np.float32), labels, CLASSES)).numpy()

@@ -115,11 +115,9 @@ def _metavar(field: Field) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="minigen",
-        description="Train generative models whose every gradient you can read.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    purpose = "Train generative models whose every gradient you can read."
+    parser = argparse.ArgumentParser("minigen", description=purpose)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     trainer = commands.add_parser("train", help="train a model, draw samples and pictures")

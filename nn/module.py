@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from nn.checks import fitting
 from tensor.arrays import to_device
 from tensor.base import device_or_dtype
 from tensor.tensor import Tensor
+
+M = TypeVar("M", bound="Module")
 
 
 class Parameter(Tensor):
@@ -96,7 +98,7 @@ class Module:
         """Switch to evaluation."""
         return self.train(False)
 
-    def to(self, target) -> Module:
+    def to(self: M, target) -> M:
         """Move all parameters and buffers to a device, or cast the floating-point ones to a dtype.
 
         That drops gradients. Raises ValueError for a dtype that is not of floats.

@@ -42,8 +42,7 @@ def show(axes: Axes, x: np.ndarray, columns: int) -> None:
         sheet = tiles(x, columns)
         sheet = sheet if sheet.shape[2] == 3 else sheet[:, :, 0]
         axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        axes.set_xticks([])
-        axes.set_yticks([])
+        axes.set(xticks=[], yticks=[])
     else:
         axes.scatter(x[:, 0], x[:, 1], s=2, alpha=0.5, linewidths=0)
         axes.set_aspect("equal")
@@ -94,10 +93,8 @@ def curves(path: Path, metrics: list[dict[str, float]], names: Sequence[str], ti
         axes.plot(steps[window - 1 :], mean, color=f"C{k}", label=f"{name}, mean of {window} steps")
     if all(line[name] > 0 for line in metrics for name in names):
         axes.set_yscale("log")
-    axes.set_xlabel("step")
-    axes.set_ylabel(", ".join(names))
+    axes.set(xlabel="step", ylabel=", ".join(names), title=title)
     axes.legend()
-    axes.set_title(title)
     _save(figure, path)
 
 

@@ -65,6 +65,9 @@ class Step(NamedTuple):
     x0: Tensor | None
 
 
+States = Iterator[Step]
+
+
 class Diffusion:
     """The forward process of a schedule, its loss, and its samplers.
 
@@ -121,7 +124,7 @@ class Diffusion:
 
     def ancestral(
         self, denoiser: Denoiser, x: Tensor, rng: Rng, variance: str = "beta", clip_x0: bool = True
-    ) -> Iterator[Step]:
+    ) -> States:
         """DDPM Algorithm 2, from x = x_T ~ N(0, I): the states from x_T to x_0.
 
         variance: that of the noise added, beta_t ("beta") or beta-tilde_t ("beta_tilde"), sec. 3.2;
@@ -143,9 +146,7 @@ class Diffusion:
                 x = x + float(sigma[t]) * z
             yield Step(t - 1, x, x0)
 
-    def ddim(
-        self, denoiser: Denoiser, x: Tensor, steps: int, clip_x0: bool = True
-    ) -> Iterator[Step]:
+    def ddim(self, denoiser: Denoiser, x: Tensor, steps: int, clip_x0: bool = True) -> States:
         """The deterministic sampler (DDIM eq. 12 with sigma = 0), from x = x_T ~ N(0, I).
 
         x_s = sqrt(alpha_bar_s) x_0 + sqrt(1 - alpha_bar_s) eps, where s is the next timestep kept.

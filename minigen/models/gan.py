@@ -104,23 +104,16 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, rng: Rng | None
 
 
 class GAN(nn.Module):
-    """A generator of noise (N, latent), a discriminator of samples, and the name of their loss.
+    """A generator G of noise (N, latent), a discriminator D of samples, the name of their loss.
 
     With `classes`, both see the label (Mirza & Osindero 2014). Raises ValueError for a loss
     that is not in LOSSES.
     """
 
-    def __init__(
-        self,
-        generator: nn.Module,
-        discriminator: nn.Module,
-        latent: int,
-        loss: str,
-        classes: int = 0,
-    ):
+    def __init__(self, G: nn.Module, D: nn.Module, latent: int, loss: str, classes: int = 0):
         if loss not in LOSSES:
             raise ValueError(f"GAN: loss must be one of {', '.join(LOSSES)}, got {loss!r}")
-        self.generator, self.discriminator = generator, discriminator
+        self.generator, self.discriminator = G, D
         self.latent, self.loss, self.classes = latent, loss, classes
 
     def generate(self, n: int, labels: Labels = None, rng: Rng | None = None) -> Tensor:

@@ -52,13 +52,9 @@ class VAE(nn.Module):
     """
 
     def __init__(
-        self,
-        encoder: nn.Module,
-        decoder: nn.Module,
-        latent: int,
-        likelihood: str = "bernoulli",
+        self, encoder: nn.Module, decoder: nn.Module, latent: int, likelihood: str = "bernoulli",
         classes: int = 0,
-    ):
+    ):  # fmt: skip
         if likelihood not in LIKELIHOODS:
             raise ValueError(f"VAE: likelihood must be one of {LIKELIHOODS}, got {likelihood!r}")
         self.encoder, self.decoder = encoder, decoder

@@ -39,12 +39,10 @@ def mlp_discriminator(dim: int, hidden: int = 128) -> nn.Sequential:
     return _dense(FourierFeatures(dim, hidden // 2, 1.5), hidden, 1, lambda: nn.LeakyReLU(0.2))
 
 
-def _dense(
-    features: nn.Module, hidden: int, out_features: int, activation: Callable[[], nn.Module]
-) -> nn.Sequential:
+def _dense(features: nn.Module, hidden: int, out: int, activation: Callable) -> nn.Sequential:
     """Two hidden layers behind features (N, hidden), with weights as He et al. 2015 draw them for
     rectifiers, leaky or not."""
-    sizes = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, out_features)
-    for layer in sizes:
+    layers = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, out)
+    for layer in layers:
         nn.init.kaiming_normal_(layer.weight)
-    return nn.Sequential(features, sizes[0], activation(), sizes[1], activation(), sizes[2])
+    return nn.Sequential(features, layers[0], activation(), layers[1], activation(), layers[2])

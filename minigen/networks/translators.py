@@ -38,22 +38,21 @@ def resnet_generator(
     checkerboard (Odena et al. 2016). Borders are padded with zeros: the reflections of the paper
     reduce artifacts there, while here the ground of an image reaches its border.
     """
-    return dcgan_weights(
-        nn.Sequential(
-            nn.Conv2d(channels_in, width, 3, padding=1, bias=False),  # (N, width, H, W)
-            nn.InstanceNorm2d(width),
-            nn.ReLU(),
-            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, bias=False),
-            nn.InstanceNorm2d(2 * width),
-            nn.ReLU(),  # (N, 2 width, H / 2, W / 2)
-            *(ResidualBlock(2 * width) for _ in range(blocks)),
-            nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1, bias=False),
-            nn.InstanceNorm2d(width),
-            nn.ReLU(),
-            nn.Conv2d(width, channels_out, 3, padding=1),
-            nn.Tanh(),  # (N, channels_out, H, W)
-        )
+    layers = nn.Sequential(
+        nn.Conv2d(channels_in, width, 3, padding=1, bias=False),  # (N, width, H, W)
+        nn.InstanceNorm2d(width),
+        nn.ReLU(),
+        nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, bias=False),
+        nn.InstanceNorm2d(2 * width),
+        nn.ReLU(),  # (N, 2 width, H / 2, W / 2)
+        *(ResidualBlock(2 * width) for _ in range(blocks)),
+        nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1, bias=False),
+        nn.InstanceNorm2d(width),
+        nn.ReLU(),
+        nn.Conv2d(width, channels_out, 3, padding=1),
+        nn.Tanh(),  # (N, channels_out, H, W)
     )
+    return dcgan_weights(layers)
 
 
 def patch_discriminator(channels: int, width: int = 32, layers: int = 1) -> nn.Sequential:

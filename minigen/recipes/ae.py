@@ -42,9 +42,7 @@ class AESettings(DataSettings):
     regulariser: str = setting("none", "what keeps the code from copying", choices=REGULARISERS)
     weight: float = setting(0.1, "weight of the penalty", within=(0, 1e6))
     corruption: str = setting("gaussian", "what denoising removes", choices=tuple(CORRUPTIONS))
-    strength: float = setting(
-        0.5, "standard deviation of the noise, or share of the pixels", within=(0, 1e3)
-    )
+    strength: float = setting(0.5, "deviation of the noise, or share of pixels", within=(0, 1e3))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -70,8 +68,7 @@ class AERecipe:
         if settings.regulariser == "kl":  # for a code in (0, 1)
             encoder = nn.Sequential(encoder, nn.Sigmoid())
         decoder = DECODERS[settings.networks](latent, shape)
-        self.model = Autoencoder(encoder, decoder)
-        self.model.to(settings.device)
+        self.model = Autoencoder(encoder, decoder).to(settings.device)
         schedule = cosine(settings.steps, warmup_steps=100)
         self.learner = Learner(self.model, settings.lr, (0.9, 0.99), schedule, ema=0.99)
         self.checkpointed = checkpointed(self.model, self.rng, {"model": self.learner})

@@ -23,8 +23,8 @@ from tensor import Tensor
 
 @dataclass(frozen=True)
 class CycleGANSettings(translation.TranslationSettings):
-    """The paper's lambda is 2 `cycle`: see `CycleGANLosses.total`. Its identity losses hold on to
-    colours, which between these digits shall change.
+    """The paper's lambda is 2 `cycle`: see `CycleGANLosses.total`. Its identity losses, by half of
+    `cycle`, hold on to colours, which between these digits shall change.
 
     During `cycle_warmup` the game alone decides where the generators go. With the full cycle losses
     from the start they often settle on a wrong map, light for dark, that the way back undoes, and
@@ -32,9 +32,7 @@ class CycleGANSettings(translation.TranslationSettings):
     """
 
     cycle: float = setting(10.0, "weight of the cycle losses", within=(0, 1e6))
-    identity: float = setting(
-        0.0, "weight of the identity losses, half of --cycle to keep colours", within=(0, 1e6)
-    )
+    identity: float = setting(0.0, "weight of identity losses, to keep colours", within=(0, 1e6))
     cycle_warmup: int = setting(200, "steps over which both weights grow from 0", within=(0, 10**9))
 
 
@@ -55,8 +53,7 @@ class CycleGANRecipe:
         self.pool_x, self.pool_y = ImagePool(shape), ImagePool(shape)
         G, F = (resnet_generator(3, 3, settings.width, settings.blocks) for _ in range(2))
         D_X, D_Y = (patch_discriminator(3, settings.width) for _ in range(2))
-        self.model = CycleGAN(G, F, D_X, D_Y)
-        self.model.to(settings.device)
+        self.model = CycleGAN(G, F, D_X, D_Y).to(settings.device)
         lr, betas, schedule = settings.lr, (0.5, 0.999), translation.linear_fall(settings.steps)
         self.generators = Learner(nn.Sequential(G, F), lr, betas, schedule, ema=0.99)
         self.discriminators = Learner(nn.Sequential(D_X, D_Y), lr, betas, schedule)

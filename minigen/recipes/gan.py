@@ -9,7 +9,7 @@ import numpy as np
 
 import nn
 import tensor as T
-from minigen.data import CLASSES, SHAPES, Dataset, repeating_labels, load
+from minigen.data import CLASSES, SHAPES, Dataset, load, repeating_labels
 from minigen.evaluation import batches, pictures
 from minigen.evaluation.report import FLOOR, Measures, label_measures, sample_measures
 from minigen.models.gan import GAN, LOSSES, PENALISED, clip_weights
@@ -31,9 +31,7 @@ class GANSettings(DataSettings):
     lr: float = with_default(DataSettings, "lr", 5e-4)
     loss: str = setting("non-saturating", "the loss of the two players", choices=tuple(LOSSES))
     conditional: bool = setting(False, "show both players the label")
-    critic_steps: int = setting(
-        1, "steps of the discriminator for one of the generator", within=(1, 1000)
-    )
+    critic_steps: int = setting(1, "discriminator steps for one of the generator", within=(1, 1000))
     latent: int = setting(16, "dimensions of the noise", within=(1, 10**4))
     penalty: float = setting(10.0, "weight of the gradient penalty", within=(0, 1e6))
     clip: float = setting(0.1, "limit of the weights of a wgan critic", within=(1e-6, 1e6))
@@ -57,9 +55,8 @@ class GANRecipe:
         T.manual_seed(settings.seed)
         self.rng = np.random.default_rng(settings.seed)
         classes = CLASSES if settings.conditional else 0
-        G, D = _players(SHAPES[settings.data], settings.latent, classes, settings.loss)
-        self.model = GAN(G, D, settings.latent, settings.loss, classes)
-        self.model.to(settings.device)
+        G, D = _players(settings, classes)
+        self.model = GAN(G, D, settings.latent, settings.loss, classes).to(settings.device)
         lr, betas, schedule = settings.lr, (0.5, 0.99), cosine(settings.steps, warmup_steps=500)
         self.generator = Learner(self.model.generator, lr, betas, schedule, ema=0.995)
         self.discriminator = Learner(self.model.discriminator, lr, betas, schedule)
@@ -95,7 +92,7 @@ class GANRecipe:
         return labels if self.settings.conditional else None
 
     def sample(self, n: int, seed: int) -> np.ndarray:
-        """n samples by the average of the weights; if conditional, of the classes 0, 1, ..., 0, 1, ...
+        """n samples by the average of the weights; if conditional, of 0, ..., 9, 0, ...
 
         Returns float32 (n, ...). Raises Diverged if they are not finite.
         """
@@ -135,13 +132,12 @@ class GANRecipe:
             pictures.overlay(path, sets, f"{self.heading}: samples over test points")
 
 
-def _players(
-    shape: tuple[int, ...], latent: int, classes: int, loss: str
-) -> tuple[nn.Module, nn.Module]:
+def _players(settings: GANSettings, classes: int) -> tuple[nn.Module, nn.Module]:
     """A generator and a discriminator. With a gradient penalty there is no batch norm."""
+    shape = SHAPES[settings.data]
     if len(shape) == 1:
-        return mlp_generator(latent, *shape), mlp_discriminator(*shape)
+        return mlp_generator(settings.latent, *shape), mlp_discriminator(*shape)
     C, H, W = shape
-    discriminator_shape = C + classes, H, W
-    generator = dcgan_generator(latent + classes, (C, H, W))
-    return generator, dcgan_discriminator(discriminator_shape, norm=loss not in PENALISED)
+    generator = dcgan_generator(settings.latent + classes, (C, H, W))
+    norm = settings.loss not in PENALISED
+    return generator, dcgan_discriminator((C + classes, H, W), norm=norm)

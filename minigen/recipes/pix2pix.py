@@ -51,8 +51,7 @@ class Pix2PixRecipe:
         width, blocks = settings.width, settings.blocks
         G, D_Y = resnet_generator(3, 3, width, blocks), patch_discriminator(6, width)
         F, D_X = resnet_generator(3, 3, width, blocks), patch_discriminator(6, width)
-        self.model = BothWays(Pix2Pix(G, D_Y), Pix2Pix(F, D_X))
-        self.model.to(settings.device)
+        self.model = BothWays(Pix2Pix(G, D_Y), Pix2Pix(F, D_X)).to(settings.device)
         lr, betas, schedule = settings.lr, (0.5, 0.999), translation.linear_fall(settings.steps)
         self.generators = Learner(nn.Sequential(G, F), lr, betas, schedule, ema=0.99)
         self.discriminators = Learner(nn.Sequential(D_Y, D_X), lr, betas, schedule)

@@ -25,13 +25,9 @@ class TranslationSettings(RunSettings):
     steps: int = with_default(RunSettings, "steps", 1500)
     batch_size: int = with_default(RunSettings, "batch_size", 8)
     lr: float = with_default(RunSettings, "lr", 1e-3)
-    data_x: str | None = setting(
-        None, "a folder of PNG files, the images of X (default: made from the digits)"
-    )
-    data_y: str | None = setting(None, "a folder of PNG files, the images of Y")
-    size: int = setting(
-        SIZE, "height and width to which the images in folders are brought", within=(8, 512)
-    )
+    data_x: str | None = setting(None, "a folder of PNG files: X (default: made from the digits)")
+    data_y: str | None = setting(None, "a folder of PNG files: Y")
+    size: int = setting(SIZE, "height and width that images in folders get", within=(8, 512))
     width: int = setting(16, "channels of the first layer of each network", within=(1, 1024))
     blocks: int = setting(1, "residual blocks of each generator", within=(0, 100))
 

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 import tensor as T
-from minigen.data import CLASSES, SHAPES, Dataset, repeating_labels, load
+from minigen.data import CLASSES, SHAPES, Dataset, load, repeating_labels
 from minigen.evaluation import pictures
 from minigen.evaluation.batches import in_batches
 from minigen.evaluation.report import FLOOR, Measures, sample_measures
@@ -54,8 +54,7 @@ class VAERecipe:
         classes = CLASSES if settings.conditional else 0
         encoder = ENCODERS[settings.networks]((C + classes, H, W), 2 * latent)
         decoder = DECODERS[settings.networks](latent + classes, (C, H, W))
-        self.model = VAE(encoder, decoder, latent, settings.decoder, classes)
-        self.model.to(settings.device)
+        self.model = VAE(encoder, decoder, latent, settings.decoder, classes).to(settings.device)
         schedule = cosine(settings.steps, warmup_steps=100)
         self.learner = Learner(self.model, settings.lr, (0.9, 0.99), schedule, ema=0.99)
         self.checkpointed = checkpointed(self.model, self.rng, {"model": self.learner})
@@ -88,7 +87,7 @@ class VAERecipe:
         return in_batches(decoded, z, labels, device=self.settings.device)
 
     def sample(self, n: int, seed: int) -> np.ndarray:
-        """The mean images of n draws from the prior; if conditional, of the classes 0, ..., 9, 0, ...
+        """The mean images of n draws from the prior; if conditional, of 0, ..., 9, 0, ...
 
         Returns float32 (n, ...) within [-1, 1]. Raises Diverged if they are not finite.
         """

@@ -39,13 +39,9 @@ class Learner:
     """
 
     def __init__(
-        self,
-        network: nn.Module,
-        lr: float,
-        betas: tuple[float, float] = (0.9, 0.999),
-        schedule: Schedule = constant,
-        ema: float | None = None,
-    ):
+        self, network: nn.Module, lr: float, betas: tuple[float, float] = (0.9, 0.999),
+        schedule: Schedule = constant, ema: float | None = None,
+    ):  # fmt: skip
         self.network, self.lr, self.schedule = network, lr, schedule
         self.optimizer = nn.Adam(network.parameters(), lr, betas)
         self.average = None if ema is None else nn.EMA(network.parameters(), ema)

@@ -106,11 +106,8 @@ def restore(recipe: Trainable, run: Run) -> int:
         return 0
     state = run.load()
     saved, own = _form(state), _form(state_of(recipe.checkpointed) | {"step": 0})
-    wrong = [
-        f"{name} is {saved.get(name, 'missing')}, expected {own.get(name, 'nothing')}"
-        for name in own | saved
-        if saved.get(name) != own.get(name)
-    ]
+    names = [name for name in own | saved if saved.get(name) != own.get(name)]
+    wrong = [f"{n} is {saved.get(n, 'missing')}, expected {own.get(n, 'nothing')}" for n in names]
     try:
         if not wrong:
             load_state(recipe.checkpointed, state)

@@ -8,13 +8,11 @@ from typing import Any, get_args, get_type_hints
 from minigen import data
 from tensor.arrays import parse_device
 
+Range = tuple[float, float] | None
+Names = tuple[str, ...] | None
 
-def setting(
-    default: Any,
-    help: str,
-    within: tuple[float, float] | None = None,
-    choices: tuple[str, ...] | None = None,
-) -> Any:
+
+def setting(default: Any, help: str, within: Range = None, choices: Names = None) -> Any:
     """A field of a settings dataclass, `within` a closed range or one of `choices`."""
     return field(default=default, metadata={"help": help, "within": within, "choices": choices})
 
@@ -56,11 +54,11 @@ def unused_settings(settings: Any, choice: str, used: dict[str, tuple[str, ...]]
     `used` says for which values of the setting `choice` each of them is.
     """
     defaults = {f.name: f.default for f in fields(settings)}
-    found = [
-        f"{flag(name)} has no effect: it is for {flag(choice)} {' or '.join(values)}"
-        for name, values in used.items()
-        if getattr(settings, choice) not in values and getattr(settings, name) != defaults[name]
-    ]
+    found = []
+    for name, values in used.items():
+        if getattr(settings, choice) not in values and getattr(settings, name) != defaults[name]:
+            purpose = f"it is for {flag(choice)} {' or '.join(values)}"
+            found.append(f"{flag(name)} has no effect: {purpose}")
     return "; ".join(found) or None
 
 

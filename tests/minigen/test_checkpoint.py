@@ -221,12 +221,12 @@ def test_errors_say_what_is_wrong(folder: Path, content: bytes, message: str) ->
     assert message in refused(folder / "wrong.npz", content)
 
 
-def test_files_of_numpy_are_told_apart(folder: Path) -> None:
+def test_files_of_numpy_are_recognised(folder: Path) -> None:
     np.savez(folder / "numpy.npz", a=np.zeros(2))
     assert "no seal" in refused(folder / "numpy.npz", (folder / "numpy.npz").read_bytes())
 
 
-def test_a_changed_file_is_told_from_a_short_one(folder: Path, small: bytes) -> None:
+def test_a_changed_file_is_distinguished_from_a_short_one(folder: Path, small: bytes) -> None:
     assert "altered" in refused(folder / "x.npz", small.replace(b'"epoch": 3', b'"epoch": 4'))
 
 

@@ -391,7 +391,7 @@ def test_a_date_is_a_seed(place: Path) -> None:
     assert minigen("sample", "run", "--seed", 20301231).status == 0
 
 
-def test_a_schedule_that_leaves_signal_is_told_of(place: Path) -> None:
+def test_a_schedule_that_leaves_some_of_the_data_is_reported(place: Path) -> None:
     settings = asdict(Small(schedule="linear", timesteps=50))
     Run.create("linear", {"model": "ddpm"} | settings)
     assert (
@@ -413,7 +413,7 @@ def test_a_schedule_that_leaves_signal_is_told_of(place: Path) -> None:
         (["--regulariser", "denoising", "--strength", 0.2, "--corruption", "masking"], []),
     ],
 )
-def test_an_option_for_another_regulariser_is_told_of(
+def test_an_option_for_another_regulariser_is_reported(
     place: Path, options: list[Any], words: list[str]
 ) -> None:
     training = minigen("train", "ae", *options, "--steps", 1, "--out", "new")
@@ -433,7 +433,7 @@ def test_an_option_for_another_regulariser_is_told_of(
         (["--loss", "wgan", "--clip", 1], []),
     ],
 )
-def test_an_option_for_another_loss_is_told_of(
+def test_an_option_for_another_loss_is_reported(
     place: Path, options: list[Any], words: list[str]
 ) -> None:
     training = minigen("train", "gan", "--data", "ring", *options, "--steps", 1, "--out", "new")
@@ -498,7 +498,7 @@ def test_ctrl_c_outside_training_is_no_traceback(
 
 @every_model
 @pytest.mark.parametrize("command", ["sample", "evaluate"])
-def test_weights_that_exploded_are_told_in_one_line(place: Path, command: str) -> None:
+def test_weights_that_exploded_are_reported_in_one_line(place: Path, command: str) -> None:
     """The last update may do it, when no loss will show it any more."""
     run = Run("run")
     state = run.load()
@@ -508,7 +508,9 @@ def test_weights_that_exploded_are_told_in_one_line(place: Path, command: str) -
     assert status == 1 and re.fullmatch(r"minigen: error: .*finite.*", err.splitlines()[-1])
 
 
-def test_a_lack_of_memory_is_told_in_one_line(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lack_of_memory_is_reported_in_one_line(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def allocate(*_: object) -> None:
         raise MemoryError("Unable to allocate 7 GiB")
 
@@ -994,7 +996,7 @@ def test_a_run_can_go_on_without_its_metrics(place: Path, model: str) -> None:
 @pytest.mark.parametrize(
     "arguments", [["train", "ddpm", "--out", "new"], ["sample", "run", "--out", "new"]]
 )
-def test_a_full_disk_is_told_in_one_line(
+def test_a_full_disk_is_reported_in_one_line(
     place: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
     def full(*_: object) -> None:

@@ -222,7 +222,7 @@ def test_a_single_timestep_is_that_of_every_item(scene, data: st.DataObject) -> 
 
 
 def test_at_time_zero_there_is_neither_a_step_back_nor_a_loss() -> None:
-    """A training loop that draws t from 0..T-1 is a mistake to be told of."""
+    """A training loop that draws t from 0..T-1 is a mistake to be reported."""
     diffusion, x, t = (
         Diffusion(beta_schedule("linear", 3)),
         Tensor(np.ones((2, 1))),

@@ -390,7 +390,7 @@ def greys(n: int) -> Tensor:
     return Tensor(np.random.default_rng(0).uniform(-1, 1, (n, 1, 4, 4)))
 
 
-def test_both_players_are_told_the_labels_of_all_that_they_see_or_make() -> None:
+def test_both_players_see_the_labels_of_all_that_they_judge_or_make() -> None:
     gan, labels = conditional(), np.array([2, 0, 1, 1])
     gan.discriminator_loss(greys(4), labels)
     gan.generator_loss(4, labels)

@@ -296,7 +296,7 @@ def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path: Path, bad: floa
 @pytest.mark.parametrize(
     "settings", [RING, *AES[2:7], VAES[1], VAES[4], *GANS[:6], CYCLEGAN, PIX2PIX]
 )
-def test_an_explosion_is_told_once_and_not_by_numpy(tmp_path: Path, settings: Any) -> None:
+def test_an_explosion_is_reported_once_and_not_by_numpy(tmp_path: Path, settings: Any) -> None:
     """A GAN's generator sees it at once, but for a critic that is clipped."""
     step = 1 if isinstance(settings, gan.GANSettings) and settings.loss != "wgan" else 2
     recipe = new(replace(settings, lr=1e20))

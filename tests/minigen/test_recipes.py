@@ -93,19 +93,19 @@ def test_pictures_show_each_timestep_once(
 
 
 @pytest.mark.parametrize(
-    ("schedule", "timesteps", "left"),
+    ("schedule", "timesteps", "share"),
     [("linear", 50, "0.6"), ("linear", 1000, None), ("cosine", 50, None), ("cosine", 1, None)],
 )
-def test_a_schedule_that_leaves_signal_is_reported(
-    schedule: str, timesteps: int, left: str | None
+def test_a_schedule_that_leaves_some_of_the_data_is_reported(
+    schedule: str, timesteps: int, share: str | None
 ) -> None:
     warning = DDPMRecipe(replace(RING, schedule=schedule, timesteps=timesteps)).warning
-    if left is None:
+    if share is None:
         assert warning is None
     else:
         assert (
             warning is not None
-            and f"{schedule} over {timesteps} steps leaves alpha_bar_T = {left}" in warning
+            and f"{schedule} over {timesteps} steps leaves alpha_bar_T = {share}" in warning
         )
 
 
@@ -161,7 +161,7 @@ def test_the_generator_alone_is_averaged() -> None:
     assert recipe.discriminator.average is None
 
 
-def test_both_players_are_told_the_labels_of_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_players_see_the_labels_of_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe: Any = GANRecipe(replace(GAN, loss="hinge", conditional=True))
     told, batches = [], []
     judge, generate, batch = recipe.model.judge, recipe.model.generate, recipe.data.batch
