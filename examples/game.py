@@ -7,8 +7,8 @@ Against a fixed generator the best discriminator is D*(x) = p_data(x) / (p_data(
 dotted; the trained D is smoother, and a few turns behind. From left to right: the samples lie in
 one heap, away from the data; they move to where D is higher; they spread; in the end the densities
 are alike, and D can do no better than 1/2 wherever there are data (Goodfellow et al. 2014, figure 1
-and proposition 1). Printed is the total variation distance of the densities, 0 if they are the same and
-1 if they do not overlap, and how far D is from 1/2 on average over the data.
+and proposition 1). Printed is the total variation distance of the densities, 0 if they are the same
+and 1 if they do not overlap, and how far D is from 1/2 on average over the data.
 """
 
 from __future__ import annotations

@@ -49,8 +49,8 @@ class CycleGAN(nn.Module):
     def generator_losses(
         self, x: Tensor, y: Tensor, fake_x: Tensor, fake_y: Tensor, identity: bool = True
     ) -> CycleGANLosses:
-        """For images of X and Y and their translations fake_y = G(x), fake_x = F(y); without
-        `identity`, those losses are 0."""
+        """For images x and y (N, C, H, W) and their translations fake_y = G(x), fake_x = F(y): six
+        scalars. Without `identity`, the last two are 0."""
         same_x, same_y = (self.F(x), self.G(y)) if identity else (x, y)
         return CycleGANLosses(
             adversarial_G=GAN_LOSS.generator(

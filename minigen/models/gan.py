@@ -77,7 +77,7 @@ PENALISED = ("gan-gp", "wgan-gp")
 
 
 def clip_weights(parameters: Iterable[Tensor], limit: float) -> None:
-    """Hold every weight in [-limit, limit] (Arjovsky et al. 2017, Algorithm 1)."""
+    """Clamp every weight to [-limit, limit] (Arjovsky et al. 2017, Algorithm 1)."""
     for p in parameters:
         p.copy_(p.detach().clamp(-limit, limit))
 
@@ -117,19 +117,19 @@ class GAN(nn.Module):
         self.latent, self.loss, self.classes = latent, loss, classes
 
     def generate(self, n: int, labels: Labels = None, rng: Rng | None = None) -> Tensor:
-        """n samples G(z), z ~ N(0, I)."""
+        """n samples G(z), z ~ N(0, I): (n, ...). ValueError unless labels (n,) fit `classes`."""
         weight = next(self.generator.parameters())
         z = T.randn((n, self.latent), generator=rng, dtype=weight.dtype, device=weight.device)
         return self.generator(with_labels(z, labels, self.classes))
 
     def judge(self, x: Tensor, labels: Labels = None) -> Tensor:
-        """d(x), (N,)"""
+        """d(x), (N,), for data or samples x (N, ...). ValueError unless labels fit `classes`."""
         return self.discriminator(with_labels(x, labels, self.classes)).reshape(len(x))
 
     def discriminator_loss(
         self, x: Tensor, labels: Labels = None, rng: Rng | None = None, penalty: float = 10.0
     ) -> Tensor:
-        """For data x and as many samples, which are constants here.
+        """That of LOSSES for data x (N, ...) and N samples, which are constants here: a scalar.
 
         labels: those of x, for a conditional GAN
         penalty: the weight of the gradient penalty, which PENALISED losses add
@@ -142,5 +142,5 @@ class GAN(nn.Module):
         return loss
 
     def generator_loss(self, n: int, labels: Labels = None, rng: Rng | None = None) -> Tensor:
-        """For n samples."""
+        """That of LOSSES for n samples: a scalar."""
         return LOSSES[self.loss].generator(self.judge(self.generate(n, labels, rng), labels))

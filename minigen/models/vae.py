@@ -62,12 +62,12 @@ class VAE(nn.Module):
         self.log_var = nn.Parameter(np.zeros((), np.float32)) if likelihood == "gaussian" else None
 
     def posterior(self, x: Tensor, labels: Labels = None) -> Independent:
-        """q(z | x): a diagonal Gaussian for each image."""
+        """q(z | x): a Gaussian over latents (latent,) for each image x (N, C, H, W)."""
         mu, log_var = T.chunk(self.encoder(with_labels(x, labels, self.classes)), 2, 1)
         return Independent(Normal(mu, _standard_deviation(log_var)), 1)
 
     def prior(self, n: int) -> Independent:
-        """p(z) = N(0, I), n times."""
+        """p(z) = N(0, I) over latents (latent,), n times."""
         first = next(self.parameters())
         zeros = T.zeros(n, self.latent, dtype=first.dtype, device=first.device)
         return Independent(Normal(zeros, zeros + 1), 1)
@@ -118,7 +118,7 @@ class VAE(nn.Module):
         return x if self.log_var is not None else 0.5 * (x + 1)
 
     def decode(self, z: Tensor, labels: Labels = None) -> Tensor:
-        """The mean image of each latent, in [-1, 1] again."""
+        """The mean image (N, C, H, W) of each latent (N, latent), in [-1, 1] again."""
         mean = self.observation(z, labels).mean
         return mean if self.log_var is not None else 2 * mean - 1
 

@@ -1,4 +1,4 @@
-"""Ops computed slowly, straight from their definitions, on NumPy arrays: the fast ones' references."""
+"""Ops computed slowly, straight from their definitions, on NumPy arrays, as references."""
 
 import math
 from collections.abc import Iterator

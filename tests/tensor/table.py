@@ -1,4 +1,4 @@
-"""Every differentiable op: how to call it, the same in NumPy, and examples at which it is smooth."""
+"""Every differentiable op: how to call it, the same in NumPy, examples at which it is smooth."""
 
 from collections.abc import Callable
 from math import prod

@@ -1,4 +1,4 @@
-"""The autodiff engine: gradients of any order, graphs of any shape, memory, modes, declaring ops."""
+"""The autodiff engine: gradients of any order, graphs of any shape, memory, modes, new ops."""
 
 import gc
 import threading

@@ -1,4 +1,4 @@
-"""Group, instance, layer and batch norm: the moments and invariances that define them, precision."""
+"""Group, instance, layer and batch norm: the moments and invariances that define them."""
 
 from collections.abc import Callable
 from functools import partial

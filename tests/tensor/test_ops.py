@@ -1,4 +1,4 @@
-"""For every op of the table: right derivatives, right values, stable dtypes, arguments unchanged."""
+"""For every op of the table: derivatives, values, stable dtypes, arguments left unchanged."""
 
 import sys
 from collections.abc import Callable, Sequence

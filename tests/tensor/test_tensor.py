@@ -1,4 +1,4 @@
-"""Tensors as objects: what they are made of, Python and NumPy, what they say when called wrongly."""
+"""Tensors as objects: how they are made, Python and NumPy, what they say when called wrongly."""
 
 import copy
 import itertools
@@ -162,7 +162,7 @@ def test_tensors_are_hashed_by_identity() -> None:
 
 
 def test_methods_are_the_functions() -> None:
-    # a property; three that take sizes without brackets, too; one whose first argument is its second
+    # a property; three that take sizes without brackets; one whose first argument is its second
     others = {"grad", "reshape", "permute", "expand", "where"}
     shared = {
         name for name in tensor.__all__ if callable(getattr(tensor, name)) and hasattr(Tensor, name)

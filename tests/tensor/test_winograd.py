@@ -75,7 +75,7 @@ def test_the_loops_multiply_by_the_matrices(
 
 
 class Problem(NamedTuple):
-    """Images x (N, H, W, C), a kernel (O, C, r, r) that begins `padding` pixels before them, and the
+    """Images x (N, H, W, C), a kernel (O, C, r, r) that begins `padding` pixels before them, the
     size of the output."""
 
     x: np.ndarray
@@ -188,8 +188,8 @@ def used(loops: ModuleType) -> Iterator[list[str]]:
 def direct(
     x: np.ndarray, weight: np.ndarray, g: np.ndarray, stride: Pair, padding: Pair
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """conv2d(x, weight), and the derivatives of <conv2d(x, weight), g> by x and by weight: sums over
-    the kernel's elements."""
+    """conv2d(x, weight), and the derivatives of <conv2d(x, weight), g> by x and by weight: sums
+    over the kernel's elements."""
     (sh, sw), (top, left), (_, _, h, w) = stride, padding, g.shape
     framed = np.pad(x, ((0, 0), (0, 0), (top, top), (left, left)))
     y, gx, gw = np.zeros(g.shape), np.zeros(framed.shape), np.zeros(weight.shape)
