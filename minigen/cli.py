@@ -221,10 +221,7 @@ def _train(options: argparse.Namespace) -> int:
 
 def _sample(options: argparse.Namespace) -> int:
     run, recipe, how = _trained(options, with_data=None)
-    out = options.out
-    if out is None:
-        out = Run.unused(f"samples-{options.seed}", run.path)
-    out = new_folder(out, "choose another --out")
+    out = _out(options, run, f"samples-{options.seed}")
     x = recipe.sample(options.n or SAMPLES_OF_A_RUN, options.seed, **how)
     title = ", ".join([recipe.heading, *map(str, how.values()), f"seed {options.seed}"])
     _write_samples(out, x, title)
@@ -265,10 +262,7 @@ def _translate(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from error
     y = recipe.translate(x, options.direction)
-    out = options.out
-    if out is None:
-        out = Run.unused(f"translated-{options.direction}", run.path)
-    out = new_folder(out, "choose another --out")
+    out = _out(options, run, f"translated-{options.direction}")
     for path, image in zip(paths, y):
         pictures.write_png(out / path.name, image)
     print(f"{len(y)} translations are in {out}")
@@ -276,6 +270,12 @@ def _translate(options: argparse.Namespace) -> int:
 
 
 # What commands share
+
+
+def _out(options: argparse.Namespace, run: Run, name: str) -> Path:
+    """A new folder: --out, or else one of this name in the run's."""
+    path = Run.unused(name, run.path) if options.out is None else options.out
+    return new_folder(path, "choose another --out")
 
 
 def _images(path: Path) -> list[Path]:
@@ -370,7 +370,3 @@ def _write_samples(folder: Path, x: np.ndarray, title: str) -> None:
     np.savez(buffer, x=x)
     write_atomically(folder / "samples.npz", buffer.getvalue())
     pictures.samples(folder / "samples.png", x, title)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -118,11 +118,10 @@ def check_gaussian_entropy(entropy: Callable[[Tensor], Tensor]) -> None:
 
 
 def check_reparameterisation(rsample: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
-    """rsample(mean, log_var, noise) must draw from N(mean, exp(log_var)) by standard normal noise,
-    all (N, d).
+    """rsample(mean, log_var, noise) must turn standard normal noise, all (N, d), into draws.
 
     With the quadrature's nodes as noise, the means of z, z^2 and exp(z) and their gradients must be
-    those of the Gaussian.
+    those of N(mean, exp(log_var)).
     """
 
     @_examples

@@ -9,8 +9,7 @@ _SPLITS = {"train": slice(0, 1297), "test": slice(1297, 1797)}
 
 
 def load_digits(split: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Images float32 (N, 1, 8, 8) in [-1, 1] and labels int64 (N,) in 0..9; N is 1,297 for "train",
-    500 for "test".
+    """Images float32 (N, 1, 8, 8) in [-1, 1], labels int64 (N,): 1,297 for "train", 500 for "test".
 
     Raises ValueError for another split.
     """

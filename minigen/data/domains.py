@@ -26,10 +26,9 @@ OUTLINE = np.array([1.0, 0.42, 0.12], np.float32)[:, None, None]
 
 @dataclass(frozen=True, eq=False)
 class Domains:
-    """Training images of X and Y, and held-out images: test_y[i] is the truth for test_x[i], or
-    test_y is None.
+    """Training images of X and Y, and held-out images: test_y[i] is the truth for test_x[i].
 
-    `test_labels` are the digits' classes, int64 (N,), or None.
+    `test_y` may be None, and so may `test_labels`, the digits' classes, int64 (N,).
     """
 
     name: str
@@ -59,8 +58,7 @@ class Domains:
 def load_domains(paired: bool) -> Domains:
     """X: grey digits on black, 16x16. Y: `to_paper` of such digits. The same arrays each time.
 
-    For `paired` training train_y[i] is the truth for train_x[i]; else X has every other training
-    digit and Y the rest.
+    If `paired`, train_y[i] is the truth for train_x[i]; else X has every other digit, Y the rest.
     """
     return _made("paper", on_black, to_paper, paired)
 
@@ -69,8 +67,7 @@ def load_symmetric_domains(paired: bool) -> Domains:
     """Domains that leave CycleGAN's losses unable to tell right from wrong; `paired` as above.
 
     X: grey digits on black, and the negative of each. Y: y = (x, 0, -x), orange on blue or blue on
-    orange. As X is its own negative, the wrong map (-x, 0, x) sends it onto the same Y, and its
-    inverse back: zero cycle loss.
+    orange. X is its own negative: the wrong map (-x, 0, x) sends it onto Y without a cycle loss.
     """
 
     def both(digits: Images) -> Images:
@@ -94,13 +91,11 @@ def on_black(digits: Images) -> Images:
 
 
 def to_paper(x: Images) -> Images:
-    """The truth in Y for x (N, 3, H, W) in X. With s in 0..1 the grey of x, and o = (maximum of s
-    over 3x3) - s,
+    """The truth in Y for x (N, 3, H, W) in X. With s in 0..1 its grey, o = (max of s over 3x3) - s,
 
         y = (1 - s - o) PAPER + s INK + o OUTLINE,
 
-    mapped from 0..1 to [-1, 1]. Paper and outline are full of red and ink has none, so that red is
-    1 - s.
+    mapped from 0..1 to [-1, 1]. Red is 1 - s: paper and outline are full of it, ink has none.
     """
     s = (x.mean(axis=1, keepdims=True) + 1) / 2
     around = np.pad(s, ((0, 0), (0, 0), (1, 1), (1, 1)))

@@ -14,9 +14,8 @@ Folder = str | os.PathLike[str]
 def load_folders(dir_x: Folder, dir_y: Folder, size: int, paired: bool = False) -> Domains:
     """X and Y from the PNGs in two folders, sorted by name and read by `read_png`.
 
-    The last tenth of X, at least one image, is held out. If `paired`, the files have the same names
-    in both folders, and the last tenth of Y is the truth; else there is no truth, and all of Y is
-    for training.
+    The last tenth of X, at least one image, is held out. If `paired`, the folders have the same
+    names, and the last tenth of Y is the truth; else there is none, and all of Y is for training.
 
     Raises NotADirectoryError; ValueError for fewer than two PNGs, a damaged one, or other names.
     """

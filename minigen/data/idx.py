@@ -1,9 +1,7 @@
-"""MNIST and Fashion-MNIST from their IDX files (LeCun, Cortes & Burges 1998; Xiao, Rasul & Vollgraf
-2017).
+"""MNIST (LeCun, Cortes & Burges 1998) and Fashion-MNIST (Xiao et al. 2017) from their IDX files.
 
 An IDX file of bytes holds 0x00 0x00 0x08, the number of dimensions in one byte, each dimension as a
-big-endian uint32, then the bytes in C order. Both data sets use the same four file names, so
-`load_mnist` reads either.
+big-endian uint32, then the bytes in C order. `load_mnist` reads either set: the names are the same.
 """
 
 import gzip
@@ -110,8 +108,7 @@ def download_mnist(data_dir: PathLike, dataset: str = "mnist") -> None:
 
 
 def download_files(data_dir: PathLike, base_url: str, md5: Mapping[str, str]) -> None:
-    """Fetches each file named in `md5` from `base_url` (ending in a slash) into `data_dir`, which
-    is made if missing.
+    """Fetches the files in `md5` from `base_url` (ends in a slash) into `data_dir`, made if missing.
 
     A file that has the right MD5 is kept; one that fails its check is not written, nor half a file.
 

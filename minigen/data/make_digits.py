@@ -1,5 +1,4 @@
-"""Makes `digits.npz` out of scikit-learn's copy of the UCI handwritten digits: `python
-make_digits.py`.
+"""`python make_digits.py` makes `digits.npz` out of scikit-learn's copy of the UCI digits.
 
 Run it only to check or rebuild the file; nothing else in minigen needs scikit-learn. The bytes come
 out the same each time (NumPy dates the members of an .npz file 1980-01-01, and `RandomState`
@@ -12,8 +11,7 @@ import numpy as np
 
 
 def make_digits(path: Path) -> None:
-    """Writes `images` uint8 (1797, 8, 8), grey levels 0..16, and `labels` uint8 (1797,), shuffled
-    with seed 0."""
+    """Writes uint8 `images` (1797, 8, 8) in 0..16, and `labels` (1797,), shuffled with seed 0."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()

@@ -39,8 +39,7 @@ def grid(n: int, rng: Rng) -> Points:
 def moons(n: int, rng: Rng) -> Points:
     """Two interleaved half circles with Gaussian noise; mean 0 and E|x|^2 = 2, as for N(0, I).
 
-    Before scaling: radius 1, sigma 0.05, the upper one around (-1/2, -1/4), the lower one its
-    reflection in the origin.
+    Before scaling: radius 1, sigma 0.05, the upper around (-1/2, -1/4), the lower its negative.
     """
     angle = rng.uniform(0, np.pi, n)
     upper = np.stack([np.cos(angle) - 1 / 2, np.sin(angle) - 1 / 4], axis=1)
@@ -51,8 +50,7 @@ def moons(n: int, rng: Rng) -> Points:
 def swiss_roll(n: int, rng: Rng) -> Points:
     """A spiral with Gaussian noise; mean 0 and E|x|^2 = 2, as for N(0, I).
 
-    Before scaling: t (cos t, sin t), t uniform in [3 pi/2, 9 pi/2], so that turns are 2 pi apart;
-    sigma 0.5.
+    Before scaling: t (cos t, sin t), t uniform in [3 pi/2, 9 pi/2], turns 2 pi apart; sigma 0.5.
     """
     t = rng.uniform(1.5 * np.pi, 4.5 * np.pi, n)
     mean = np.array([2, 2 / (3 * np.pi)])

@@ -27,11 +27,9 @@ def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:
 
 
 def frechet_distance_gaussians(m1: ArrayLike, C1: ArrayLike, m2: ArrayLike, C2: ArrayLike) -> float:
-    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^{1/2}), the squared Fréchet distance of Gaussians
-    (Dowson & Landau 1982).
+    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^{1/2}), the squared distance (Dowson & Landau 1982).
 
-    `m1`, `m2` (D,) are means, `C1`, `C2` (D, D) covariances, which may be singular. With C = F F^T
-    the trace equals
+    m1, m2 (D,) are means, C1, C2 (D, D) covariances, maybe singular. With C = F F^T the trace is
 
         min over orthogonal Q of |F1 - F2 Q|^2      (Frobenius norm; Bhatia, Jain & Lim 2019)
 
@@ -100,8 +98,7 @@ def psnr(x: ArrayLike, y: ArrayLike, peak: float = 2.0) -> float:
 
 
 def principal_angle(A: ArrayLike, B: ArrayLike) -> float:
-    """The largest principal angle in radians between the spans of the columns of A (D, k) and B (D,
-    k), in 0..pi/2.
+    """The largest principal angle, in 0..pi/2, of the spans of the columns of A (D, k), B (D, k).
 
     It is 0 if and only if the spans are the same. The sine is computed, |(I - P_A) Q_B| (Björck &
     Golub 1973), for the cosine of a small angle is 1 but for rounding.

@@ -26,8 +26,7 @@ def knn_classify(train: ArrayLike, labels: ArrayLike, x: ArrayLike, k: int = 3) 
     Among equally frequent labels that of the nearest point is taken; of points equally near the
     first in `train` counts as the nearest.
 
-    Raises ValueError for k not in 1..N, labels that do not fit, different numbers of features, or
-    values not finite.
+    Raises ValueError for k not in 1..N, labels or features that do not fit, values not finite.
     """
     train, x = checked_points("knn_classify", at_least=1, train=train, x=x)
     labels = np.asarray(labels)

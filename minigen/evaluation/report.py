@@ -72,9 +72,8 @@ def reconstruction_measures(x: np.ndarray, seen: np.ndarray, y: np.ndarray) -> M
 
 
 def translation_measures(domains: Domains, n: int, translate: Translate) -> Measures:
-    """Of the first n test images: how far they are from themselves after a cycle, and their
-    translations from the truth; and which share of digits is read rightly, when the truth has
-    brought the translations back."""
+    """Of the first n test images: how far they are from themselves after a cycle, translations from
+    the truth; the share of digits read rightly, once the truth has brought translations back."""
     x = domains.test_x[:n]
     fake_y = translate(x, "x2y")
     measures: Measures = {"L1, X to Y to X": (_l1(translate(fake_y, "y2x"), x), None)}

@@ -58,8 +58,8 @@ SPARSITIES = {"l1": l1_sparsity, "kl": kl_sparsity}
 
 
 def contraction(h: Tensor, x: Tensor) -> Tensor:
-    """|dh/dx|^2 (Frobenius), averaged over images: codes h (N, features) of x, which must require
-    gradients.
+    """|dh/dx|^2 (Frobenius), averaged over images: codes h (N, features) of x, a tensor with
+    requires_grad. ValueError for other codes.
 
     One backward per feature gives the exact Jacobian; create_graph makes it differentiable itself.
     """

@@ -1,5 +1,4 @@
-"""Denoising diffusion probabilistic models (Ho, Jain & Abbeel 2020) and the DDIM sampler (Song,
-Meng & Ermon 2021).
+"""Denoising diffusion, DDPM (Ho, Jain & Abbeel 2020), and DDIM (Song, Meng & Ermon 2021).
 
 The forward process adds noise in T steps, t = 1..T, until nothing of the data is left:
 
@@ -129,8 +128,7 @@ class Diffusion:
 
         variance: that of the noise added, beta_t ("beta") or beta-tilde_t ("beta_tilde"), sec. 3.2;
             the last step adds none
-        clip_x0: the predicted x_0 is held in [-1, 1], and the mean follows from it by eq. 7;
-            Algorithm 2 has no such clip
+        clip_x0: hold the predicted x_0 in [-1, 1], unlike Algorithm 2; eq. 7 gives the mean
 
         Raises ValueError, once a state is asked for, if there is no such variance.
         """

@@ -2,9 +2,8 @@
 
 The generator G turns noise z ~ N(0, I) into samples G(z); the discriminator d is trained to tell
 them from data, the generator to be taken for data. In Algorithm 1 each has its turn: k steps of the
-discriminator, one of the generator. A discriminator gives a number, high for what it takes for
-data; D(x) = sigmoid(d(x)) is the probability of the papers, and a critic is a discriminator whose
-number is no logit.
+discriminator, one of the generator. d(x) is high for what it takes for data; D(x) = sigmoid(d(x))
+is the probability of the papers, and a critic is a discriminator whose number is no logit.
 """
 
 from __future__ import annotations
@@ -83,8 +82,7 @@ def clip_weights(parameters: Iterable[Tensor], limit: float) -> None:
 
 
 def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, rng: Rng | None = None) -> Tensor:
-    """E (|grad d(x)| - 1)^2 at random points x on the lines from real to fake, both (N, ...):
-    Gulrajani et al. 2017 eq. 3.
+    """E (|grad d(x)| - 1)^2, x random between real and fake (N, ...): Gulrajani et al. 2017 eq. 3.
 
     The gradient is itself differentiated. The critic must judge each item by itself: no batch norm.
     """
@@ -106,8 +104,7 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, rng: Rng | None
 class GAN(nn.Module):
     """A generator G of noise (N, latent), a discriminator D of samples, the name of their loss.
 
-    With `classes`, both see the label (Mirza & Osindero 2014). Raises ValueError for a loss
-    that is not in LOSSES.
+    With `classes`, both see the label (Mirza & Osindero 2014). ValueError unless LOSSES has `loss`.
     """
 
     def __init__(self, G: nn.Module, D: nn.Module, latent: int, loss: str, classes: int = 0):

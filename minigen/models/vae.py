@@ -47,8 +47,8 @@ class VAE(nn.Module):
     Gaussian ones, all of one variance, which is learnt. Grey values are the chances of white for
     Bernoulli pixels: the bounds are then of the mean of log p over black-and-white images drawn
     with these chances. With `classes`, both also see the label, p(x | z, y) and q(z | x, y) (Sohn,
-    Lee & Yan 2015); the prior does not. Labels are then needed everywhere, and without `classes`
-    they are a ValueError.
+    Lee & Yan 2015); the prior does not. Labels are then needed everywhere; else they are a
+    ValueError.
     """
 
     def __init__(
@@ -97,11 +97,10 @@ class VAE(nn.Module):
     def iwae_bound(
         self, x: Tensor, samples: int, labels: Labels = None, rng: Rng | None = None
     ) -> Tensor:
-        """log of the mean of p(x, z) / q(z | x) over `samples` draws of z, an estimate of Burda et
-        al. 2016 eq. 8: (N,) nats.
+        """log of the mean of p(x, z) / q(z | x) over draws, Burda et al. 2016 eq. 8: (N,).
 
-        Its expectation is the ELBO for one draw, no lower for more, and tends to log p(x) if the
-        ratio is bounded (theorem 1).
+        In expectation it is the ELBO for one draw, no lower for more, and tends to log p(x) if the
+        ratio is bounded (theorem 1). In nats. Raises ValueError for no samples.
         """
         check_sizes("iwae_bound", samples=samples)
         q = self.posterior(x, labels)

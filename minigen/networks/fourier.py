@@ -16,8 +16,7 @@ class FourierFeatures(nn.Module):
     """x (N, dim) as sines and cosines (N, 2 features) of random projections x B, B ~ N(0, std^2):
     Tancik et al. 2020 eq. 5 with std = 2 pi sigma.
 
-    Dense layers learn slowly what varies fast; the larger std, the faster it may vary behind these
-    features.
+    Dense layers learn slowly what varies fast; the larger std, the faster it may vary behind these.
     """
 
     def __init__(self, dim: int, features: int, std: float):
@@ -40,8 +39,7 @@ def mlp_discriminator(dim: int, hidden: int = 128) -> nn.Sequential:
 
 
 def _dense(features: nn.Module, hidden: int, out: int, activation: Callable) -> nn.Sequential:
-    """Two hidden layers behind features (N, hidden), with weights as He et al. 2015 draw them for
-    rectifiers, leaky or not."""
+    """Two hidden layers behind features (N, hidden); He et al. 2015's weights, leaky or not."""
     layers = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, out)
     for layer in layers:
         nn.init.kaiming_normal_(layer.weight)

@@ -46,8 +46,7 @@ class TimeMLP(nn.Module):
 
 
 def norm(channels: int, silu: bool = True) -> nn.GroupNorm:
-    """Group norm with gcd(8, channels, channels // 4) groups, or one for fewer than four channels;
-    then SiLU.
+    """Group norm with gcd(8, channels, channels // 4) groups, or one for under 4 channels; SiLU.
 
     A group of one channel would lose what the time embedding adds to that channel.
     """

@@ -32,8 +32,7 @@ REGULARISERS = ("none", "denoising", *PENALISED)
 
 @dataclass(frozen=True)
 class AESettings(DataSettings):
-    """`weight` multiplies the penalty of l1, kl and contractive; `corruption` and `strength` are
-    for denoising."""
+    """`weight` is for l1, kl and contractive; `corruption` and `strength` are for denoising."""
 
     data: str = setting("digits", "what to learn", choices=("digits", "mnist"))
     batch_size: int = with_default(DataSettings, "batch_size", 128)

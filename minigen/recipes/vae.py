@@ -128,8 +128,8 @@ class VAERecipe:
             kl = kl_divergence(q.base, self.model.prior(len(x)).base).numpy()
 
             shown, titles = [x, self.decode(z, labels)], ["test image", "reconstruction"]
-            title = f"{self.heading}: reconstructions"
-            pictures.sequence(run.path / "reconstructions.png", shown, titles, title)
+            path, title = run.path / "reconstructions.png", f"{self.heading}: reconstructions"
+            pictures.sequence(path, shown, titles, title)
 
             t = np.linspace(0, 1, 9)
             ways = np.stack([slerp(a, b, len(t)) for a, b in zip(z, np.roll(z, -1, 0))], 1)

@@ -98,8 +98,7 @@ def restore(recipe: Trainable, run: Run) -> int:
     """Give the recipe the state of the run's checkpoint.
 
     Returns the step it was saved at, 0 if there is none.
-    Raises CheckpointError unless the state has the form of the recipe's own: names, types, shapes
-    and dtypes.
+    Raises CheckpointError unless its names, types, shapes and dtypes are those of the recipe.
     """
     path = run.path / "checkpoint.npz"
     if not path.exists():
