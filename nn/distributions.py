@@ -156,7 +156,7 @@ class MultivariateNormal(Distribution):
 
 
 class Bernoulli(Distribution):
-    """1 with probability sigmoid(logits), else 0."""
+    """1 with probability sigmoid(logits), else 0, element by element."""
 
     def __init__(self, logits):
         self.logits = _floats("Bernoulli: logits", logits)
@@ -194,7 +194,10 @@ class Bernoulli(Distribution):
 
 
 class Categorical(Distribution):
-    """The classes 0..K-1 with probabilities softmax(logits), logits (..., K); they have no mean."""
+    """The classes 0..K-1 with probabilities softmax(logits), for logits (..., K).
+
+    Classes have no mean or variance.
+    """
 
     def __init__(self, logits):
         logits = _floats("Categorical: logits", logits)

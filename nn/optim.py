@@ -63,14 +63,14 @@ class Optimizer:
         zeros, pairs = array_module(values).zeros, zip(self.view.parameters, grads)
         arrays = [zeros(p.shape, p.dtype) if g is None else g.data for p, g in pairs]
         gradient = self.view.gather(arrays)
-        for run in _runs(self.view.spans, [g is not None for g in grads]):
-            p, g = values[run], gradient[run]
+        for span in _joined(self.view.spans, [g is not None for g in grads]):
+            p, g = values[span], gradient[span]
 
-            def kernel(rows: slice, p=p, g=g, start=run.start) -> None:
+            def update_block(rows: slice, p=p, g=g, start=span.start) -> None:
                 begin, end, _ = rows.indices(len(p))
                 self.update(p[rows], g[rows], slice(start + begin, start + end))
 
-            map_blocks(kernel, len(p), spread(p, len(p) * (3 + len(self.slots))))
+            map_blocks(update_block, len(p), spread(p, len(p) * (3 + len(self.slots))))
         self.view.bind(values)
 
     def state_dict(self) -> dict[str, Any]:
@@ -91,15 +91,15 @@ class Optimizer:
         vars(self).update(loaded)
 
 
-def _runs(spans: list[slice], wanted: list[bool]) -> list[slice]:
+def _joined(spans: list[slice], wanted: list[bool]) -> list[slice]:
     """The wanted spans, neighbours joined."""
-    runs: list[slice] = []
+    joined: list[slice] = []
     for span, want in zip(spans, wanted):
-        if want and runs and runs[-1].stop == span.start:
-            runs[-1] = slice(runs[-1].start, span.stop)
+        if want and joined and joined[-1].stop == span.start:
+            joined[-1] = slice(joined[-1].start, span.stop)
         elif want:
-            runs.append(span)
-    return runs
+            joined.append(span)
+    return joined
 
 
 class SGD(Optimizer):

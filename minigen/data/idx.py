@@ -108,7 +108,7 @@ def download_mnist(data_dir: PathLike, dataset: str = "mnist") -> None:
 
 
 def download_files(data_dir: PathLike, base_url: str, md5: Mapping[str, str]) -> None:
-    """Fetches the files in `md5` from `base_url` (ends in a slash) into `data_dir`, made if missing.
+    """Fetches the files in `md5` from `base_url`, ending in /, into `data_dir`, made if missing.
 
     A file that has the right MD5 is kept; one that fails its check is not written, nor half a file.
 

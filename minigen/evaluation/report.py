@@ -62,10 +62,8 @@ def label_measures(fake: np.ndarray, asked: np.ndarray, data: Dataset) -> Measur
 
 def reconstruction_measures(x: np.ndarray, seen: np.ndarray, y: np.ndarray) -> Measures:
     """How well images x come back as y, and how noisy they were, if what was seen is not x."""
-    measures: Measures = {
-        "test error": (float(((y - x) ** 2).sum() / len(x)), None),
-        "test PSNR, dB": (psnr(x, y), None),
-    }
+    error = float(((y - x) ** 2).sum() / len(x))
+    measures: Measures = {"test error": (error, None), "test PSNR, dB": (psnr(x, y), None)}
     if seen is not x:
         measures["PSNR before, dB"] = psnr(x, seen), None
     return measures

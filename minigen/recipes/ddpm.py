@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,7 +14,7 @@ from minigen.data import SHAPES, Dataset, load
 from minigen.evaluation import pictures
 from minigen.evaluation.batches import finite
 from minigen.evaluation.report import FLOOR, Measures, sample_measures
-from minigen.models.ddpm import SCHEDULES, Diffusion, Step, beta_schedule
+from minigen.models.ddpm import SCHEDULES, Diffusion, Rng, States, beta_schedule
 from minigen.networks.unet import MLPDenoiser, UNet
 from minigen.training.learner import Learner, checkpointed, cosine
 from minigen.training.run import Run
@@ -86,12 +85,8 @@ class DDPMRecipe:
             raise ValueError(f"--sampler-steps {rule}")
 
     def states(
-        self,
-        n: int,
-        rng: np.random.Generator,
-        sampler: str = "ancestral",
-        sampler_steps: int | None = None,
-    ) -> Iterator[Step]:
+        self, n: int, rng: Rng, sampler: str = "ancestral", sampler_steps: int | None = None
+    ) -> States:
         """The states of a sampler, from n draws of x_T ~ N(0, I) to x_0.
 
         Images are held in [-1, 1], points are not.

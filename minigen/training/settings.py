@@ -9,10 +9,10 @@ from minigen import data
 from tensor.arrays import parse_device
 
 Range = tuple[float, float] | None
-Names = tuple[str, ...] | None
+Choices = tuple[str, ...] | None
 
 
-def setting(default: Any, help: str, within: Range = None, choices: Names = None) -> Any:
+def setting(default: Any, help: str, within: Range = None, choices: Choices = None) -> Any:
     """A field of a settings dataclass, `within` a closed range or one of `choices`."""
     return field(default=default, metadata={"help": help, "within": within, "choices": choices})
 

@@ -2,7 +2,7 @@
 tests.benchmarks.modes`.
 
 The measures are those of PacGAN (Lin et al. 2018, table 1): 2,500 samples; modes covered, share of
-good samples, reverse KL.
+good samples, reverse KL, here of all samples (see `mode_coverage`).
 """
 
 from __future__ import annotations

@@ -271,7 +271,7 @@ def test_mode_coverage_of_the_centres_is_perfect_and_of_one_of_them_collapsed(
 
 def test_mode_coverage_by_hand() -> None:
     """Modes 0, 1 and 2 of 4 have 4, 2 and 1 of 7 samples as their nearest, of which 3, 1 and 0 are
-    good."""
+    good. The reverse KL is of the 7; in the authors' code of PacGAN it is of the 4 good ones."""
     x, centres = [[0], [2], [-3], [4], [11], [14.9], [23.5]], [[0], [10], [20], [30]]
     reverse_kl = (4 * np.log(16 / 7) + 2 * np.log(8 / 7) + np.log(4 / 7)) / 7
     assert mode_coverage(x, centres, sigma=1) == pytest.approx((2, 4 / 7, reverse_kl))
