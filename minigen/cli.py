@@ -1,7 +1,5 @@
 """The command line: `minigen train`, `minigen sample`, `minigen evaluate`, `minigen translate`."""
 
-from __future__ import annotations
-
 import argparse
 import io
 import os

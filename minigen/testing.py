@@ -11,8 +11,6 @@ to 2 NODES - 1 that is exact: KL divergences and entropies, whose integrands are
 checked without their formulas being used.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Networks outside training: a batch at a time, and only with numbers that are finite."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

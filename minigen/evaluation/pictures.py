@@ -1,7 +1,5 @@
 """Pictures of images, points and losses. Every function writes one labelled PNG."""
 
-from __future__ import annotations
-
 import io
 import os
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """What `minigen evaluate` reports: measures of samples, reconstructions and translations."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

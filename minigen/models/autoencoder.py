@@ -12,8 +12,6 @@ g(f(x)) close to x. With a code smaller than the data, that alone forces f to ke
 Losses are summed over pixels and averaged over images.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 import nn

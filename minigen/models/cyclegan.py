@@ -4,8 +4,6 @@ Two generators, G: X -> Y and F: Y -> X, play against two discriminators, D_Y an
 alone would let G send any x to any y, but F(G(x)) = x and G(F(y)) = y shall hold as well.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

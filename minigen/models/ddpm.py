@@ -10,8 +10,6 @@ to predict the noise in x_t; sampling runs the process backwards with its predic
 any function eps(x_t, t) of images or points (N, ...) and timesteps (N,).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise

@@ -6,8 +6,6 @@ discriminator, one of the generator. d(x) is high for what it takes for data; D(
 is the probability of the papers, and a critic is a discriminator whose number is no logit.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 

@@ -5,8 +5,6 @@ is blurred, from winning. The paper's noise, which is dropout and makes, as it s
 differences, is left out: a translation is a function.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import nn

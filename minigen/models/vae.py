@@ -9,8 +9,6 @@ both maximise the same lower bound:
 All terms are in nats per image: summed over pixels and latent dimensions, never averaged over them.
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

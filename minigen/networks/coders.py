@@ -1,7 +1,5 @@
 """Encoders and decoders: images to vectors and back, by dense layers or by convolutions."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """The players of a game over images: DCGAN (Radford et al. 2016), scaled down."""
 
-from __future__ import annotations
-
 import nn
 from minigen.networks.coders import Shape, quarterable
 

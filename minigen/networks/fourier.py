@@ -1,7 +1,5 @@
 """The players of a game over points in the plane: dense networks behind Fourier features."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

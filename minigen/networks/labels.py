@@ -1,7 +1,5 @@
 """How a network sees the class of what it judges or makes."""
 
-from __future__ import annotations
-
 import numpy as np
 
 import tensor as T

@@ -5,8 +5,6 @@ They follow CycleGAN (Zhu et al. 2017, sec. 7.2), with fewer layers and other ke
 may be small, and its contrast is not carried along but redrawn.
 """
 
-from __future__ import annotations
-
 import nn
 import tensor as T
 from minigen.networks.dcgan import dcgan_weights

@@ -6,8 +6,6 @@ it goes down and doubles it as it comes up; each level coming up also sees what 
 had. Every block sees the timestep.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

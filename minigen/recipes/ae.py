@@ -1,7 +1,5 @@
 """Autoencoders: images through a code and back, with a regulariser that keeps it from copying."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 

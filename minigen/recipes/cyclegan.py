@@ -1,7 +1,5 @@
 """CycleGAN: the turns of generators and discriminators, and the pools between them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 

@@ -1,7 +1,5 @@
 """DDPM: a denoiser learns to see the noise in data, and noise becomes data without it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 

@@ -1,7 +1,5 @@
 """GANs: the turns of the two players."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 

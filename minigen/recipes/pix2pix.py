@@ -1,7 +1,5 @@
 """pix2pix, both ways: the turns of generators and discriminators."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 

@@ -1,7 +1,5 @@
 """What the recipes of CycleGAN and pix2pix share: settings, two domains, pictures."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

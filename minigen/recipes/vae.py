@@ -1,7 +1,5 @@
 """The variational autoencoder: images of latent vectors, by maximising a bound."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 

@@ -1,7 +1,5 @@
 """A learner: a network, and all that moves it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any

@@ -1,7 +1,5 @@
 """The training loop that every recipe shares: progress, metrics, checkpoints, a stop on Ctrl-C."""
 
-from __future__ import annotations
-
 import math
 import signal
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """What a command does about its process for the sake of speed. An import does none of it."""
 
-from __future__ import annotations
-
 import ctypes
 import functools
 import sys

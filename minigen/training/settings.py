@@ -1,7 +1,5 @@
 """Settings: fields of a dataclass that say their type, what they may be, and what they are for."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, fields
 from typing import Any, get_args, get_type_hints
 
