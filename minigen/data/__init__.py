@@ -24,7 +24,7 @@ _PLANAR = {
 }
 
 Rng = np.random.Generator
-Labels = NDArray[np.int64]
+Integers = NDArray[np.int64]
 
 _IMAGES: dict[str, tuple[int, ...]] = {"digits": (1, 8, 8), "mnist": (1, 28, 28)}
 
@@ -50,10 +50,10 @@ class Dataset:
     name: str
     train: NDArray[np.float32]
     test: NDArray[np.float32]
-    train_labels: Labels | None = None
-    test_labels: Labels | None = None
+    train_labels: Integers | None = None
+    test_labels: Integers | None = None
 
-    def batch(self, n: int, rng: Rng, device: str = "cpu") -> tuple[Tensor, Labels | None]:
+    def batch(self, n: int, rng: Rng, device: str = "cpu") -> tuple[Tensor, Integers | None]:
         """n random items of the train set, and their labels if there are any."""
         rows = rng.integers(len(self.train), size=n)
         labels = None if self.train_labels is None else self.train_labels[rows]

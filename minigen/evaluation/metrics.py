@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from minigen.evaluation.neighbours import checked_points, squared_distances
 
-Array = NDArray[np.float64]
+Reals = NDArray[np.float64]
 
 
 def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:
@@ -114,11 +114,11 @@ def principal_angle(A: ArrayLike, B: ArrayLike) -> float:
     return float(np.arcsin(np.minimum(1, np.linalg.norm(Q - P @ (P.T @ Q), 2))))
 
 
-def _gaussian_fit(x: Array) -> tuple[Array, Array]:
+def _gaussian_fit(x: Reals) -> tuple[Reals, Reals]:
     return x.mean(axis=0), np.atleast_2d(np.cov(x, rowvar=False))
 
 
-def _factor(name: str, C: Array) -> Array:
+def _factor(name: str, C: Reals) -> Reals:
     """F with F F^T = C. Eigenvalues that rounding made are set to zero: the root magnifies them."""
     values, vectors = np.linalg.eigh(C)
     scale = np.abs(values).max()
@@ -129,7 +129,7 @@ def _factor(name: str, C: Array) -> Array:
     return vectors * np.sqrt(values)
 
 
-def _share_on_manifold(points: Array, support: Array, k: int) -> float:
+def _share_on_manifold(points: Reals, support: Reals, k: int) -> float:
     """The mean over `points` of f(point, support), eq. 1, by squared distances."""
     # The 0th smallest distance is a point's own, 0; copy() lets go of the block.
     among = squared_distances(support, support)
@@ -138,7 +138,7 @@ def _share_on_manifold(points: Array, support: Array, k: int) -> float:
     return float(covered.mean())
 
 
-def _checked_gaussian(m_name: str, m: ArrayLike, C_name: str, C: ArrayLike) -> tuple[Array, Array]:
+def _checked_gaussian(m_name: str, m: ArrayLike, C_name: str, C: ArrayLike) -> tuple[Reals, Reals]:
     m, C = np.asarray(m, dtype=np.float64), np.asarray(C, dtype=np.float64)
     where = "frechet_distance_gaussians"
     if m.ndim != 1 or C.shape != (m.size, m.size) or m.size == 0:

@@ -13,7 +13,7 @@ from minigen.data.digits import load_digits
 from minigen.data.domains import SIZE
 from minigen.data.resampling import resampled
 
-Array = NDArray[np.float64]
+Reals = NDArray[np.float64]
 
 BLOCK = 2**15
 """How many distances are held at once: 256 KiB, which stay in the cache."""
@@ -48,7 +48,7 @@ def read_digits(x: NDArray[np.float32]) -> NDArray[np.int64]:
     return knn_classify(resampled(digits, SIZE), labels, x.mean(axis=1, keepdims=True))
 
 
-def squared_distances(a: Array, b: Array) -> Iterator[Array]:
+def squared_distances(a: Reals, b: Reals) -> Iterator[Reals]:
     """|a_i - b_j|^2 for (N, D) and (M, D), as blocks (rows, M) of the (N, M) table.
 
     The differences are formed: |a|^2 + |b|^2 - 2ab loses small distances between large vectors.
@@ -65,7 +65,7 @@ def squared_distances(a: Array, b: Array) -> Iterator[Array]:
         yield total
 
 
-def checked_points(caller: str, at_least: int, **sets: ArrayLike) -> list[Array]:
+def checked_points(caller: str, at_least: int, **sets: ArrayLike) -> list[Reals]:
     """The named sets as finite float64 (N, D) with N >= at_least and one D."""
     flat = {name: _flattened(caller, name, points) for name, points in sets.items()}
     for name, points in flat.items():
@@ -77,7 +77,7 @@ def checked_points(caller: str, at_least: int, **sets: ArrayLike) -> list[Array]
     return list(flat.values())
 
 
-def _flattened(caller: str, name: str, points: ArrayLike) -> Array:
+def _flattened(caller: str, name: str, points: ArrayLike) -> Reals:
     points = np.asarray(points, dtype=np.float64)
     if points.ndim == 0 or 0 in points.shape[1:]:
         expected = "expected (N, ...) with at least one feature"

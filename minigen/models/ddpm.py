@@ -54,7 +54,7 @@ def beta_schedule(name: str, steps: int) -> np.ndarray:
     raise ValueError(f"beta_schedule: unknown schedule {name!r}, expected one of {known}")
 
 
-class Step(NamedTuple):
+class SamplerState(NamedTuple):
     """A state of a sampler: x_t, and the x_0 seen behind the state before (None at first)."""
 
     t: int
@@ -62,7 +62,7 @@ class Step(NamedTuple):
     x0: Tensor | None
 
 
-States = Iterator[Step]
+States = Iterator[SamplerState]
 
 
 class Diffusion:
@@ -133,14 +133,14 @@ class Diffusion:
         if variance not in ("beta", "beta_tilde"):
             raise ValueError(f"variance must be 'beta' or 'beta_tilde', got {variance!r}")
         sigma = np.sqrt(self.beta if variance == "beta" else self.beta_tilde)
-        yield Step(self.T, x, None)
+        yield SamplerState(self.T, x, None)
         for t in range(self.T, 0, -1):
             x0 = self._seen_x0(denoiser, x, t, clip_x0)
             x, _ = self.q_posterior(x0, x, t)
             if t > 1:
                 z = T.randn(x.shape, generator=rng, dtype=x.dtype, device=x.device)
                 x = x + float(sigma[t]) * z
-            yield Step(t - 1, x, x0)
+            yield SamplerState(t - 1, x, x0)
 
     def ddim(self, denoiser: Denoiser, x: Tensor, steps: int, clip_x0: bool = True) -> States:
         """The deterministic sampler (DDIM eq. 12 with sigma = 0), from x = x_T ~ N(0, I).
@@ -155,12 +155,12 @@ class Diffusion:
         if not 1 <= steps <= self.T:
             raise ValueError(f"ddim: steps must lie in 1..{self.T}, got {steps}")
         kept = np.linspace(0, self.T, steps + 1).round().astype(int)[::-1].tolist()
-        yield Step(self.T, x, None)
+        yield SamplerState(self.T, x, None)
         for t, s in pairwise(kept):
             x0 = self._seen_x0(denoiser, x, t, clip_x0)
             noise = (x - math.sqrt(self.alpha_bar[t]) * x0) / math.sqrt(1 - self.alpha_bar[t])
             x = self.q_sample(x0, s, noise)
-            yield Step(s, x, x0)
+            yield SamplerState(s, x, x0)
 
     def _seen_x0(self, denoiser: Denoiser, x: Tensor, t: int, clip: bool) -> Tensor:
         """The x_0 that the denoiser sees behind x_t."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import nn
 
-Shape = tuple[int, int, int]
+ImageShape = tuple[int, int, int]
 
 
 def mlp(*sizes: int) -> nn.Sequential:
@@ -16,17 +16,17 @@ def mlp(*sizes: int) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-def mlp_encoder(shape: Shape, features: int, hidden: int = 256) -> nn.Sequential:
+def mlp_encoder(shape: ImageShape, features: int, hidden: int = 256) -> nn.Sequential:
     """Images (N, *shape) to (N, features) through two hidden layers."""
     return nn.Sequential(nn.Flatten(), *mlp(math.prod(shape), hidden, hidden, features))
 
 
-def mlp_decoder(features: int, shape: Shape, hidden: int = 256) -> nn.Sequential:
+def mlp_decoder(features: int, shape: ImageShape, hidden: int = 256) -> nn.Sequential:
     """Vectors (N, features) to (N, *shape) through two hidden layers."""
     return nn.Sequential(*mlp(features, hidden, hidden, math.prod(shape)), nn.Unflatten(1, shape))
 
 
-def conv_encoder(shape: Shape, features: int, width: int = 32) -> nn.Sequential:
+def conv_encoder(shape: ImageShape, features: int, width: int = 32) -> nn.Sequential:
     """Images (N, *shape) to (N, features): convolutions that halve twice, a dense layer."""
     C, H, W = quarterable(shape)
     return nn.Sequential(
@@ -41,7 +41,7 @@ def conv_encoder(shape: Shape, features: int, width: int = 32) -> nn.Sequential:
     )
 
 
-def conv_decoder(features: int, shape: Shape, width: int = 32) -> nn.Sequential:
+def conv_decoder(features: int, shape: ImageShape, width: int = 32) -> nn.Sequential:
     """Vectors (N, features) to (N, *shape): a dense layer, convolutions that double twice."""
     C, H, W = quarterable(shape)
     return nn.Sequential(
@@ -56,7 +56,7 @@ def conv_decoder(features: int, shape: Shape, width: int = 32) -> nn.Sequential:
     )
 
 
-def quarterable(shape: Shape) -> Shape:
+def quarterable(shape: ImageShape) -> ImageShape:
     """shape itself; ValueError unless height and width are divisible by 4."""
     if shape[1] % 4 or shape[2] % 4:
         rule = "must have sides divisible by 4"

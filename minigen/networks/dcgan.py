@@ -1,10 +1,10 @@
 """The players of a game over images: DCGAN (Radford et al. 2016), scaled down."""
 
 import nn
-from minigen.networks.coders import Shape, quarterable
+from minigen.networks.coders import ImageShape, quarterable
 
 
-def dcgan_generator(latent: int, shape: Shape, width: int = 64) -> nn.Sequential:
+def dcgan_generator(latent: int, shape: ImageShape, width: int = 64) -> nn.Sequential:
     """Noise (N, latent) to images (N, *shape) in [-1, 1], by transposed convolutions."""
     C, H, W = quarterable(shape)
     layers = nn.Sequential(
@@ -21,7 +21,7 @@ def dcgan_generator(latent: int, shape: Shape, width: int = 64) -> nn.Sequential
     return dcgan_weights(layers)
 
 
-def dcgan_discriminator(shape: Shape, width: int = 64, norm: bool = True) -> nn.Sequential:
+def dcgan_discriminator(shape: ImageShape, width: int = 64, norm: bool = True) -> nn.Sequential:
     """Images (N, *shape) to (N, 1): two strided convolutions, each halving the image. A critic with
     a gradient penalty has no `norm`, which would mix the images of a batch."""
     C, H, W = quarterable(shape)

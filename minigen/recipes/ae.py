@@ -24,8 +24,8 @@ from minigen.training.run import Run
 from minigen.training.settings import DataSettings, setting, unused_settings, with_default
 from tensor import Tensor
 
-PENALISED = ("contractive", *SPARSITIES)
-REGULARISERS = ("none", "denoising", *PENALISED)
+PENALTIES = ("contractive", *SPARSITIES)
+REGULARISERS = ("none", "denoising", *PENALTIES)
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class AERecipe:
     @property
     def warning(self) -> str | None:
         """Settings that were changed, but are for other regularisers."""
-        used = {"weight": PENALISED, "corruption": ("denoising",), "strength": ("denoising",)}
+        used = {"weight": PENALTIES, "corruption": ("denoising",), "strength": ("denoising",)}
         return unused_settings(self.settings, "regulariser", used)
 
     def step(self, k: int) -> dict[str, Tensor]:
@@ -88,7 +88,7 @@ class AERecipe:
         code = self.model.encoder(Tensor(self.corrupted(x.numpy(), self.rng), device=s.device))
         reconstruction = squared_error(self.model.decoder(code), x)
         metrics = {"loss": reconstruction}
-        if s.regulariser in PENALISED:
+        if s.regulariser in PENALTIES:
             penalty = self.penalty(x, code)
             loss = reconstruction + s.weight * penalty
             metrics = {"loss": loss, "reconstruction": reconstruction, "penalty": penalty}
@@ -137,7 +137,7 @@ class AERecipe:
 
     def draw(self, run: Run) -> None:
         """The losses; test images, what the encoder saw of them, and what came back."""
-        penalised = self.settings.regulariser in PENALISED
+        penalised = self.settings.regulariser in PENALTIES
         names = ["loss", "reconstruction", "penalty"] if penalised else ["loss"]
         pictures.losses(run, names, f"{self.heading}: squared error per image")
         x = self.data.test[: pictures.ROWS]

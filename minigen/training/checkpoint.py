@@ -17,12 +17,10 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 import numpy as np
-from numpy.typing import NDArray
 
 from minigen.training.files import write_atomically
 
 PathLike = str | os.PathLike[str]
-Array = NDArray[Any]
 
 SEAL_MARK = b"minigen checkpoint, sha256 "
 SEAL_SIZE = len(SEAL_MARK) + 64
@@ -33,7 +31,7 @@ class CheckpointError(Exception):
     """A checkpoint that cannot be loaded: the message names the file, the cause and what to do."""
 
 
-def save_checkpoint(path: PathLike, arrays: Mapping[str, Array], meta: dict[str, Any]) -> None:
+def save_checkpoint(path: PathLike, arrays: Mapping[str, np.ndarray], meta: dict[str, Any]) -> None:
     """Writes `arrays` (bool, int, uint or float) and `meta` (JSON) to `path`; no suffix is added.
 
     Whatever goes wrong, `path` holds either what it held before or all of the new checkpoint. Equal
@@ -54,7 +52,7 @@ def save_checkpoint(path: PathLike, arrays: Mapping[str, Array], meta: dict[str,
     write_atomically(path, content)
 
 
-def load_checkpoint(path: PathLike) -> tuple[dict[str, Array], dict[str, Any]]:
+def load_checkpoint(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The `(arrays, meta)` given to `save_checkpoint`: same dtypes, shapes, bits and order.
 
     Raises CheckpointError for a file that is missing, cut short, altered, or no checkpoint.
@@ -72,7 +70,7 @@ def load_checkpoint(path: PathLike) -> tuple[dict[str, Array], dict[str, Any]]:
         raise CheckpointError(f"{path}: {cause}; do not trust this file") from error
 
 
-def _unpacked(content: bytes) -> tuple[dict[str, Array], dict[str, Any]]:
+def _unpacked(content: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     arrays = {}
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         meta = json.loads(archive.read(META))
@@ -109,7 +107,7 @@ def _name(member: str) -> str:
     return unquote(member.removesuffix(".npy"), errors="surrogatepass")
 
 
-def _checked(name: str, array: Array) -> Array:
+def _checked(name: str, array: np.ndarray) -> np.ndarray:
     array = np.asarray(array)
     if array.dtype.kind not in "biuf":
         expected = "expected bool, int, uint or float"

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from minigen.models.ddpm import SCHEDULES, Diffusion, Step, beta_schedule
+from minigen.models.ddpm import SCHEDULES, Diffusion, SamplerState, beta_schedule
 from tensor import Tensor
 from tensor.strategies import tensors
 
@@ -252,7 +252,7 @@ def test_the_loss_is_the_mean_square_and_moves_only_the_denoiser(scene, w: float
 
 def sampled(
     diffusion: Diffusion, sampler: str, denoiser: Any, x: Tensor, seed: int = 0
-) -> list[Step]:
+) -> list[SamplerState]:
     """All states of a sampler that takes every step and clips."""
     if sampler == "ddim":
         return list(diffusion.ddim(denoiser, x, diffusion.T))
@@ -312,7 +312,7 @@ def moments(x: np.ndarray, mean: Any = 0.0, variance: Any = 1.0) -> tuple[np.nda
     return x[0] + gains[0] * mean, gains[0] ** 2 * variance + np.sum(gains[1:] ** 2, axis=0)
 
 
-def probed(g: Gaussian, variance: str) -> Iterator[Step]:
+def probed(g: Gaussian, variance: str) -> Iterator[SamplerState]:
     """Ancestral sampling of probes: for item 0 all is zero, x_T is 1 for item 1, one of the noises
     for each other."""
     x = np.zeros((g.diffusion.T + 1, 2))
