@@ -45,8 +45,8 @@ class VAE(nn.Module):
     Gaussian ones, all of one variance, which is learnt. Grey values are the chances of white for
     Bernoulli pixels: the bounds are then of the mean of log p over black-and-white images drawn
     with these chances. With `classes`, both also see the label, p(x | z, y) and q(z | x, y) (Sohn,
-    Lee & Yan 2015); the prior does not. Labels are then needed everywhere; else they are a
-    ValueError.
+    Lee & Yan 2015); the prior does not. Labels are then needed everywhere, and without `classes`
+    they are a ValueError.
     """
 
     def __init__(
@@ -95,20 +95,20 @@ class VAE(nn.Module):
     def iwae_bound(
         self, x: Tensor, samples: int, labels: Labels = None, rng: Rng | None = None
     ) -> Tensor:
-        """log of the mean of p(x, z) / q(z | x) over draws, Burda et al. 2016 eq. 8: (N,).
+        """log of the mean of p(x, z) / q(z | x) over `samples` draws of z: (N,), in nats.
 
-        In expectation it is the ELBO for one draw, no lower for more, and tends to log p(x) if the
-        ratio is bounded (theorem 1). In nats. Raises ValueError for no samples.
+        It estimates Burda et al. 2016 eq. 8: the ELBO for one draw, no lower for more, in the limit
+        log p(x) if the ratio is bounded (theorem 1). Raises ValueError for no samples.
         """
         check_sizes("iwae_bound", samples=samples)
         q = self.posterior(x, labels)
         prior, pixels = self.prior(len(x)), self.pixels(x)
-        weights = []
+        log_weights = []
         for _ in range(samples):
             z = q.rsample(generator=rng)
             joint = self.observation(z, labels).log_prob(pixels) + prior.log_prob(z)
-            weights.append(joint - q.log_prob(z))
-        return T.logsumexp(T.stack(weights), 0) - math.log(samples)
+            log_weights.append(joint - q.log_prob(z))
+        return T.logsumexp(T.stack(log_weights), 0) - math.log(samples)
 
     def pixels(self, x: Tensor) -> Tensor:
         """Images in [-1, 1] as the decoder sees them: Bernoulli pixels are brought to [0, 1]."""

@@ -44,7 +44,7 @@ class TimeMLP(nn.Module):
 
 
 def norm(channels: int, silu: bool = True) -> nn.GroupNorm:
-    """Group norm with gcd(8, channels, channels // 4) groups, or one for under 4 channels; SiLU.
+    """Group norm with gcd(8, channels, channels // 4) groups, one for under 4 channels; then SiLU.
 
     A group of one channel would lose what the time embedding adds to that channel.
     """
