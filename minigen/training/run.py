@@ -23,6 +23,9 @@ from tensor import Tensor
 State = dict[str, Any]
 """A tree of dicts with tensors, arrays, numbers and strings for leaves."""
 
+RENAMED = {"coders": "networks"}
+"""Settings of earlier runs that have another name now."""
+
 MAY_CHANGE = ("steps", "device", "data_dir")
 """The settings that a run may change when it goes on; all others belong to its checkpoint."""
 
@@ -58,6 +61,7 @@ class Run:
         if not isinstance(self.config, dict) or "model" not in self.config:
             cause = "it was not written by minigen train"
             raise RunError(f"{self.path / 'config.json'} names no model: {cause}")
+        self.config = _with_new_names(self.config)
 
     @classmethod
     def create(cls, path: str | Path, config: dict[str, Any]) -> Run:
@@ -116,7 +120,7 @@ class Run:
         path = self.path / "checkpoint.npz"
         arrays, meta = load_checkpoint(path)
         try:
-            config, state = dict(meta["config"]), dict(meta["state"])
+            config, state = _with_new_names(meta["config"]), dict(meta["state"])
             for name, array in arrays.items():
                 *folders, leaf = name.split("/")
                 place = state
@@ -132,6 +136,10 @@ class Run:
             cause = f"{self.path / 'config.json'} was changed since {path} was saved"
             raise CheckpointError(f"{cause}: {was}; change it back")
         return state
+
+
+def _with_new_names(config: dict[str, Any]) -> dict[str, Any]:
+    return {RENAMED.get(name, name): value for name, value in config.items()}
 
 
 def _json(config: dict[str, Any]) -> bytes:

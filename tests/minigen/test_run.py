@@ -106,3 +106,13 @@ def test_configurations_are_what_was_asked_for(tmp_path: Path) -> None:
     assert json.loads((run.path / "config.json").read_text()) == {"model": "ddpm"} | asdict(RING)
     run.configure({"model": "ddpm", "steps": 7})
     assert Run(run.path).config == run.config == {"model": "ddpm", "steps": 7}
+
+
+def test_a_run_of_earlier_names_is_read_by_those_of_today(tmp_path: Path) -> None:
+    """A setting that was renamed: in config.json, and in the checkpoint that is compared with it."""
+    (tmp_path / "config.json").write_text('{"model": "ae", "coders": "conv"}')
+    old = Run(tmp_path)
+    assert old.config == {"model": "ae", "networks": "conv"}
+    old.config = {"model": "ae", "coders": "conv"}
+    old.save({"step": 3})
+    assert Run(tmp_path).load() == {"step": 3}
