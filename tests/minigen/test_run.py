@@ -109,7 +109,7 @@ def test_configurations_are_what_was_asked_for(tmp_path: Path) -> None:
 
 
 def test_a_run_of_earlier_names_is_read_by_those_of_today(tmp_path: Path) -> None:
-    """A setting that was renamed: in config.json, and in the checkpoint that is compared with it."""
+    """A setting that was renamed, in config.json and in the checkpoint."""
     (tmp_path / "config.json").write_text('{"model": "ae", "coders": "conv"}')
     old = Run(tmp_path)
     assert old.config == {"model": "ae", "networks": "conv"}
