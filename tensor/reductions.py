@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tensor.arrays import Array, array_module, axis, integers
+from tensor.arrays import Array, Shape, array_module, axis, integers
 from tensor.autodiff import op
-from tensor.base import FLOAT32
 from tensor.elementwise import eq, exp, square
 from tensor.errors import composite
 from tensor.kernels import loops_for, operand, total
@@ -21,22 +20,20 @@ from tensor.shaping import reshape
 if TYPE_CHECKING:
     from tensor.tensor import Tensor
 
-Dim = int | tuple[int, ...] | None
-"""Dimensions to reduce: one, several, or None for all; the empty tuple reduces nothing, as in NumPy."""
+Dim = int | Shape | None
+"""Dimensions to reduce: one, several, or None for all. () reduces nothing, as in NumPy."""
 
 
-def _axes(dim: Dim, ndim: int, op: str) -> tuple[int, ...]:
-    """`dim` as a tuple of distinct axes in 0..ndim-1."""
+def _axes(dim: Dim, ndim: int, op: str) -> Shape:
+    """`dim` as a tuple of distinct axes in 0..ndim-1; as in PyTorch, a 0-d tensor has 0 and -1."""
     dims = range(ndim) if dim is None else integers(dim)
-    axes = tuple(
-        axis(d, ndim, op) for d in dims if ndim or d not in (0, -1)
-    )  # PyTorch knows those two in a 0-d tensor
+    axes = tuple(axis(d, ndim, op) for d in dims if ndim or d not in (0, -1))
     if len(set(axes)) < len(axes):
         raise ValueError(f"{op}: dim {dim} names a dimension twice")
     return axes
 
 
-def _filled_axes(x: Array, dim: Dim, op: str) -> tuple[int, ...]:
+def _filled_axes(x: Array, dim: Dim, op: str) -> Shape:
     """`_axes` of which none is empty: nothing has no largest and no smallest value."""
     axes = _axes(dim, x.ndim, op)
     if any(x.shape[k] == 0 for k in axes):
@@ -44,13 +41,13 @@ def _filled_axes(x: Array, dim: Dim, op: str) -> tuple[int, ...]:
     return axes
 
 
-def _unreduced(g, x_shape: tuple[int, ...], dim: Dim):
+def _unreduced(g, x_shape: Shape, dim: Dim):
     """Give back to `g`, with length 1, the dimensions that a reduction took away."""
     axes = _axes(dim, len(x_shape), "reduction")
     return reshape(g, tuple(1 if k in axes else n for k, n in enumerate(x_shape)))
 
 
-def _count(x_shape: tuple[int, ...], dim: Dim, op: str = "reduction") -> int:
+def _count(x_shape: Shape, dim: Dim, op: str = "reduction") -> int:
     return math.prod(x_shape[k] for k in _axes(dim, len(x_shape), op))
 
 
@@ -61,23 +58,21 @@ def sum(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
 
 
 @op(x=lambda g, x_shape, dim: _unreduced(g, x_shape, dim) / _count(x_shape, dim))
+@floating
 def mean(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """The mean over `dim`."""
     axes = _axes(dim, x.ndim, "mean")
-    return total(x if x.dtype.kind == "f" else x.astype(FLOAT32), axes, keepdim) / math.prod(
-        x.shape[k] for k in axes
-    )
+    return total(x, axes, keepdim) / math.prod(x.shape[k] for k in axes)
 
 
 @composite
 def var(x, dim: Dim = None, correction: int = 1, keepdim: bool = False) -> Tensor:
-    """The variance over `dim`: sum((x - mean)^2) / (n - correction). The default is the unbiased estimate."""
-    n = _count(x.shape, dim, "var") - correction
-    if n <= 0:
-        raise ValueError(
-            f"var: {n + correction} values with correction {correction} leave nothing to divide by"
-        )
-    return sum(square(x - mean(x, dim, True)), dim, keepdim) / n
+    """The variance over `dim`: sum((x - mean)^2) / (n - correction). The default is unbiased."""
+    n = _count(x.shape, dim, "var")
+    if n <= correction:
+        given = f"{n} values with correction {correction}"
+        raise ValueError(f"var: {given} leave nothing to divide by")
+    return sum(square(x - mean(x, dim, True)), dim, keepdim) / (n - correction)
 
 
 def _extremum_vjp(g, x, y, dim):
@@ -87,19 +82,19 @@ def _extremum_vjp(g, x, y, dim):
 
 @op(x=_extremum_vjp)
 def max(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
-    """The largest values over `dim`, like PyTorch's `amax`; tied values share the gradient equally."""
+    """The largest values over `dim`, like PyTorch's `amax`; ties share the gradient equally."""
     return x.max(_filled_axes(x, dim, "max"), keepdims=keepdim)
 
 
 @op(x=_extremum_vjp)
 def min(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
-    """The smallest values over `dim`, like PyTorch's `amin`; tied values share the gradient equally."""
+    """The smallest values over `dim`, like PyTorch's `amin`; ties share the gradient equally."""
     return x.min(_filled_axes(x, dim, "min"), keepdims=keepdim)
 
 
 @op()
 def argmax(x: Array, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    """Where the largest value over `dim` stands (of the flattened tensor, if None). Integers, without a gradient."""
+    """The place of the largest value over `dim` (None: flattened), an integer without gradient."""
     _filled_axes(x, dim, "argmax")
     return x.argmax(dim, keepdims=keepdim)
 
