@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from tensor.arrays import Array, array_module, freeze
+from tensor.arrays import Array, Shape, array_module, freeze
 from tensor.base import Node, TensorBase, as_tensor, supported, wrap
 from tensor.errors import ERRORS, in_the_name_of
 from tensor.kernels import total
@@ -317,9 +317,9 @@ def grad(
 ) -> tuple[Any, ...]:
     """The gradients of sum_k <outputs_k, grad_outputs_k> with respect to each input, as a tuple.
 
-    `.grad` is not touched. Only what leads to the inputs is computed. `create_graph=True` makes the
-    result differentiable. An input without influence raises RuntimeError, or with `allow_unused`
-    gives None.
+    `.grad` is not touched. Only what leads to the inputs is computed. With `create_graph=True` the
+    result can be differentiated again. An input on which no output depends raises RuntimeError, or
+    gives None with `allow_unused=True`.
     """
     outputs = [outputs] if isinstance(outputs, TensorBase) else list(outputs)
     several = isinstance(grad_outputs, (list, tuple))
@@ -376,13 +376,13 @@ def cast(x: Array, dtype) -> Tensor:
 
 
 @op(x=lambda g: g)
-def broadcast_to(x: Array, shape: tuple[int, ...]) -> Tensor:
+def broadcast_to(x: Array, shape: Shape) -> Tensor:
     """Repeat `x` along new and length-1 dimensions until it has `shape`. Nothing is copied."""
     return array_module(x).broadcast_to(x, shape)
 
 
 @op(x=lambda g: g)
-def sum_to(x: Array, shape: tuple[int, ...]) -> Tensor:
+def sum_to(x: Array, shape: Shape) -> Tensor:
     """Sum `x` over the dimensions that `broadcast_to` would make of `shape`: its adjoint."""
     lead = x.ndim - len(shape)
     axes = tuple(k for k in range(x.ndim) if k < lead or (shape[k - lead] == 1 and x.shape[k] != 1))

@@ -90,24 +90,21 @@ def as_geometry(stride, padding, dilation=1) -> Geometry:
     return Geometry(*pairs, as_pair(dilation, "dilation", 1))
 
 
-def _check(name: str, x, weight, bias, groups: int, transposed: bool) -> None:
+def _check(x, weight, bias, groups: int, transposed: bool) -> None:
     images, kernel = x.shape, weight.shape
     if len(images) != 4 or len(kernel) != 4:
-        wanted = "x (N, C, H, W) and a 4-d weight"
-        raise ValueError(f"{name}: expected {wanted}, got {images} and {kernel}")
+        raise ValueError(f"expected x (N, C, H, W) and a 4-d weight, got {images} and {kernel}")
     if 0 in (*images[1:], *kernel):
-        raise ValueError(f"{name}: x {images} or weight {kernel} has a dimension of length 0")
-    channels, expected, outputs = images[1], kernel[1] * groups, kernel[0]
+        raise ValueError(f"x {images} or weight {kernel} has a dimension of length 0")
+    C, inputs, outputs = images[1], kernel[1] * groups, kernel[0]
     if transposed:
-        expected, outputs = outputs, expected
-    if groups < 1 or channels % groups or kernel[0] % groups:
-        divided = f"{channels} input channels and weight {kernel}"
-        raise ValueError(f"{name}: groups={groups} must divide {divided}")
-    if channels != expected:
-        given = f"x {images} has {channels} channels"
-        raise ValueError(f"{name}: {given}, weight {kernel} expects {expected}")
+        inputs, outputs = outputs, inputs
+    if groups < 1 or C % groups or kernel[0] % groups:
+        raise ValueError(f"groups={groups} must divide {C} input channels and weight {kernel}")
+    if C != inputs:
+        raise ValueError(f"x {images} has {C} channels, weight {kernel} expects {inputs}")
     if bias is not None and bias.shape != (outputs,):
-        raise ValueError(f"{name}: bias has shape {bias.shape}, expected ({outputs},)")
+        raise ValueError(f"bias has shape {bias.shape}, expected ({outputs},)")
 
 
 def _grouped(conv_one, x, weight, bias, groups: int) -> Tensor:
@@ -127,12 +124,12 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups: int = 
     integers or (height, width).
     """
     geometry = as_geometry(stride, padding, dilation)
-    _check("conv2d", x, weight, bias, groups, transposed=False)
+    _check(x, weight, bias, groups, transposed=False)
     size = geometry.output_size(x.shape[2:], weight.shape[2:])
     if min(size) < 1:
         image = f"the image {x.shape[2:]} with padding {geometry.padding}"
         span = geometry.span(weight.shape[2:])
-        raise ValueError(f"conv2d: the kernel covers {span} pixels, more than {image}")
+        raise ValueError(f"the kernel covers {span} pixels, more than {image}")
     return _grouped(lambda x, w, b: conv(x, w, b, size, geometry), x, weight, bias, groups)
 
 
@@ -147,14 +144,13 @@ def conv_transpose2d(
     """
     geometry = as_geometry(stride, padding, dilation)
     extra = as_pair(output_padding, "output_padding", 0)
-    _check("conv_transpose2d", x, weight, bias, groups, transposed=True)
+    _check(x, weight, bias, groups, transposed=True)
     strides, paddings, dilations = geometry
     if any(e >= max(s, d) for e, s, d in zip(extra, strides, dilations)):
         limits = f"stride {strides} or dilation {dilations}"
-        raise ValueError(f"conv_transpose2d: output_padding {extra} must be smaller than {limits}")
+        raise ValueError(f"output_padding {extra} must be smaller than {limits}")
     steps = zip(x.shape[2:], strides, paddings, geometry.span(weight.shape[2:]), extra)
     size = tuple((n - 1) * s - 2 * p + span + e for n, s, p, span, e in steps)
     if min(size) < 1:
-        wrong = f"padding {paddings} leaves an output of {size} pixels"
-        raise ValueError(f"conv_transpose2d: {wrong}")
+        raise ValueError(f"padding {paddings} leaves an output of {size} pixels")
     return _grouped(lambda x, w, b: conv_input(x, w, b, size, geometry), x, weight, bias, groups)

@@ -104,7 +104,7 @@ def correlate(x: Array, weight: Array, bias: Array | None, size: Pair, geometry:
     return y
 
 
-# A kernel that steps over blocks of pixels, with their pixels as channels: it steps one by one
+# A kernel that steps over whole blocks, with their pixels as channels: it then steps one by one
 
 
 def _winograd_shape(x: Array, kernel: Shape, size: Pair, geometry: Geometry) -> Shape | None:

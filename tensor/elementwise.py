@@ -199,7 +199,7 @@ def gelu(x, approximate: str = "none") -> Tensor:
         return _gelu(x)
     if approximate == "tanh":
         return x * sigmoid(math.sqrt(8 / math.pi) * (x + 0.044715 * x**3))
-    raise ValueError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
+    raise ValueError(f"approximate must be 'none' or 'tanh', got {approximate!r}")
 
 
 # Kinks: where a derivative jumps, ties share the gradient equally

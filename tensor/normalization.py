@@ -85,7 +85,7 @@ def _normalize_vjp(g, y, moments, x, weight, bias, groups: int, eps, batch: bool
 
 @op()
 def _unit(x: Array, dims: Shape) -> Tensor:
-    """The largest magnitude over `dims`, at least 1: a unit without overflow, which h cancels."""
+    """The largest magnitude over `dims`, at least 1: a unit in which squares do not overflow."""
     if not x.size:
         return x.sum(dims, keepdims=True)
     xp = array_module(x)
@@ -106,7 +106,7 @@ def normalize(
     centred = split - mean(split, over, True)
     unit = _unit(centred, over)
     centred = centred / unit
-    h = centred / sqrt(mean(square(centred), over, True) + eps / square(unit))
+    h = centred / sqrt(mean(square(centred), over, True) + eps / square(unit))  # the unit cancels
     channels = (C,) + (1,) * len(size)
     y = reshape(h, x.shape) * reshape(weight, channels) + reshape(bias, channels)
     return elementwise.silu(y) if silu else y
@@ -144,7 +144,7 @@ def group_norm(x, num_groups: int, weight=None, bias=None, eps=1e-5, silu=False)
     _check_images(x)
     C = x.shape[1]
     if num_groups < 1 or C % num_groups:
-        raise ValueError(f"group_norm: {C} channels cannot be split into {num_groups} groups")
+        raise ValueError(f"{C} channels cannot be split into {num_groups} groups")
     _check_shapes((C,), weight=weight, bias=bias)
     weight, bias = _affine(x, weight, bias, C)
     return normalize(x, weight, bias, num_groups, eps, silu=silu)
@@ -154,8 +154,7 @@ def group_norm(x, num_groups: int, weight=None, bias=None, eps=1e-5, silu=False)
 def instance_norm(x, weight=None, bias=None, eps=1e-5) -> Tensor:
     """Normalise each channel of each image x (N, C, ...) over its pixels (Ulyanov et al. 2016)."""
     if math.prod(x.shape[2:]) < 2:
-        wrong = f"{x.shape} has one pixel per channel, whose variance is always 0"
-        raise ValueError(f"instance_norm: {wrong}")
+        raise ValueError(f"{x.shape} has one pixel per channel, whose variance is always 0")
     return group_norm(x, x.shape[1], weight, bias, eps)
 
 
@@ -164,8 +163,7 @@ def layer_norm(x, normalized_shape: int | Shape, weight=None, bias=None, eps=1e-
     """Normalise over the last dimensions, which must be `normalized_shape` (Ba et al. 2016)."""
     shape = integers(normalized_shape)
     if 0 in shape or x.shape[x.ndim - len(shape) :] != shape:
-        wrong = f"the last dimensions of {x.shape} are not {shape}, or of length 0"
-        raise ValueError(f"layer_norm: {wrong}")
+        raise ValueError(f"the last dimensions of {x.shape} are not {shape}, or of length 0")
     _check_shapes(shape, weight=weight, bias=bias)
     features = math.prod(shape)
     weight, bias = (v if v is None else reshape(v, (features,)) for v in (weight, bias))
@@ -191,7 +189,8 @@ def batch_norm(
     statistics are used as constants.
     """
     _check_images(x)
-    C, running = x.shape[1], {"running_mean": running_mean, "running_var": running_var}
+    C = x.shape[1]
+    running = {"running_mean": running_mean, "running_var": running_var}
     _check_shapes((C,), weight=weight, bias=bias, **running)
     if (running_mean is None) != (running_var is None):
         raise ValueError("running_mean and running_var belong together: give both or neither")
@@ -204,12 +203,10 @@ def batch_norm(
         return x * reshape(scale, across) + reshape(bias - running_mean * scale, across)
     rows = x.shape[0] * math.prod(x.shape[2:])
     if rows < 2:
-        wrong = f"training needs more than one value per channel, got {x.shape}"
-        raise ValueError(f"batch_norm: {wrong}")
+        raise ValueError(f"training needs more than one value per channel, got {x.shape}")
     if running_mean is not None:
         if not all(isinstance(statistic, TensorBase) for statistic in running.values()):
-            wanted = "running_mean and running_var, which must be tensors"
-            raise TypeError(f"batch_norm: training updates {wanted}")
+            raise TypeError("training updates running_mean and running_var, which must be tensors")
         _update_running(running_mean, running_var, x, momentum)
     return normalize(x, weight, bias, C, eps, batch=True)
 

@@ -101,7 +101,7 @@ def _shared(kernel: Callable[[slice], object], blocks: list[slice], helpers: int
 
 
 class _Crew:
-    """Threads that wait for work. Those of the standard library's pool take four times as long."""
+    """Threads that wait for work. Those of the standard library wake four times as slowly."""
 
     def __init__(self) -> None:
         self.jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()

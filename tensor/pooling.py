@@ -44,18 +44,16 @@ def _argmax_in_windows(x: Array, kernel: Pair, geometry: Geometry) -> Tensor:
     return row * W + (best % kw + xp.arange(w) * sw - pw).clip(0, W - 1)
 
 
-def _windows(name: str, x, kernel_size, stride, padding) -> tuple[Pair, Geometry]:
+def _windows(x, kernel_size, stride, padding) -> tuple[Pair, Geometry]:
     """The size of the windows, and how they step over x; ValueError where none fits."""
     kernel = as_pair(kernel_size, "kernel_size", 1)
     geometry = as_geometry(kernel if stride is None else stride, padding)
     if len(x.shape) != 4:
-        raise ValueError(f"{name}: expected x (N, C, H, W), got {x.shape}")
+        raise ValueError(f"expected x (N, C, H, W), got {x.shape}")
     if any(2 * p > k for p, k in zip(geometry.padding, kernel)):
-        wrong = f"padding {geometry.padding} is more than half of the kernel {kernel}"
-        raise ValueError(f"{name}: {wrong}")
-    size = x.shape[2:]
-    if min(geometry.output_size(size, kernel)) < 1:
-        raise ValueError(f"{name}: the kernel {kernel} is larger than the padded image {size}")
+        raise ValueError(f"padding {geometry.padding} is more than half of the kernel {kernel}")
+    if min(geometry.output_size(x.shape[2:], kernel)) < 1:
+        raise ValueError(f"the kernel {kernel} is larger than the padded image {x.shape[2:]}")
     return kernel, geometry
 
 
@@ -65,7 +63,7 @@ def max_pool2d(x, kernel_size, stride=None, padding=0) -> Tensor:
 
     The gradient goes to the pixel that was taken, the first of equal ones.
     """
-    kernel, geometry = _windows("max_pool2d", x, kernel_size, stride, padding)
+    kernel, geometry = _windows(x, kernel_size, stride, padding)
     N, C, H, W = x.shape
     flat = reshape(x, (N * C, H, W))
     best = raw(_argmax_in_windows(flat, kernel, geometry))
@@ -77,7 +75,7 @@ def max_pool2d(x, kernel_size, stride=None, padding=0) -> Tensor:
 @composite
 def avg_pool2d(x, kernel_size, stride=None, padding=0) -> Tensor:
     """The mean of each window of x (N, C, H, W), the padding's zeros included: a convolution."""
-    kernel, geometry = _windows("avg_pool2d", x, kernel_size, stride, padding)
+    kernel, geometry = _windows(x, kernel_size, stride, padding)
     N, C, H, W = x.shape
     dtype = x.dtype if x.dtype.kind == "f" else FLOAT32
     weight = array_module(raw(x)).full((1, 1, *kernel), 1 / (kernel[0] * kernel[1]), dtype)
@@ -90,7 +88,7 @@ def upsample_nearest(x, scale_factor) -> Tensor:
     """Each pixel of x (N, C, H, W), `scale_factor` times: an integer or a (height, width)."""
     sh, sw = as_pair(scale_factor, "scale_factor", 1)
     if len(x.shape) != 4:
-        raise ValueError(f"upsample_nearest: expected x (N, C, H, W), got {x.shape}")
+        raise ValueError(f"expected x (N, C, H, W), got {x.shape}")
     N, C, H, W = x.shape
     pixels = reshape(permute(x, (0, 2, 3, 1)), (N, H, 1, W, 1, C))
     repeated = reshape(expand(pixels, (N, H, sh, W, sw, C)), (N, H * sh, W * sw, C))
@@ -103,6 +101,6 @@ def embedding(indices, weight) -> Tensor:
     xp = array_module(raw(weight))
     indices = indices.data if isinstance(indices, TensorBase) else xp.asarray(as_indices(indices))
     if indices.dtype.kind not in "iu":
-        raise TypeError(f"embedding: indices must be integers, got {indices.dtype}")
+        raise TypeError(f"indices must be integers, got {indices.dtype}")
     check_indices(indices, weight.shape[0], "embedding", from_the_end=False)
     return _getitem(weight, (indices,))

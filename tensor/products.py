@@ -32,11 +32,10 @@ def matmul(a, b) -> Tensor:
     """
     if not hasattr(a, "shape") or not hasattr(b, "shape"):
         given = f"{type(a).__name__} and {type(b).__name__}"
-        raise TypeError(f"matmul: expected tensors or arrays, got {given}")
+        raise TypeError(f"expected tensors or arrays, got {given}")
     left, right = a.shape, b.shape
     if not left or not right or left[-1] != right[-2 if len(right) > 1 else 0]:
-        wanted = f"the last dimension of {left} must equal the last but one of {right}"
-        raise ValueError(f"matmul: {wanted}")
+        raise ValueError(f"the last dimension of {left} must equal the last but one of {right}")
     a = a if len(left) > 1 else reshape(a, (1, -1))
     b = b if len(right) > 1 else reshape(b, (-1, 1))
     y = _matmul(a, b)
@@ -62,12 +61,12 @@ def linear(x, weight, bias=None) -> Tensor:
     """x W^T + b on the last dimension: x (..., in), weight (out, in), bias (out,); (..., out)."""
     shape, sizes = x.shape, weight.shape
     if len(sizes) != 2:
-        raise ValueError(f"linear: expected a weight (out, in), got {sizes}")
+        raise ValueError(f"expected a weight (out, in), got {sizes}")
     if shape[-1:] != sizes[1:]:
-        given = f"x {shape} has {shape[-1] if shape else 'no'} features"
-        raise ValueError(f"linear: {given}, weight {sizes} expects {sizes[1]}")
+        n = shape[-1] if shape else "no"
+        raise ValueError(f"x {shape} has {n} features, weight {sizes} expects {sizes[1]}")
     if bias is not None and bias.shape != sizes[:1]:
-        raise ValueError(f"linear: bias has shape {bias.shape}, expected {sizes[:1]}")
+        raise ValueError(f"bias has shape {bias.shape}, expected {sizes[:1]}")
     if len(shape) == 2:
         return _linear(x, weight, bias)
     rows = reshape(x, (math.prod(shape[:-1]), shape[-1]))

@@ -70,8 +70,7 @@ def var(x, dim: Dim = None, correction: int = 1, keepdim: bool = False) -> Tenso
     """The variance over `dim`: sum((x - mean)^2) / (n - correction). The default is unbiased."""
     n = _count(x.shape, dim, "var")
     if n <= correction:
-        given = f"{n} values with correction {correction}"
-        raise ValueError(f"var: {given} leave nothing to divide by")
+        raise ValueError(f"{n} values with correction {correction} leave nothing to divide by")
     return sum(square(x - mean(x, dim, True)), dim, keepdim) / (n - correction)
 
 

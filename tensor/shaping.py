@@ -58,11 +58,11 @@ def expand(x, shape: Shape) -> Tensor:
     """Repeat length-1 and new leading dimensions to `shape`; -1 keeps a length. Copies nothing."""
     lead = len(shape) - x.ndim
     if lead < 0:
-        raise ValueError(f"expand: shape {shape} has fewer dimensions than {x.shape}")
+        raise ValueError(f"shape {shape} has fewer dimensions than {x.shape}")
     sizes = tuple(x.shape[k - lead] if n == -1 and k >= lead else n for k, n in enumerate(shape))
     if any(m not in (1, n) for m, n in zip(x.shape, sizes[lead:])):
         wrong = f"{x.shape} cannot be repeated to {tuple(shape)}"
-        raise ValueError(f"expand: {wrong}: lengths must be equal, or 1")
+        raise ValueError(f"{wrong}: lengths must be equal, or 1")
     return broadcast_to(x, sizes)
 
 
@@ -73,7 +73,7 @@ def flatten(x, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         return reshape(x, (1,))
     start, end = axis(start_dim, x.ndim, "flatten"), axis(end_dim, x.ndim, "flatten")
     if start > end:
-        raise ValueError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim}")
+        raise ValueError(f"start_dim {start_dim} comes after end_dim {end_dim}")
     return reshape(x, (*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :]))
 
 
@@ -82,7 +82,7 @@ def squeeze(x, dim: int) -> Tensor:
     """Drop dimension `dim`, which must have length 1."""
     dim = axis(dim, x.ndim, "squeeze")
     if x.shape[dim] != 1:
-        raise ValueError(f"squeeze: dimension {dim} of {x.shape} has length {x.shape[dim]}, not 1")
+        raise ValueError(f"dimension {dim} of {x.shape} has length {x.shape[dim]}, not 1")
     return reshape(x, x.shape[:dim] + x.shape[dim + 1 :])
 
 
@@ -147,7 +147,7 @@ def _index_part(part, array: Array):
     part = as_indices(part) if isinstance(part, (list, range, np.ndarray)) else raw(part)
     if not hasattr(part, "dtype") or part.dtype.kind not in "iub":
         known = "integers, slices, masks, None and ..."
-        raise IndexError(f"getitem: an index is made of {known}, not {part!r}")
+        raise IndexError(f"an index is made of {known}, not {part!r}")
     return to_device(part, device_of(array))
 
 
@@ -162,7 +162,7 @@ def _check_parts(parts: tuple, shape: Shape) -> None:
     if spread:
         taken[spread[0]] = len(shape) - (sum(taken) - 1)
     if sum(taken) > len(shape):
-        raise IndexError(f"getitem: {sum(taken)} indices for a tensor of shape {shape}")
+        raise IndexError(f"{sum(taken)} indices for a tensor of shape {shape}")
     for part, end, n in zip(parts, accumulate(taken), taken):
         if isinstance(part, (slice, type(None), type(Ellipsis))):
             continue
@@ -171,7 +171,7 @@ def _check_parts(parts: tuple, shape: Shape) -> None:
             check_indices(part, shape[end - 1], "getitem")
         elif part.shape != shape[end - n : end]:
             seen = f"dimensions {shape[end - n : end]} of {shape}"
-            raise IndexError(f"getitem: a mask of shape {part.shape} cannot index {seen}")
+            raise IndexError(f"a mask of shape {part.shape} cannot index {seen}")
 
 
 # Joining, padding, turning round
@@ -191,7 +191,7 @@ def narrow(x, dim: int, start: int, length: int) -> Tensor:
     dim, end = axis(dim, x.ndim, "narrow"), start + length
     if start < 0 or length < 0 or end > x.shape[dim]:
         whole = f"0..{x.shape[dim]}, dimension {dim} of {x.shape}"
-        raise IndexError(f"narrow: {start}..{end} does not lie in {whole}")
+        raise IndexError(f"{start}..{end} does not lie in {whole}")
     return _getitem(x, (slice(None),) * dim + (slice(start, end),))
 
 
@@ -200,13 +200,13 @@ def cat(tensors: Sequence, dim: int = 0) -> Tensor:
     """Join tensors along an existing dimension; all other lengths must agree."""
     tensors = list(tensors)
     if not tensors:
-        raise ValueError("cat: nothing to join")
+        raise ValueError("nothing to join")
     shapes = [x.shape for x in tensors]
     if not -len(shapes[0]) <= dim < len(shapes[0]):
-        raise IndexError(f"cat: dim {dim} is out of range for shape {shapes[0]}")
+        raise IndexError(f"dim {dim} is out of range for shape {shapes[0]}")
     dim %= len(shapes[0])
     if any(s[:dim] + s[dim + 1 :] != shapes[0][:dim] + shapes[0][dim + 1 :] for s in shapes):
-        raise ValueError(f"cat: shapes {shapes} differ outside dim {dim}")
+        raise ValueError(f"shapes {shapes} differ outside dim {dim}")
     while len(tensors) > 1:
         pairs = [_cat(a, b, dim) for a, b in zip(tensors[::2], tensors[1::2])]
         tensors = pairs + tensors[len(pairs) * 2 :]
@@ -218,7 +218,7 @@ def stack(tensors: Sequence, dim: int = 0) -> Tensor:
     """Join tensors of equal shape along a new dimension."""
     tensors = list(tensors)
     if len({x.shape for x in tensors}) > 1:
-        raise ValueError(f"stack: shapes {[x.shape for x in tensors]} differ")
+        raise ValueError(f"shapes {[x.shape for x in tensors]} differ")
     return cat([unsqueeze(x, dim) for x in tensors], dim)
 
 
@@ -226,10 +226,10 @@ def stack(tensors: Sequence, dim: int = 0) -> Tensor:
 def chunk(x, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """Split dimension `dim` into `chunks` equal parts."""
     if chunks < 1:
-        raise ValueError(f"chunk: expected at least one part, got chunks={chunks}")
+        raise ValueError(f"expected at least one part, got chunks={chunks}")
     size, rest = divmod(x.shape[axis(dim, x.ndim, "chunk")], chunks)
     if rest:
-        raise ValueError(f"chunk: length {x.shape[dim]} of dim {dim} is not divisible by {chunks}")
+        raise ValueError(f"length {x.shape[dim]} of dim {dim} is not divisible by {chunks}")
     return tuple(narrow(x, dim, k * size, size) for k in range(chunks))
 
 
@@ -239,7 +239,7 @@ def pad(x, pad: Sequence[int], value: float = 0.0) -> Tensor:
     pad = integers(pad)
     if len(pad) % 2 or len(pad) > 2 * x.ndim or any(n < 0 for n in pad):
         wanted = f"(before, after) pairs >= 0, from the last dimension on, for {x.shape}"
-        raise ValueError(f"pad: expected {wanted}; got {pad}")
+        raise ValueError(f"expected {wanted}; got {pad}")
     pairs = tuple(zip(pad[::2], pad[1::2]))
     return _pad(x, ((0, 0),) * (x.ndim - len(pairs)) + pairs[::-1], value)
 
