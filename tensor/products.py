@@ -31,8 +31,8 @@ def matmul(a, b) -> Tensor:
     As in PyTorch, a 1-d argument is a row on the left, a column on the right; the result lacks it.
     """
     if not hasattr(a, "shape") or not hasattr(b, "shape"):
-        given = f"{type(a).__name__} and {type(b).__name__}"
-        raise TypeError(f"expected tensors or arrays, got {given}")
+        kinds = f"{type(a).__name__} and {type(b).__name__}"
+        raise TypeError(f"expected tensors or arrays, got {kinds}")
     left, right = a.shape, b.shape
     if not left or not right or left[-1] != right[-2 if len(right) > 1 else 0]:
         raise ValueError(f"the last dimension of {left} must equal the last but one of {right}")

@@ -39,8 +39,8 @@ def reshape(x: Array, shape: Shape) -> Tensor:
 def permute(x: Array, dims: Shape) -> Tensor:
     """The dimensions in another order: output dimension k is dimension dims[k] of x."""
     if sorted(axis(d, x.ndim, "permute") for d in dims) != list(range(x.ndim)):
-        wrong = f"dims {tuple(dims)} is no order of the {x.ndim} dimensions of {x.shape}"
-        raise ValueError(f"permute: {wrong}")
+        wrong = f"{dims} is no order of the {x.ndim} dimensions of {x.shape}"
+        raise ValueError(f"permute: dims {wrong}")
     return x.transpose(dims)
 
 
@@ -61,8 +61,7 @@ def expand(x, shape: Shape) -> Tensor:
         raise ValueError(f"shape {shape} has fewer dimensions than {x.shape}")
     sizes = tuple(x.shape[k - lead] if n == -1 and k >= lead else n for k, n in enumerate(shape))
     if any(m not in (1, n) for m, n in zip(x.shape, sizes[lead:])):
-        wrong = f"{x.shape} cannot be repeated to {tuple(shape)}"
-        raise ValueError(f"{wrong}: lengths must be equal, or 1")
+        raise ValueError(f"{x.shape} cannot be repeated to {shape}: lengths must be equal, or 1")
     return broadcast_to(x, sizes)
 
 
@@ -146,8 +145,7 @@ def _index_part(part, array: Array):
         return part
     part = as_indices(part) if isinstance(part, (list, range, np.ndarray)) else raw(part)
     if not hasattr(part, "dtype") or part.dtype.kind not in "iub":
-        known = "integers, slices, masks, None and ..."
-        raise IndexError(f"an index is made of {known}, not {part!r}")
+        raise IndexError(f"an index is made of integers, slices, masks, None and ..., not {part!r}")
     return to_device(part, device_of(array))
 
 
