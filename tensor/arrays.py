@@ -53,7 +53,7 @@ def parse_device(device: str) -> tuple[str, int]:
 
 
 def as_array(x) -> Array:
-    """x as a plain array: of the GPU if it is there, else a `numpy.ndarray`, of no subclass."""
+    """x as a plain array: a GPU's if it is there, else a `numpy.ndarray` and no subclass of it."""
     return x if hasattr(x, "__cuda_array_interface__") else np.asarray(x)
 
 
@@ -76,7 +76,7 @@ def to_device(x: Array, device: str) -> Array:
 
 
 def freeze(x: Array) -> Array:
-    """x as a tensor holds it: read-only (CuPy's by agreement); 0-d, a number, ten times as fast."""
+    """x as a tensor holds it: read-only (CuPy's by agreement); 0-d, a number, ten times faster."""
     if type(x) is not np.ndarray:
         return x
     x.setflags(False)  # type: ignore[call-arg]

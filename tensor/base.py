@@ -93,7 +93,7 @@ class TensorBase:
         self.requires_grad_(value)
 
     def requires_grad_(self: S, requires_grad: bool = True) -> S:
-        """Make this a leaf that wants a gradient or not: frozen, it keeps its own until thawed."""
+        """Make this a leaf that wants a gradient, or not: frozen, it keeps the one it has."""
         if requires_grad and self.dtype.kind != "f":
             raise TypeError(f"only floating-point tensors have gradients, this one is {self.dtype}")
         if requires_grad and not self.node:

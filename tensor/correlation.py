@@ -1,4 +1,4 @@
-"""How a convolution is computed, on images (N, H, W, C): there, back to them, and to the kernel.
+"""How a convolution is computed, on images (N, H, W, C): there, back, and to the kernel.
 
 A convolution is one matrix product, columns (N h w, kh kw C) @ weight (kh kw C, O), made for a few
 images at a time so that the columns never leave the cache. Kernels of 2 to 4 pixels a side that
@@ -44,7 +44,7 @@ class Geometry(NamedTuple):
 
 
 def _framed(x: Array, padding: Pair, size: Pair) -> Array:
-    """`size` pixels of x (n, H, W, C), from `padding` before its first on; zeros outside."""
+    """`size` pixels of x (n, H, W, C), from `padding` (may be < 0) before it on; zeros outside."""
     n, H, W, C = x.shape
     (top, left), (h, w) = padding, size
     framed = array_module(x).zeros((n, h, w, C), x.dtype)
@@ -108,7 +108,7 @@ def correlate(x: Array, weight: Array, bias: Array | None, size: Pair, geometry:
 
 
 def _winograd_shape(x: Array, kernel: Shape, size: Pair, geometry: Geometry) -> Shape | None:
-    """The shape over blocks of a kernel (O, C, kh, kw), if the stride fits and Winograd serves."""
+    """A kernel's shape (O, C, kh, kw) over blocks, if its stride divides it and Winograd serves."""
     (O, C, kh, kw), (sh, sw) = kernel, geometry.stride
     if not loops_for(x) or geometry.dilation != (1, 1) or kh % sh or kw % sw:
         return None

@@ -46,7 +46,7 @@ def loops_for(x: Array) -> Any:
 
 
 def spread(x: Array, numbers: int) -> int:
-    """How many numbers `map_blocks` should share among threads: on a GPU, with its own, none."""
+    """The numbers `map_blocks` is to share among threads: none on a GPU, which has its own."""
     return numbers if type(x) is np.ndarray else 0
 
 

@@ -85,7 +85,7 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0) -> Tensor:
 
 @composite
 def upsample_nearest(x, scale_factor) -> Tensor:
-    """Each pixel of x (N, C, H, W), `scale_factor` times: an integer or a (height, width)."""
+    """Each pixel of x (N, C, H, W), `scale_factor` times: an integer or (height, width)."""
     sh, sw = as_pair(scale_factor, "scale_factor", 1)
     if len(x.shape) != 4:
         raise ValueError(f"expected x (N, C, H, W), got {x.shape}")

@@ -78,7 +78,7 @@ def linear(x, weight, bias=None) -> Tensor:
     B=lambda g, A: solve(transpose(A, -1, -2), g),
 )
 def solve(A: Array, B: Array) -> Tensor:
-    """The X for which A X = B: A (..., n, n), B (..., n, k) broadcast. ValueError: singular A."""
+    """The X for which A X = B: A (..., n, n), B (..., n, k) broadcast. A singular A: ValueError."""
     if A.ndim < 2 or B.ndim < 2 or not A.shape[-2] == A.shape[-1] == B.shape[-2]:
         wanted = "A (..., n, n) and B (..., n, k)"
         raise ValueError(f"solve: expected {wanted}, got {A.shape} and {B.shape}")

@@ -20,7 +20,7 @@ PLAIN = NUMBERS | {tuple, str, type(None)}
 
 
 def floating(forward: F) -> F:
-    """Let a forward take integers and bool, as its first argument, as float32, as in PyTorch."""
+    """Let a forward take a first argument of integers or bool as float32, as in PyTorch."""
 
     @functools.wraps(forward)
     def call(x, *others):
@@ -31,7 +31,7 @@ def floating(forward: F) -> F:
 
 
 def promote(op: Any, args: Sequence, values: list, recording: bool) -> np.dtype | None:
-    """Bring the differentiable arguments to one device and dtype, which is returned, in `values`.
+    """Bring the differentiable arguments, in `values`, to one device and dtype; returns the dtype.
 
     Tensors decide, others follow. Among tensors those with dimensions decide before 0-d ones, and
     floats before integers, as in PyTorch. Integers beside an array of floats become float32. Where

@@ -115,7 +115,7 @@ def _scatter(x: Array, index, shape: Shape) -> Tensor:
 
 
 def _add_at_sorted(xp, out: Array, index: tuple, x: Array) -> None:
-    """out[index] += x with repeated indices, in a fixed order: float atomics do not repeat."""
+    """out[index] += x with repeated indices, in a fixed order: what float atomics give varies."""
     flat = xp.arange(out.size).reshape(out.shape)[index].ravel()
     order = xp.argsort(flat * flat.size + xp.arange(flat.size))
     flat, values = flat[order], x.ravel()[order]

@@ -107,7 +107,7 @@ def indices(shape: Shape) -> st.SearchStrategy[Any]:
 
 
 def _entries(n: int, length: int) -> st.SearchStrategy[Any]:
-    """For a dimension of `n`: an integer, a slice, or an array of `length` integers, repeated."""
+    """For a dimension of `n`: an integer, a slice, or `length` integers, some of them repeated."""
     integers = st.integers(-n, n - 1)
     arrays = hnp.arrays(np.int64, length, elements=integers, fill=st.nothing())
     return st.one_of(integers, st.slices(n), arrays)

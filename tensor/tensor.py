@@ -1,4 +1,4 @@
-"""Tensor: an array that remembers how it was made, with the ops as methods of PyTorch's names."""
+"""Tensor: an array that remembers how it was made, with ops as methods, named as in PyTorch."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class Tensor(TensorBase):
 
     @composite
     def to(self, where) -> Tensor:
-        """Itself, or moved to a device ("cpu", "cuda:1") or dtype: then gradients travel back."""
+        """On a device ("cuda:1") or in a dtype; itself if that is so. Gradients travel back."""
         wanted = device_or_dtype(where)
         if isinstance(wanted, str):
             moved = to_device(self.data, wanted)
