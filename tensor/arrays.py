@@ -1,7 +1,7 @@
 """Where arrays live: NumPy's on the CPU, CuPy's on a GPU, and the same code for both.
 
-An op never names NumPy: it asks its input for the array module, `xp = array_module(x)`. CuPy is imported when the first
-tensor goes to a GPU, and not before.
+An op never names NumPy: it asks its input for the array module, `xp = array_module(x)`. CuPy is
+imported when the first tensor goes to a GPU, and not before.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from typing import Any
 import numpy as np
 
 Array = Any
-"""A raw array (`numpy.ndarray` or `cupy.ndarray`); in an op's signature: a Tensor for the caller, its array inside."""
+"""A raw array of NumPy or CuPy; in an op's signature: a Tensor for the caller, its array inside."""
+
+Shape = tuple[int, ...]
+Pair = tuple[int, int]
 
 
 def array_module(x: Array) -> ModuleType:
@@ -28,15 +31,13 @@ def import_cupy() -> ModuleType:
     try:
         import cupy
     except ImportError as error:
-        raise RuntimeError(
-            "device 'cuda' needs CuPy: pip install 'minigen[cuda12]' or 'minigen[cuda13]', after your CUDA version"
-        ) from error
+        extra = "'minigen[cuda12]' or 'minigen[cuda13]', after your CUDA version"
+        raise RuntimeError(f"device 'cuda' needs CuPy: pip install {extra}") from error
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise RuntimeError(
-            f"device 'cuda': CuPy is installed but finds no usable GPU ({error})"
-        ) from error
+        wrong = f"CuPy is installed but finds no usable GPU ({error})"
+        raise RuntimeError(f"device 'cuda': {wrong}") from error
     if count == 0:
         raise RuntimeError("device 'cuda': CuPy is installed but finds no GPU")
     return cupy
@@ -45,17 +46,14 @@ def import_cupy() -> ModuleType:
 def parse_device(device: str) -> tuple[str, int]:
     """`"cpu"`, `"cuda"` or `"cuda:1"` as (kind, index). ValueError for anything else."""
     kind, _, index = str(device).partition(":")
-    if (
-        kind not in ("cpu", "cuda")
-        or (index and not (index.isascii() and index.isdecimal()))
-        or (kind == "cpu" and index)
-    ):
+    numbered = kind == "cuda" and index.isascii() and index.isdecimal()
+    if kind not in ("cpu", "cuda") or (index and not numbered):
         raise ValueError(f"unknown device {device!r}: expected 'cpu', 'cuda' or 'cuda:N'")
     return kind, int(index or 0)
 
 
 def as_array(x) -> Array:
-    """x as a plain array: on a GPU if it is there, else a `numpy.ndarray`, and none of its subclasses."""
+    """x as a plain array: a GPU's if it is there, else a `numpy.ndarray` and no subclass of it."""
     return x if hasattr(x, "__cuda_array_interface__") else np.asarray(x)
 
 
@@ -70,19 +68,15 @@ def to_device(x: Array, device: str) -> Array:
     if kind == "cpu":
         return x if isinstance(x, (np.ndarray, np.generic)) else x.get(order="A")
     cupy = import_cupy()
-    if index >= cupy.cuda.runtime.getDeviceCount():
-        raise RuntimeError(
-            f"device {device!r}: there are only {cupy.cuda.runtime.getDeviceCount()} GPUs"
-        )
+    count = cupy.cuda.runtime.getDeviceCount()
+    if index >= count:
+        raise RuntimeError(f"device {device!r}: there are only {count} GPUs")
     with cupy.cuda.Device(index):
         return cupy.asarray(x, order="K")
 
 
 def freeze(x: Array) -> Array:
-    """x as a tensor holds it: NumPy's arrays read-only, and those without dimensions as numbers, which are ten times faster.
-
-    On CuPy the rule rests on nobody writing.
-    """
+    """x as a tensor holds it: read-only (CuPy's by agreement); 0-d, a number, ten times faster."""
     if type(x) is not np.ndarray:
         return x
     x.setflags(False)  # type: ignore[call-arg]
@@ -91,11 +85,9 @@ def freeze(x: Array) -> Array:
 
 def memory_order(x: Array) -> list[int]:
     """The dimensions of x from the one with the longest stride to the one with the shortest."""
-    return (
-        list(range(x.ndim))
-        if x.flags.c_contiguous
-        else sorted(range(x.ndim), key=lambda k: -abs(x.strides[k]))
-    )
+    if x.flags.c_contiguous:
+        return list(range(x.ndim))
+    return sorted(range(x.ndim), key=lambda k: -abs(x.strides[k]))
 
 
 def inverse(order: Sequence[int]) -> list[int]:
@@ -103,16 +95,17 @@ def inverse(order: Sequence[int]) -> list[int]:
     return sorted(range(len(order)), key=order.__getitem__)
 
 
-def integers(value) -> tuple[int, ...]:
+def integers(value) -> Shape:
     """An integer, of Python or of NumPy, or several, as a tuple; TypeError for anything else."""
     try:
-        return (
-            tuple(map(operator.index, value))
-            if hasattr(value, "__iter__")
-            else (operator.index(value),)
-        )
+        return tuple(map(operator.index, value if hasattr(value, "__iter__") else (value,)))
     except TypeError:
         raise TypeError(f"expected an integer or several, got {value!r}") from None
+
+
+def sizes(given: tuple) -> Shape:
+    """What was given as (2, 3) or as 2, 3."""
+    return tuple(given[0]) if len(given) == 1 and isinstance(given[0], (tuple, list)) else given
 
 
 def axis(dim: int, ndim: int, op: str) -> int:
@@ -129,16 +122,13 @@ def as_indices(x) -> Array:
     return array if array.size or hasattr(x, "dtype") else array.astype(np.int64)
 
 
-def check_indices(
-    index: Array, size: int, op: str, what: str = "index", from_the_end: bool = True
-) -> None:
-    """IndexError if an integer array leaves [-size, size), or [0, size): CuPy would wrap it round without a word."""
+def check_indices(index: Array, size: int, op: str, what="index", from_the_end=True) -> None:
+    """IndexError if integers leave [-size, size), or [0, size): CuPy would wrap them round."""
     if not index.size:
         return
     least, most = int(index.min()), int(index.max())
     if least < 0 and not from_the_end:
         raise IndexError(f"{op}: {what} {least} is negative")
     if least < -size or most >= size:
-        raise IndexError(
-            f"{op}: {what} {most if most >= size else least} is out of range for size {size}"
-        )
+        wrong = most if most >= size else least
+        raise IndexError(f"{op}: {what} {wrong} is out of range for size {size}")

@@ -1,4 +1,4 @@
-"""Reverse-mode automatic differentiation: how an op is declared and recorded, and how gradients flow back.
+"""Reverse-mode differentiation: how an op is declared and recorded, and how gradients flow back.
 
 An op is declared once, with its derivatives beside it:
 
@@ -6,19 +6,18 @@ An op is declared once, with its derivatives beside it:
     def tanh(x):
         return array_module(x).tanh(x)
 
-The function computes on raw arrays. Each keyword is the vector-Jacobian product (VJP) of one argument: it maps
-g = dL/dy to dL/dx. A VJP is handed what its parameters name: `g`; the output `y`; any argument of
-the op; or `x_shape`, the shape of argument `x`. What no VJP names is not kept, so these parameter
-lists are also the memory plan.
+The function computes on raw arrays. Each keyword is the vector-Jacobian product (VJP) of one
+argument: it maps g = dL/dy to dL/dx. A VJP is handed what its parameters name: `g`; the output `y`;
+any argument of the op; or `x_shape`, the shape of argument `x`. What no VJP names is not kept, so
+these parameter lists are also the memory plan.
 
 Called on a Tensor, an op records a `Node` and returns a Tensor; called on arrays, it is a plain
 function of arrays. VJPs are made of ops, so one formula serves twice: a first derivative runs it on
-arrays, at NumPy's speed, and `create_graph=True` runs it on tensors, so that the gradient is
-recorded and can be differentiated again.
+arrays, at NumPy's speed; with `create_graph=True` it runs on tensors, is recorded, and can be
+differentiated again.
 
 Nodes point to their parents and never to a tensor: a graph has no reference cycles and dies with
-its last user. The arrays inside tensors are read-only: nothing that a pending backward needs can
-change under its feet.
+its last user. Arrays inside tensors are read-only: nothing that a pending backward needs changes.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from tensor.arrays import Array, array_module, freeze
+from tensor.arrays import Array, Shape, array_module, freeze
 from tensor.base import Node, TensorBase, as_tensor, supported, wrap
 from tensor.errors import ERRORS, in_the_name_of
 from tensor.kernels import total
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from tensor.tensor import Tensor
 
 F = TypeVar("F", bound=Callable)
+Seeds = list[tuple[Node, Any]]  # outputs, and the gradients that start there
 _new = object.__new__
 
 
@@ -51,13 +51,10 @@ _new = object.__new__
 class Op:
     """A declaration, made ready to be called.
 
-    Positions count the arguments 0..n-1; n is the output, n + 1 what a fused op keeps, and then
-    come the shapes of the arguments.
+    Position k < n is an argument, n the output, n + 1 what a fused op keeps; then come the shapes.
     """
 
-    def __init__(
-        self, declared: Callable, vjps: dict[str, Callable], kernel: Callable | None = None
-    ):
+    def __init__(self, declared: Callable, vjps: dict, kernel: Callable | None = None):
         parameters = inspect.signature(declared).parameters
         self.declared, self.name = declared, declared.__name__.lstrip("_")
         self.forward, self.fused = kernel or declared, kernel is not None
@@ -74,9 +71,8 @@ class Op:
         values = [*args, *self.defaults[len(args) :]]
         for name, value in kwargs.items():
             if name not in self.arguments[len(args) :]:
-                raise TypeError(
-                    f"{self.name}() does not take {name!r} here; its arguments are {self.arguments}"
-                )
+                wrong = f"does not take {name!r} here; its arguments are {self.arguments}"
+                raise TypeError(f"{self.name}() {wrong}")
             values[self.arguments.index(name)] = value
         missing = [n for n, v in zip(self.arguments, values) if v is inspect.Parameter.empty]
         if missing or len(values) > len(self.arguments):
@@ -105,9 +101,8 @@ class Edge:
         n = len(op.arguments)
         places = {name: k for k, name in enumerate([*op.arguments, "y", "kept"])}
         if taken := {"y", "kept"}.intersection(op.arguments):
-            raise TypeError(
-                f"{op.name}: {taken.pop()!r} has a meaning of its own in a VJP: no argument can have that name"
-            )
+            wrong = f"{taken.pop()!r} has a meaning of its own in a VJP"
+            raise TypeError(f"{op.name}: {wrong}: no argument can have that name")
         places |= {f"{name}_shape": n + 2 + k for k, name in enumerate(op.arguments)}
         names = list(inspect.signature(vjp).parameters)[1:]
         if unknown := [name for name in [*targets, *names] if name not in places]:
@@ -126,9 +121,9 @@ def _picker(slots: tuple[int, ...]) -> Callable[[list], Sequence]:
 
 
 def op(**vjps: Callable) -> Callable[[F], F]:
-    """Declare an op: decorate its forward on raw arrays with the VJP of each argument (see the top of this file).
+    """Declare an op: decorate its forward on raw arrays with the VJP of each argument (see above).
 
-    A VJP may return None, for no gradient. Integers stay integers where NumPy keeps them, unless the forward is `floating`.
+    A VJP may return None, for no gradient. Unless `floating`, integers stay such where NumPy's do.
     """
     return lambda forward: recorded(Op(forward, vjps))
 
@@ -137,7 +132,7 @@ def op(**vjps: Callable) -> Callable[[F], F]:
 
 
 def recorded(op: Op) -> Any:
-    """The function that users call: it computes on the arrays inside its arguments, and remembers what the VJPs need."""
+    """The function that users call: it computes on arrays, and remembers what the VJPs need."""
     arity, differentiables, forward = len(op.arguments), op.differentiable, op.forward
 
     @functools.wraps(op.declared)
@@ -189,10 +184,7 @@ def recorded(op: Op) -> Any:
 
 
 def _flow_back(
-    seeds: list[tuple[Node, Any]],
-    targets: set[Node] | None,
-    create_graph: bool,
-    retain_graph: bool | None,
+    seeds: Seeds, targets: set[Node] | None, create_graph: bool, retain_graph: bool | None
 ) -> dict[Node, Any]:
     """Carry gradients from the seeds to the targets (None: to all leaves); what arrives there."""
     retain_graph = create_graph if retain_graph is None else retain_graph
@@ -231,9 +223,8 @@ def _flow_back(
 def _shares(node: Node, g, needed: set[Node], create_graph: bool) -> Iterator[tuple[Node, Any]]:
     """Each needed parent, with what its VJP makes of the gradient `g` of this node."""
     if node.saved is None:
-        raise RuntimeError(
-            f"the graph behind {node.op.name!r} was freed by an earlier backward: retain_graph=True keeps it"
-        )
+        wrong = f"the graph behind {node.op.name!r} was freed by an earlier backward"
+        raise RuntimeError(f"{wrong}: retain_graph=True keeps it")
     for edge, values in node.saved:
         if create_graph:
             values = [_with_history(node, v, slot) for v, slot in zip(values, edge.slots)]
@@ -257,10 +248,11 @@ def _with_history(node: Node, value, slot: int):
 
 def _settle(share, node: Node):
     """A gradient in the dtype and shape of its node: here promotion and broadcasting are undone."""
-    share = share if share.dtype == node.dtype else cast(share, node.dtype)
-    return (
-        share if share.shape == node.shape else broadcast_to(sum_to(share, node.shape), node.shape)
-    )
+    if share.dtype != node.dtype:
+        share = cast(share, node.dtype)
+    if share.shape != node.shape:
+        share = broadcast_to(sum_to(share, node.shape), node.shape)
+    return share
 
 
 def _ancestors(roots: set[Node]) -> list[Node]:
@@ -286,16 +278,15 @@ def _leading_to(targets: set[Node], nodes: list[Node]) -> set[Node]:
 # What users call
 
 
-def _seeds(outputs: Sequence[Tensor], gradients: Sequence) -> list[tuple[Node, Tensor]]:
+def _seeds(outputs: Sequence[Tensor], gradients: Sequence) -> Seeds:
     """The nodes of the outputs, each with the gradient that starts there."""
     seeds = []
     for y, g in zip(outputs, gradients):
         if y.node is None:
             raise RuntimeError("this tensor does not depend on any tensor with requires_grad=True")
         if g is None and y.numel() != 1:
-            raise RuntimeError(
-                f"a gradient starts from a scalar, but this tensor has shape {y.shape}: sum it, or give a gradient"
-            )
+            wrong = f"a gradient starts from a scalar, but this tensor has shape {y.shape}"
+            raise RuntimeError(f"{wrong}: sum it, or give a gradient")
         xp = array_module(y.data)
         g = xp.ones(y.shape, y.dtype) if g is None else g
         g = as_tensor(g if isinstance(g, TensorBase) else xp.array(g, y.dtype))
@@ -310,9 +301,8 @@ def _nodes(caller: str, inputs: Tensor | Iterable[Tensor]) -> list[Node]:
     nodes = []
     for k, x in enumerate([inputs] if isinstance(inputs, TensorBase) else inputs):
         if x.node is None:
-            raise RuntimeError(
-                f"{caller}: input {k} does not require a gradient: make it with requires_grad=True"
-            )
+            wrong = f"input {k} does not require a gradient"
+            raise RuntimeError(f"{caller}: {wrong}: make it with requires_grad=True")
         nodes.append(x.node)
     return nodes
 
@@ -340,9 +330,8 @@ def grad(
     arrived = _flow_back(_seeds(outputs, given), set(targets), create_graph, retain_graph)
     unused = [k for k, node in enumerate(targets) if node not in arrived]
     if unused and not allow_unused:
-        raise RuntimeError(
-            f"grad: no output depends on input {unused[0]}; allow_unused=True returns None for it"
-        )
+        instead = "allow_unused=True returns None for it"
+        raise RuntimeError(f"grad: no output depends on input {unused[0]}; {instead}")
     return tuple(as_tensor(arrived[node]) if node in arrived else None for node in targets)
 
 
@@ -367,9 +356,8 @@ def backward(
         raise RuntimeError("backward: inputs is empty; without it all leaves get their gradients")
     for k, node in enumerate(nodes or ()):
         if node.op is not None:
-            raise RuntimeError(
-                f"backward: input {k} is no leaf, and only leaves hold a gradient: grad(x, inputs) returns it"
-            )
+            wrong = f"input {k} is no leaf, and only leaves hold a gradient"
+            raise RuntimeError(f"backward: {wrong}: grad(x, inputs) returns it")
     targets = set(nodes) if nodes else None
     for leaf, g in _flow_back(_seeds([x], [gradient]), targets, create_graph, retain_graph).items():
         leaf.grad = as_tensor(g if leaf.grad is None else leaf.grad + g)
@@ -388,13 +376,13 @@ def cast(x: Array, dtype) -> Tensor:
 
 
 @op(x=lambda g: g)
-def broadcast_to(x: Array, shape: tuple[int, ...]) -> Tensor:
+def broadcast_to(x: Array, shape: Shape) -> Tensor:
     """Repeat `x` along new and length-1 dimensions until it has `shape`. Nothing is copied."""
     return array_module(x).broadcast_to(x, shape)
 
 
 @op(x=lambda g: g)
-def sum_to(x: Array, shape: tuple[int, ...]) -> Tensor:
+def sum_to(x: Array, shape: Shape) -> Tensor:
     """Sum `x` over the dimensions that `broadcast_to` would make of `shape`: its adjoint."""
     lead = x.ndim - len(shape)
     axes = tuple(k for k in range(x.ndim) if k < lead or (shape[k - lead] == 1 and x.shape[k] != 1))

@@ -1,4 +1,4 @@
-"""What a tensor is, apart from the ops that are its methods: an array, with a memory of how it was made."""
+"""What a tensor is, apart from the ops among its methods: an array, and how it was made."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _new, _now = object.__new__, itertools.count().__next__
 
 
 class TensorBase:
-    """A `Tensor` but for the methods that are ops: its array, its node, and what is asked of both."""
+    """A `Tensor` without the methods that are ops: array, node, and what is asked of both."""
 
     __slots__ = ("__weakref__", "_data", "_frozen", "node")
     __array_ufunc__ = None  # array * tensor is the tensor's business
@@ -51,23 +51,16 @@ class TensorBase:
     def data(self, array: Array) -> None:
         if not self.is_leaf:
             raise RuntimeError("data: only leaves can be given new values")
-        if (
-            isinstance(array, TensorBase)
-            or not hasattr(array, "dtype")
-            or array.shape != self.shape
-        ):
-            given = (
-                f"one of shape {array.shape}"
-                if type(array) is type(self.data)
-                else type(array).__name__
-            )
+        is_array = hasattr(array, "dtype") and not isinstance(array, TensorBase)
+        if not is_array or array.shape != self.shape:
+            same_type = type(array) is type(self.data)
+            given = f"one of shape {array.shape}" if same_type else type(array).__name__
             raise ValueError(f"data: expected an array of shape {self.shape}, got {given}")
         supported(array.dtype)
         if (array.dtype, device_of(array)) != (self.dtype, self.device):
             if self.requires_grad:
-                raise TypeError(
-                    f"data: expected {self.dtype} on {self.device}, for a gradient is wanted, got {array.dtype}"
-                )
+                expected = f"{self.dtype} on {self.device}, for a gradient is wanted"
+                raise TypeError(f"data: expected {expected}, got {array.dtype}")
             self._frozen = None
         self._data = freeze(as_array(array).copy("K"))
 
@@ -100,7 +93,7 @@ class TensorBase:
         self.requires_grad_(value)
 
     def requires_grad_(self: S, requires_grad: bool = True) -> S:
-        """Make this tensor a leaf that wants a gradient, or one that does not: frozen, it keeps its gradient until thawed."""
+        """Make this a leaf that wants a gradient, or not: frozen, it keeps the one it has."""
         if requires_grad and self.dtype.kind != "f":
             raise TypeError(f"only floating-point tensors have gradients, this one is {self.dtype}")
         if requires_grad and not self.node:
@@ -123,16 +116,12 @@ class TensorBase:
     def grad(self, value: Tensor | None) -> None:
         if not self.is_leaf or (value is not None and self.node is None):
             raise RuntimeError("only leaves with requires_grad=True hold a gradient")
-        if value is not None and not isinstance(value, TensorBase):
-            raise TypeError(f"grad: expected a tensor or None, got {type(value).__name__}")
-        if value is not None and (value.shape, value.dtype, value.device) != (
-            self.shape,
-            self.dtype,
-            self.device,
-        ):
-            raise ValueError(
-                f"grad: expected {self.dtype} {self.shape} on {self.device}, got {value.dtype} {value.shape} on {value.device}"
-            )
+        if value is not None:
+            if not isinstance(value, TensorBase):
+                raise TypeError(f"grad: expected a tensor or None, got {type(value).__name__}")
+            expected, given = (f"{x.dtype} {x.shape} on {x.device}" for x in (self, value))
+            if given != expected:
+                raise ValueError(f"grad: expected {expected}, got {given}")
         if leaf := self.node or getattr(self, "_frozen", None):
             leaf.grad = value
 
@@ -141,7 +130,7 @@ class TensorBase:
         return wrap(self._data)
 
     def numpy(self) -> np.ndarray:
-        """The values as a NumPy array, outside the graph: a read-only view on the CPU, a copy from a GPU."""
+        """The values outside the graph: a read-only view as a NumPy array; from a GPU, a copy."""
         return to_device(self.data, "cpu").view()
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
@@ -180,9 +169,8 @@ class TensorBase:
         return int(self.item())
 
     def __setitem__(self, index, value) -> None:
-        raise TypeError(
-            "tensors are read-only, for a graph may need them: build a new one with where, cat or pad"
-        )
+        instead = "build a new one with where, cat or pad"
+        raise TypeError(f"tensors are read-only, for a graph may need them: {instead}")
 
     def __reduce__(self) -> tuple[Callable, tuple]:
         if not self.is_leaf:
@@ -197,36 +185,30 @@ class TensorBase:
         values = np.array2string(self.numpy(), separator=", ", prefix="Tensor(")
         notes = [f"dtype={self.dtype}"] * (self.dtype != FLOAT32)
         notes += [f"device={self.device!r}"] * (self.device != "cpu")
-        notes += (
-            [f"op={self.node.op.name!r}" if self.node.op else "requires_grad=True"]
-            if self.node
-            else []
-        )
+        if self.node:
+            notes.append(f"op={self.node.op.name!r}" if self.node.op else "requires_grad=True")
         return f"Tensor({', '.join([values, *notes])})"
 
 
 def supported(dtype) -> np.dtype:
     """`dtype` as one of NumPy's; TypeError if it is none that tensors can have."""
-    if dtype is not None and (
-        np.dtype(dtype).kind in "biu" or np.dtype(dtype) in (FLOAT32, FLOAT64)
-    ):
-        return np.dtype(dtype)
-    raise TypeError(
-        f"dtype {dtype} is not supported: use float32, float64, an integer type or bool"
-    )
+    found = None if dtype is None else np.dtype(dtype)
+    if found is None or (found.kind not in "biu" and found not in (FLOAT32, FLOAT64)):
+        choice = "float32, float64, an integer type or bool"
+        raise TypeError(f"dtype {dtype} is not supported: use {choice}")
+    return found
 
 
 def device_or_dtype(value) -> str | np.dtype:
-    """What `to(value)` asks for: a device, by its name, or a dtype. ValueError for what is neither."""
+    """What `to(value)` asks for: the name of a device, or a dtype. ValueError for anything else."""
     if isinstance(value, str) and value.startswith(("cpu", "cuda")):
         parse_device(value)
         return value
     try:
         np.dtype(value)
     except TypeError:
-        raise ValueError(
-            f"to: {value!r} is neither a device ('cpu', 'cuda', 'cuda:N') nor a dtype"
-        ) from None
+        choice = "neither a device ('cpu', 'cuda', 'cuda:N') nor a dtype"
+        raise ValueError(f"to: {value!r} is {choice}") from None
     return supported(value)
 
 
@@ -258,7 +240,7 @@ def raw(x) -> Any:
 class Node:
     """What a tensor remembers: the op that made it, its parents, and the values that the VJPs need.
 
-    A leaf has no op and holds the accumulated gradient. `order` grows with time: sorting by it sorts topologically.
+    A leaf has no op and holds the accumulated gradient. `order`, which grows, sorts topologically.
     """
 
     __slots__ = ("dtype", "grad", "op", "order", "parents", "saved", "shape")

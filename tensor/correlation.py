@@ -1,8 +1,9 @@
-"""How a convolution is computed, on arrays of images (N, H, W, C): there, back to the images, and to the kernel.
+"""How a convolution is computed, on images (N, H, W, C): there, back, and to the kernel.
 
-A convolution is one matrix product, columns (N h w, kh kw C) @ weight (kh kw C, O), made for a few images at a time so that
-the columns never leave the cache. Kernels of 2 to 4 pixels a side that step one by one take fewer multiplications in
-`tensor/winograd.py`; a kernel that steps over blocks of pixels does so with the blocks as channels.
+A convolution is one matrix product, columns (N h w, kh kw C) @ weight (kh kw C, O), made for a few
+images at a time so that the columns never leave the cache. Kernels of 2 to 4 pixels a side that
+step one by one take fewer multiplications in `tensor/winograd.py`; a kernel that steps over blocks
+of pixels does so with the blocks as channels.
 """
 
 from __future__ import annotations
@@ -15,11 +16,9 @@ from typing import NamedTuple
 import numpy as np
 
 from tensor import winograd
-from tensor.arrays import Array, array_module
+from tensor.arrays import Array, Pair, Shape, array_module
 from tensor.kernels import bias_operand, loops_for, operand, spread
 from tensor.parallel import map_blocks, one_blas_thread
-
-Pair = tuple[int, int]
 
 
 class Geometry(NamedTuple):
@@ -31,19 +30,21 @@ class Geometry(NamedTuple):
 
     def span(self, kernel: Pair) -> Pair:
         """How many pixels a dilated kernel covers."""
-        return tuple(d * (k - 1) + 1 for d, k in zip(self.dilation, kernel))  # type: ignore[return-value]
+        h, w = (d * (k - 1) + 1 for d, k in zip(self.dilation, kernel))
+        return h, w
 
     def output_size(self, size: Pair, kernel: Pair) -> Pair:
         """Output pixels for an input of `size`."""
         steps = zip(size, self.padding, self.span(kernel), self.stride)
-        return tuple((n + 2 * p - span) // s + 1 for n, p, span, s in steps)  # type: ignore[return-value]
+        h, w = ((n + 2 * p - span) // s + 1 for n, p, span, s in steps)
+        return h, w
 
 
 # There
 
 
 def _framed(x: Array, padding: Pair, size: Pair) -> Array:
-    """`size` pixels of x (n, H, W, C), beginning `padding` before its first (after it, if negative); zeros outside."""
+    """`size` pixels of x (n, H, W, C), from `padding` (may be < 0) before it on; zeros outside."""
     n, H, W, C = x.shape
     (top, left), (h, w) = padding, size
     framed = array_module(x).zeros((n, h, w, C), x.dtype)
@@ -54,7 +55,7 @@ def _framed(x: Array, padding: Pair, size: Pair) -> Array:
 
 
 def _columns(x: Array, kernel: Pair, size: Pair, geometry: Geometry) -> Array:
-    """What each of (h, w) = `size` output pixels of x (n, H, W, C) sees, as rows of a matrix (n h w, kh kw C)."""
+    """What each of `size` output pixels of x (n, H, W, C) sees, as a row of (n h w, kh kw C)."""
     (kh, kw), (h, w), (sh, sw), (dh, dw) = kernel, size, geometry.stride, geometry.dilation
     n, _, _, C = x.shape
     xp, loops = array_module(x), loops_for(x)
@@ -64,27 +65,17 @@ def _columns(x: Array, kernel: Pair, size: Pair, geometry: Geometry) -> Array:
         columns = xp.empty((n, h, w, kh, kw, C), x.dtype)
         loops.columns(operand(x), *geometry, columns)
     else:
-        span = geometry.span(kernel)
-        x = _framed(
-            x, geometry.padding, (max(0, sh * (h - 1) + span[0]), max(0, sw * (w - 1) + span[1]))
-        )
+        span_h, span_w = geometry.span(kernel)
+        seen = max(0, sh * (h - 1) + span_h), max(0, sw * (w - 1) + span_w)
+        x = _framed(x, geometry.padding, seen)
         a, b, c, d = x.strides
-        windows = xp.lib.stride_tricks.as_strided(
-            x, (n, h, w, kh, kw, C), (a, b * sh, c * sw, b * dh, c * dw, d)
-        )
+        steps = (a, b * sh, c * sw, b * dh, c * dw, d)
+        windows = xp.lib.stride_tricks.as_strided(x, (n, h, w, kh, kw, C), steps)
         columns = xp.ascontiguousarray(windows)
     return columns.reshape(n * h * w, kh * kw * C)
 
 
-def _matrix(weight: Array) -> Array:
-    """weight (O, C, kh, kw) as the matrix (kh kw C, O) that multiplies columns."""
-    O, C, kh, kw = weight.shape
-    return weight.transpose(2, 3, 1, 0).reshape(kh * kw * C, O)
-
-
-def _place(
-    y: Array, bias: Array | None, x: Array, phase: Pair = (0, 0), stride: Pair = (1, 1)
-) -> None:
+def _place(y: Array, bias: Array | None, x: Array, phase=(0, 0), stride=(1, 1)) -> None:
     """Every `stride`-th pixel of x, from `phase` on, becomes that of y, plus bias (C,)."""
     if loops := loops_for(x):
         loops.place(y, bias_operand(bias, x), phase, stride, x)
@@ -99,11 +90,9 @@ def correlate(x: Array, weight: Array, bias: Array | None, size: Pair, geometry:
     if shape := _winograd_shape(x, weight.shape, size, geometry):
         if geometry.stride == (1, 1):
             return winograd.convolve(loops_for(x), x, weight, bias, size, geometry.padding)
-        blocks = _blocks(x, shape, size, geometry)
-        return winograd.convolve(
-            loops_for(x), blocks, _over_blocks(weight, shape), bias, size, (0, 0)
-        )
-    matrix = _matrix(weight)
+        blocks, weight = _blocks(x, shape, size, geometry), _over_blocks(weight, shape)
+        return winograd.convolve(loops_for(x), blocks, weight, bias, size, (0, 0))
+    matrix = weight.transpose(2, 3, 1, 0).reshape(-1, O)  # (kh kw C, O)
     xp = array_module(x)
     y = xp.empty((len(x), *size, O), xp.result_type(x, weight))
 
@@ -115,13 +104,11 @@ def correlate(x: Array, weight: Array, bias: Array | None, size: Pair, geometry:
     return y
 
 
-# A kernel that steps over whole blocks of pixels, with their pixels as channels: it then steps one by one
+# A kernel that steps over whole blocks, with their pixels as channels: it then steps one by one
 
 
-def _winograd_shape(
-    x: Array, kernel: tuple[int, ...], size: Pair, geometry: Geometry
-) -> tuple[int, ...] | None:
-    """The shape over blocks of a kernel (O, C, kh, kw), if its stride divides it and Winograd's way serves for it."""
+def _winograd_shape(x: Array, kernel: Shape, size: Pair, geometry: Geometry) -> Shape | None:
+    """A kernel's shape (O, C, kh, kw) over blocks, if its stride divides it and Winograd serves."""
     (O, C, kh, kw), (sh, sw) = kernel, geometry.stride
     if not loops_for(x) or geometry.dilation != (1, 1) or kh % sh or kw % sw:
         return None
@@ -129,24 +116,21 @@ def _winograd_shape(
     return shape if winograd.serves(shape, size, x.dtype) else None
 
 
-def _over_blocks(weight: Array, shape: tuple[int, ...]) -> Array:
-    O, C, kh, kw = weight.shape
-    th, tw = shape[2:]
-    return (
-        weight.reshape(O, C, th, kh // th, tw, kw // tw).transpose(0, 3, 5, 1, 2, 4).reshape(shape)
-    )
+def _over_blocks(weight: Array, shape: Shape) -> Array:
+    (O, C, kh, kw), (th, tw) = weight.shape, shape[2:]
+    split = weight.reshape(O, C, th, kh // th, tw, kw // tw)
+    return split.transpose(0, 3, 5, 1, 2, 4).reshape(shape)
 
 
-def _over_pixels(weight: Array, shape: tuple[int, ...]) -> Array:
+def _over_pixels(weight: Array, shape: Shape) -> Array:
     """The inverse of `_over_blocks`: to a kernel (O, C, kh, kw)."""
     (O, C, kh, kw), (th, tw) = shape, weight.shape[2:]
-    return (
-        weight.reshape(O, kh // th, kw // tw, C, th, tw).transpose(0, 3, 4, 1, 5, 2).reshape(shape)
-    )
+    split = weight.reshape(O, kh // th, kw // tw, C, th, tw)
+    return split.transpose(0, 3, 4, 1, 5, 2).reshape(shape)
 
 
-def _blocks(x: Array, kernel: tuple[int, ...], size: Pair, geometry: Geometry) -> Array:
-    """x (N, H, W, C) as the blocks that a kernel of this shape sees from `size` places: (N, h, w, sh sw C)."""
+def _blocks(x: Array, kernel: Shape, size: Pair, geometry: Geometry) -> Array:
+    """x (N, H, W, C) as the blocks (N, h, w, sh sw C) that a kernel sees from `size` places."""
     h, w = size[0] + kernel[2] - 1, size[1] + kernel[3] - 1
     y = np.empty((len(x), h, w, kernel[1]), x.dtype)
 
@@ -164,38 +148,32 @@ def _pixels(blocks: Array, bias: Array | None, size: Pair, geometry: Geometry) -
     C = channels // (sh * sw)
     x, blocks = np.empty((N, *size, C), blocks.dtype), operand(blocks).reshape(N, h, w, sh, sw, C)
     bias = bias_operand(bias, x)
-    map_blocks(
-        lambda images: loops_for(x).pixels(blocks[images], bias, *geometry[:2], x[images]),
-        N,
-        2 * x.size,
-    )
+
+    def block(images: slice) -> None:
+        loops_for(x).pixels(blocks[images], bias, *geometry[:2], x[images])
+
+    map_blocks(block, N, 2 * x.size)
     return x
 
 
 # Back to the images: the pixels that saw a pixel
 
 
-def _phases(
-    n: int, kernel: int, stride: int, padding: int, dilation: int
-) -> list[tuple[slice, int, int]]:
-    """How pixels phase, phase + stride, ... of n are made, for each phase: by which part of the kernel, its last first, and
-    with which padding and dilation that steps over the pixels that saw them.
+def _phases(n: int, kernel: int, stride: int, padding: int, dilation: int) -> list:
+    """How pixels phase, phase + stride, ... of n are made, for each phase: by which part of the
+    kernel, its last first, with which padding and dilation it steps over the pixels that saw them.
 
-    With a kernel of 4, stride 2 and padding 1, even pixels are seen by the taps 3 and 1, and odd ones by 2 and 0.
+    With kernel 4, stride 2, padding 1, even pixels are seen by taps 3 and 1, odd ones by 2 and 0.
     """
     step = stride // math.gcd(stride, dilation)
     phases = []
     for phase in range(min(stride, n)):
         taps = [i for i in range(kernel) if (phase + padding - dilation * i) % stride == 0]
-        reach = dilation * step // stride
-        behind = (phase + padding - dilation * taps[-1]) // stride if taps else 0
-        phases.append(
-            (
-                slice(taps[-1], taps[0] - 1 if taps[0] else None, -step) if taps else slice(0),
-                -behind,
-                reach,
-            )
-        )
+        part, behind = slice(0), 0
+        if taps:
+            part = slice(taps[-1], taps[0] - 1 if taps[0] else None, -step)
+            behind = (phase + padding - dilation * taps[-1]) // stride
+        phases.append((part, -behind, dilation * step // stride))
     return phases
 
 
@@ -203,9 +181,10 @@ def _phases(
 def gather(z: Array, weight: Array, bias: Array | None, size: Pair, geometry: Geometry) -> Array:
     """The adjoint of `correlate`: z (N, h, w, O) to x (N, *size, C), to which `bias` (C,) is added.
 
-    Each pixel of x gathers from the pixels of z that saw it. With stride 1 that is a convolution with the turned kernel;
-    with stride s there are s^2 phases of pixels, for each of which another part of the turned kernel is used; where the stride
-    divides the kernel and Winograd's way serves, all phases are the channels of one convolution.
+    Each pixel of x gathers from the pixels of z that saw it. With stride 1 that is a convolution
+    with the turned kernel; with stride s there are s^2 phases of pixels, for each of which another
+    part of the turned kernel is used; where the stride divides the kernel and Winograd's way
+    serves, all phases are the channels of one convolution.
     """
     (kh, kw), (sh, sw) = weight.shape[2:], geometry.stride
     shape = _winograd_shape(z, weight.shape, z.shape[1:3], geometry)
@@ -226,9 +205,8 @@ def gather(z: Array, weight: Array, bias: Array | None, size: Pair, geometry: Ge
     for phase_h, (i, top, dh) in enumerate(rows):
         for phase_w, (j, left, dw) in enumerate(columns):
             pixels = -(-(size[0] - phase_h) // sh), -(-(size[1] - phase_w) // sw)
-            y = correlate(
-                z, turned[:, :, i, j], None, pixels, Geometry((1, 1), (top, left), (dh, dw))
-            )
+            steps = Geometry((1, 1), (top, left), (dh, dw))
+            y = correlate(z, turned[:, :, i, j], None, pixels, steps)
             _place(y, bias, x, (phase_h, phase_w), geometry.stride)
     return x
 
@@ -238,15 +216,14 @@ def gather(z: Array, weight: Array, bias: Array | None, size: Pair, geometry: Ge
 
 @one_blas_thread()
 def weight_gradient(x: Array, g: Array, kernel: Pair, geometry: Geometry) -> Array:
-    """The gradient of weight (O, C, *kernel) from x (N, H, W, C) and that of the output, g (N, h, w, O)."""
+    """The gradient of weight (O, C, *kernel) from x (N, H, W, C) and the output's (N, h, w, O)."""
     C, O, size = x.shape[3], g.shape[3], g.shape[1:3]
     if shape := _winograd_shape(x, (O, C, *kernel), size, geometry):
         if geometry.stride == (1, 1):
             return winograd.weight_gradient(loops_for(x), x, g, kernel[0], geometry.padding)
         blocks = _blocks(x, shape, size, geometry)
-        return _over_pixels(
-            winograd.weight_gradient(loops_for(x), blocks, g, shape[2], (0, 0)), (O, C, *kernel)
-        )
+        over_blocks = winograd.weight_gradient(loops_for(x), blocks, g, shape[2], (0, 0))
+        return _over_pixels(over_blocks, (O, C, *kernel))
 
     def block(images: slice) -> Array:
         return _columns(x[images], kernel, size, geometry).T @ g[images].reshape(-1, O)

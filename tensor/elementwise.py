@@ -1,4 +1,4 @@
-"""Ops that work element by element, as a table of derivatives. Shapes broadcast; the engine undoes it in the gradients."""
+"""Elementwise ops, a table of derivatives. Shapes broadcast; the engine undoes it in gradients."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _pow_base(g, a, b):
 
 @op(a=_pow_base, b=lambda g, y, a: g * y * log(where(a > 0, a, 1.0)))
 def pow(a: Array, b: Array) -> Tensor:
-    """a ** b. The derivative with respect to b is log(a) a ** b where a > 0, and is taken as 0 elsewhere."""
+    """a ** b; the derivative by b is log(a) a ** b where a > 0, and taken as 0 elsewhere."""
     return a**b
 
 
@@ -165,21 +165,16 @@ def leaky_relu(x, negative_slope: float = 0.01) -> Tensor:
 def _gate(g: Array, x: Array, negative_slope: float) -> Tensor:
     """g where x > 0, else negative_slope * g. In x it is constant between its jumps."""
     if loops := loops_for(g):
-        return in_one_pass(
-            lambda g, x, y: loops.gate(g, x, float(negative_slope), y), np.empty_like(g), g, x
-        )
+        slope = float(negative_slope)
+        return in_one_pass(lambda g, x, y: loops.gate(g, x, slope, y), np.empty_like(g), g, x)
     return g * array_module(x).where(x > 0, g.dtype.type(1), g.dtype.type(negative_slope))
 
 
-def _silu_forward(x: Array) -> tuple[Array, None]:
-    return in_one_pass(loops().silu, x.copy("K")), None
-
-
-def _silu_vjp(g: Array, y: Array, kept: None, x: Array) -> tuple[Array]:
-    return (in_one_pass(loops().silu_vjp, x.copy("K"), g, y),)
-
-
-@fused("x", _silu_forward, _silu_vjp)
+@fused(
+    "x",
+    lambda x: (in_one_pass(loops().silu, x.copy("K")), None),
+    lambda g, y, kept, x: (in_one_pass(loops().silu_vjp, x.copy("K"), g, y),),
+)
 def silu(x: Array) -> Tensor:
     """x * sigmoid(x), which is swish with beta = 1 (Ramachandran et al. 2017)."""
     return x * sigmoid(x)
@@ -204,7 +199,7 @@ def gelu(x, approximate: str = "none") -> Tensor:
         return _gelu(x)
     if approximate == "tanh":
         return x * sigmoid(math.sqrt(8 / math.pi) * (x + 0.044715 * x**3))
-    raise ValueError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
+    raise ValueError(f"approximate must be 'none' or 'tanh', got {approximate!r}")
 
 
 # Kinks: where a derivative jumps, ties share the gradient equally
@@ -239,17 +234,17 @@ def minimum(a: Array, b: Array) -> Tensor:
     return _module(a, b).minimum(a, b)
 
 
-def _clamp_vjp(g, x, min, max):
-    g = g if min is None else g * (x >= min)
-    return g if max is None else g * (x <= max)
-
-
 def _number(x: Any) -> Any:
-    """A scalar of NumPy as Python's, which leaves what it meets its dtype; TypeError for what is no number."""
+    """A scalar of NumPy as Python's, which changes no dtype; TypeError for what is no number."""
     x = x.item() if hasattr(x, "item") else x
     if x is not None and type(x) not in (float, int, bool):
         raise TypeError(f"expected a number, got {x!r}")
     return x
+
+
+def _clamp_vjp(g, x, min, max):
+    g = g if min is None else g * (x >= min)
+    return g if max is None else g * (x <= max)
 
 
 @op(x=_clamp_vjp)

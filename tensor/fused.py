@@ -1,10 +1,10 @@
-"""Fused ops: a definition made of ops, and a kernel that computes value and first derivative in one or two passes."""
+"""Fused ops: a definition made of ops, and a kernel for its value and its first derivative."""
 
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
+from inspect import Parameter, Signature, signature
 from typing import Any, TypeVar
 
 from tensor.autodiff import Op, broadcast_to, grad, recorded
@@ -18,8 +18,8 @@ F = TypeVar("F", bound=Callable)
 
 
 def fused(targets: str, forward: Callable, vjp: Callable) -> Callable[[F], F]:
-    """Give a function made of ops a kernel: `forward(*args)` on raw arrays, which returns y and what
-    else is kept, and `vjp(g, y, kept, *args)` with a tuple of gradients, of the arguments named in `targets`.
+    """Give a function made of ops a kernel on raw arrays: `forward(*args)` returns y and what else
+    is kept, `vjp(g, y, kept, *args)` the gradients of the arguments named in `targets`.
 
     The function itself, its definition, says what they must equal. It serves where there is no
     kernel, and it is what `create_graph=True` differentiates, so derivatives of any order follow
@@ -27,7 +27,7 @@ def fused(targets: str, forward: Callable, vjp: Callable) -> Callable[[F], F]:
     """
 
     def declare(definition: F) -> F:
-        parameters = inspect.signature(definition).parameters
+        parameters = signature(definition).parameters
         places = [list(parameters).index(name) for name in targets.split()]
 
         def backward(g, y, kept, *args):
@@ -35,19 +35,16 @@ def fused(targets: str, forward: Callable, vjp: Callable) -> Callable[[F], F]:
                 return _vjp_of_definition(definition, places, g, args)
             return vjp(g, y, kept, *args)
 
-        first = [
-            inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY)
-            for name in ("g", "y", "kept")
-        ]
-        backward.__signature__ = inspect.Signature([*first, *parameters.values()])  # type: ignore[attr-defined]
+        first = [Parameter(name, Parameter.POSITIONAL_ONLY) for name in ("g", "y", "kept")]
+        names = Signature([*first, *parameters.values()])
+        backward.__signature__ = names  # type: ignore[attr-defined]
         op = Op(definition, {targets: backward}, kernel=forward)
         by_kernel, by_definition = recorded(op), composite(definition)
 
         @functools.wraps(definition)
         def call(*args, **kwargs):
             values = op.bind(args, kwargs)
-            x = raw(values[0])
-            if loops_for(x):
+            if loops_for(raw(values[0])):
                 return by_kernel(*values)
             if mode.get().recording:
                 refuse_gradient(op, values)
@@ -60,10 +57,10 @@ def fused(targets: str, forward: Callable, vjp: Callable) -> Callable[[F], F]:
 
 
 def _vjp_of_definition(definition: Callable, places: list[int], g: Any, args: tuple) -> list:
-    """Differentiate the definition at its arguments, each a fresh node: one may be the ancestor of another."""
+    """Differentiate the definition at fresh nodes: one argument may be the ancestor of another."""
     fresh = [broadcast_to(a, a.shape) if isinstance(a, TensorBase) else a for a in args]
-    inputs = [
-        fresh[k] for k in places if isinstance(fresh[k], TensorBase) and fresh[k].requires_grad
-    ]
-    gradients = iter(grad(definition(*fresh), inputs, g, create_graph=True, allow_unused=True))
-    return [next(gradients) if any(fresh[k] is x for x in inputs) else None for k in places]
+    wanted = [k for k in places if isinstance(fresh[k], TensorBase) and fresh[k].requires_grad]
+    inputs = [fresh[k] for k in wanted]
+    gradients = grad(definition(*fresh), inputs, g, create_graph=True, allow_unused=True)
+    found = dict(zip(wanted, gradients))
+    return [found.get(k) for k in places]

@@ -1,9 +1,10 @@
-"""Which loops serve: those of `tensor.loops`, compiled by Numba, or the definitions on NumPy and CuPy.
+"""Which loops serve: those of `tensor.loops`, compiled by Numba, or definitions on NumPy and CuPy.
 
-A fused op has a definition, made of ops, and a kernel: loops over elements that compute the same value, and its first
-derivative, in one or two passes over memory. Numba compiles a loop when it is first called and keeps the machine code for
-the next process. Without Numba, or with MINIGEN_KERNELS=0 in the environment, the definitions serve: all works as before,
-several times slower. On a GPU they always serve.
+A fused op has a definition, made of ops, and a kernel: loops over elements that compute the same
+value, and its first derivative, in one or two passes over memory. Numba compiles a loop when it is
+first called and keeps the machine code for the next process. Without Numba, or with
+MINIGEN_KERNELS=0 in the environment, the definitions serve: all works as before, several times
+slower. On a GPU they always serve.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tensor.parallel import map_blocks
 
 @functools.cache
 def loops() -> Any:
-    """The module of the loops, imported with Numba when the first op needs it; None if they are not to be had."""
+    """The module of the loops, imported with Numba when first needed; None if it cannot be had."""
     if os.environ.get("MINIGEN_KERNELS", "1") == "0":
         return None
     try:
@@ -45,12 +46,12 @@ def loops_for(x: Array) -> Any:
 
 
 def spread(x: Array, numbers: int) -> int:
-    """How many numbers `map_blocks` should share among threads: on a GPU, which has its own, none."""
+    """The numbers `map_blocks` is to share among threads: none on a GPU, which has its own."""
     return numbers if type(x) is np.ndarray else 0
 
 
 def operand(x: Array) -> Array:
-    """x as loops take what they read: contiguous, and a view that nobody writes to, so that one compilation serves all."""
+    """x as loops read it: contiguous, and read-only, so that one compilation serves all."""
     x = np.ascontiguousarray(x)
     if x.flags.writeable:
         x = x.view()
@@ -64,13 +65,12 @@ def bias_operand(bias: Array | None, like: Array) -> Array:
 
 
 def in_one_pass(loop: Callable, y: Array, *inputs: Array) -> Array:
-    """y after `loop(*inputs, y)` has gone over all elements, in the order in which those of y lie in memory."""
+    """y after `loop(*inputs, y)` over all elements, in the order in which y lies in memory."""
     order = memory_order(y)
     out = y.transpose(order).reshape(-1)
     flat = [operand(x.transpose(order)).reshape(-1) for x in inputs]
-    map_blocks(
-        lambda part: loop(*[x[part] for x in flat], out[part]), y.size, y.size * (1 + len(flat))
-    )
+    numbers = y.size * (1 + len(flat))
+    map_blocks(lambda part: loop(*[x[part] for x in flat], out[part]), y.size, numbers)
     return y
 
 
@@ -79,7 +79,7 @@ SMALL = 2**13
 
 
 def total(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
-    """x.sum(axes), carried in float64: right however many terms there are, and however x lies in memory."""
+    """x.sum(axes), carried in float64: right for any number of terms and any order in memory."""
     if x.dtype.kind != "f":
         return x.sum(axes, keepdims=keepdims)
     if x.size < SMALL or not (axes and loops_for(x)):
@@ -92,11 +92,8 @@ def total(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
             sums = operand(_sums_between(sums.reshape(-1, length, after)))
         else:
             after *= length
-    sums = (
-        sums.reshape([1 if k in axes else x.shape[k] for k in order])
-        .transpose(inverse(order))
-        .astype(x.dtype)
-    )
+    sums = sums.reshape([1 if k in axes else x.shape[k] for k in order])
+    sums = sums.transpose(inverse(order)).astype(x.dtype)
     return sums if keepdims else sums.squeeze(axes)
 
 

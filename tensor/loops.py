@@ -1,7 +1,8 @@
-"""The loops of the fused ops, compiled by Numba: the formula beside each, in float32 and in float64.
+"""The loops of the fused ops, compiled by Numba, in float32 and float64: the formula beside each.
 
-A loop writes into the arrays that come last among its arguments. Sums are carried in float64, so that they are right however
-many terms they have. NaN and infinities come through; in Winograd's convolution one of them spoils all pixels of a tile.
+A loop writes into the arrays that come last among its arguments. Sums are carried in float64, so
+that they are right however many terms they have. NaN and infinities come through; in Winograd's
+convolution one of them spoils all pixels of a tile.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ import numpy as np
 
 
 def kernel(loop: Callable, flags: frozenset[str] = frozenset({"contract", "nsz"})) -> Callable:
-    """Compile a loop when it is first called: without the interpreter's lock, and with fused multiply-adds.
+    """Compile a loop when first called: without the interpreter's lock, with fused multiply-adds.
 
-    The machine code is kept beside the source or in the user's cache folder, if one of them can be written to. A change of
-    this file, of Numba or of the processor makes it anew; so a loop calls none in another file, whose changes went unseen.
+    The machine code is kept beside the source or in the user's cache folder, if one of them can be
+    written to. A change of this file, of Numba or of the processor makes it anew; so a loop calls
+    none in another file, whose changes went unseen.
     """
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": set(flags)}
     try:
@@ -31,31 +33,22 @@ def kernel(loop: Callable, flags: frozenset[str] = frozenset({"contract", "nsz"}
 # Numbers
 
 # Exact in float32 and float64: what they meet keeps its dtype.
-ZERO, QUARTER, HALF, ONE, FOUR = (
-    np.float32(0),
-    np.float32(1 / 4),
-    np.float32(1 / 2),
-    np.float32(1),
-    np.float32(4),
-)
+ZERO, QUARTER, HALF, ONE, FOUR = map(np.float32, (0, 1 / 4, 1 / 2, 1, 4))
 TINY = np.float32(2.0**-100)
 
 
 @kernel
 def _exp(x):
-    """e^x in float32, by 2^n e^r with n = round(x / log 2): the series of e^r, |r| <= log(2) / 2, ends after r^7.
+    """e^x in float32 = 2^n e^r, n = round(x / log 2), |r| <= log(2) / 2: the series ends after r^7.
 
     In float64 the C library's. Unlike that one, this can be computed for many numbers at once.
     """
     if not isinstance(x, np.float32):
         return math.exp(x)
-    x = min(
-        max(x, np.float32(-88)), np.float32(89)
-    )  # 0 below -87.7, infinity above 88.3; NaN stays
+    x = min(max(x, np.float32(-88)), np.float32(89))  # 0 below -87.7, inf above 88.3; NaN stays
     n = np.rint(x * np.float32(1.44269504))
-    r = (x - n * np.float32(0.693359375)) + n * np.float32(
-        2.12194440e-4
-    )  # log 2 in two parts, the first exact
+    # log 2 in two parts, the first exact
+    r = (x - n * np.float32(0.693359375)) + n * np.float32(2.12194440e-4)
     p = np.float32(1 / 5040) * r + np.float32(1 / 720)
     p = p * r + np.float32(1 / 120)
     p = p * r + np.float32(1 / 24)
@@ -68,7 +61,7 @@ def _exp(x):
 
 @kernel
 def _log1p(x):
-    """log(1 + x) for x in [0, 1] in float32, by 2 artanh(s), s = x / (2 + x) <= 1/3: its series ends after s^13."""
+    """log(1 + x), x in [0, 1], in float32: 2 artanh s, s = x / (2 + x) <= 1/3, a series to s^13."""
     if not isinstance(x, np.float32):
         return math.log1p(x)
     s = x / (np.float32(2) + x)
@@ -120,7 +113,7 @@ def silu(y):
 
 @kernel
 def silu_vjp(g, y, gx):
-    """gx = g (s + y (1 - s)) in the place of x, where s = sigmoid(x) = y / x spares an exponential."""
+    """gx = g (s + y (1 - s)), in the place of x. s = sigmoid(x) = y / x spares an exponential."""
     for i in range(gx.size):
         s = y[i] / gx[i] if abs(gx[i]) > TINY else HALF
         gx[i] = g[i] * (s + y[i] * (ONE - s))
@@ -153,7 +146,7 @@ def gate(g, x, slope, y):
 
 @kernel
 def bernoulli_cost(x, target, y):
-    """log(1 + e^x) - target x = |x| error + log(1 + e^-|x|), where no error costs 0, even at infinity."""
+    """log(1 + e^x) - target x = |x| error + log(1 + e^-|x|): no error costs 0, even at infinity."""
     for i in range(x.size):
         error = ONE - target[i] if x[i] > ZERO else target[i]
         y[i] = (abs(x[i]) * error if error != ZERO else ZERO) + _log1p(_exp(-abs(x[i])))
@@ -203,12 +196,13 @@ def log_softmax(x, y):
             y[r, i] = x[r, i] - top - shift
 
 
-# Normalisation of x (B, M, C). An item's mean and 1 / sqrt(variance + eps) are vectors (C,), equal within a group.
+# Normalisation of x (B, M, C). An item's mean and 1 / sqrt(variance + eps) are vectors (C,), equal
+# within a group.
 
 
 @kernel
 def _group_means(sums, rows, groups):
-    """Sums (C,) over some rows become the means of whole groups, each in the place of every channel of its group."""
+    """Sums (C,) over some rows become the means of whole groups, in the place of each channel."""
     D = sums.size // groups
     for start in range(0, sums.size, D):
         total = 0.0
@@ -222,7 +216,7 @@ def _group_means(sums, rows, groups):
 def _quarter(mean, high, low):
     """A quarter of the mean (C,) in two parts, of which the second is what rounding leaves of it.
 
-    x / 4 - high - low keeps what little there may be of a difference between large numbers, and cannot overflow.
+    x / 4 - high - low keeps a small difference between large numbers, and cannot overflow.
     """
     for c in range(mean.size):
         high[c] = mean[c] / 4
@@ -267,9 +261,10 @@ def moments(x, groups, eps, mean, rstd):
 
 @kernel
 def standardise_vjp(x, mean, rstd, weight, groups, gx, g_weight, g_bias):
-    """gx, which holds g, becomes rstd (gh - mean(gh) - h mean(gh h)), with h = (x - mean) rstd and gh = g weight.
+    """gx, which holds g, becomes rstd (gh - mean(gh) - h mean(gh h)).
 
-    The sums of g h and of g over all items are added to g_weight and g_bias.
+    h = (x - mean) rstd and gh = g weight. The sums of g h and of g over all items are added to
+    g_weight and g_bias.
     """
     B, M, C = x.shape
     sum_gh, sum_g = np.empty(C), np.empty(C)
@@ -305,9 +300,9 @@ def standardise_vjp(x, mean, rstd, weight, groups, gx, g_weight, g_bias):
 
 @kernel
 def columns(x, stride, padding, dilation, y):
-    """y[n, i, j, k, l] = x[n, stride i + dilation k - padding, ...], and 0 outside the image; y is (N, h, w, kh, kw, C)."""
-    N, H, W, C = x.shape
-    _, h, w, kh, kw, _ = y.shape
+    """y[n, i, j, k, l] = x[n, stride i + dilation k - padding, ...], 0 outside the image."""
+    _, H, W, _ = x.shape
+    N, h, w, kh, kw, C = y.shape
     for n in range(N):
         for i in range(h):
             for j in range(w):
@@ -330,17 +325,16 @@ def place(y, bias, phase, stride, x):
     for n in range(N):
         for i in range(h):
             for j in range(w):
+                u, v = phase[0] + stride[0] * i, phase[1] + stride[1] * j
                 for c in range(C):
-                    x[n, phase[0] + stride[0] * i, phase[1] + stride[1] * j, c] = (
-                        y[n, i, j, c] + bias[c]
-                    )
+                    x[n, u, v, c] = y[n, i, j, c] + bias[c]
 
 
 @kernel
 def pixels(y, bias, stride, padding, x):
-    """x[n, u, v, c] = y[n, i, j, k, l, c] + bias[c] where u = stride i + k - padding; y is (N, h, w, sh, sw, C), 0 outside."""
+    """x[n, u, v] = y[n, i, j, k, l] + bias, where u = stride i + k - padding; y is 0 outside."""
     N, H, W, C = x.shape
-    h, w = y.shape[1:3]
+    _, h, w, _, _, _ = y.shape  # (N, h, w, sh, sw, C)
     for n in range(N):
         for u in range(H):
             i, k = divmod(u + padding[0], stride[0])
@@ -356,7 +350,7 @@ def pixels(y, bias, stride, padding, x):
 
 @kernel
 def argmax_in_windows(x, stride, padding, kernel, best):
-    """best[p, i, j] = the index in H W of the first largest pixel in the window; NaN is largest. x is (P, H, W)."""
+    """best[p, i, j] = the index in H W of the window's first largest pixel; NaN is largest."""
     P, H, W = x.shape
     _, h, w = best.shape
     for p in range(P):
@@ -414,12 +408,8 @@ def _times_At(v, y):
     m = y.shape[0]
     a, b, a3, b3 = _points(v)
     for i in range(v.shape[1]):
-        even, odd, even2, odd2 = (
-            v[1, i] + v[2, i],
-            v[1, i] - v[2, i],
-            v[3, i] + v[4, i],
-            v[3, i] - v[4, i],
-        )
+        even, odd = v[1, i] + v[2, i], v[1, i] - v[2, i]
+        even2, odd2 = v[3, i] + v[4, i], v[3, i] - v[4, i]
         y[0, i] = v[0, i] + even + even2
         y[1, i] = a * odd + b * odd2
         y[2, i] = HALF * even + even2 + even2
@@ -442,9 +432,9 @@ def _transform(d, v):
 
 @kernel
 def winograd_tiles(x, padding, tiles, m, seen, V):
-    """V[:, p] = L d L^T, transposed, for the pixels d of tile p: x (N, H, W, C), V (36, N tiles, C). Tiles are m pixels apart.
+    """V[:, p] (36, N tiles, C) = L d L^T, transposed, for the pixels d in x (N, H, W, C) of tile p.
 
-    If 6x6 pixels are seen, L = B^T; if m x m, L = A.
+    Tiles are m pixels apart. If 6x6 pixels are seen, L = B^T; if m x m, L = A.
     """
     N, H, W, C = x.shape
     rows, columns = tiles
@@ -460,17 +450,15 @@ def winograd_tiles(x, padding, tiles, m, seen, V):
                 for c in range(C):
                     framed[i + top, j + left, c] = x[n, i, j, c]
         for i in range(rows):
-            _transform(
-                framed[m * i : m * i + seen].reshape(seen, width * C), strip.reshape(6, width * C)
-            )
+            d = framed[m * i : m * i + seen].reshape(seen, width * C)
+            _transform(d, strip.reshape(6, width * C))
             for j in range(width):
                 for a in range(6):
                     for c in range(C):
                         turned[j, a, c] = strip[a, j, c]
             for j in range(columns):
-                _transform(
-                    turned[m * j : m * j + seen].reshape(seen, 6 * C), tile.reshape(6, 6 * C)
-                )
+                Ld = turned[m * j : m * j + seen].reshape(seen, 6 * C)
+                _transform(Ld, tile.reshape(6, 6 * C))
                 for a in range(36):
                     for c in range(C):
                         V[a, p, c] = tile[a, c]
@@ -479,8 +467,8 @@ def winograd_tiles(x, padding, tiles, m, seen, V):
 
 @kernel
 def winograd_pixels(V, bias, tiles, m, y):
-    """Tile p of y (N, H, W, O), m x m pixels, is A^T v A + bias with v (6, 6), transposed, in V[:, p] (36, N tiles, O)."""
-    N, H, W, O = y.shape
+    """Tile p of y, m x m pixels, is A^T v A + bias, with v (6, 6), transposed, in V[:, p]."""
+    N, H, W, O = y.shape  # V is (36, N tiles, O)
     rows, columns = tiles
     width = m * columns
     tile, small = np.empty((36, O), y.dtype), np.empty((m, 6, O), y.dtype)

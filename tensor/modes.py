@@ -41,7 +41,7 @@ def enable_grad():
 
 
 def detect_anomaly():
-    """Context manager: the first op, forward or gradient, to make a NaN or an Inf raises FloatingPointError with its name."""
+    """Context manager: FloatingPointError names the first op, or gradient, to make a NaN or Inf."""
     return mode_with(checking=True)
 
 

@@ -1,7 +1,7 @@
 """Normalisation: one op behind group, instance, layer and batch norm.
 
-All four take images (N, C, ...) with the C channels in G groups. They standardise each group of each item over its pixels
-and its C / G channels, and then scale and shift each channel:
+All four take images (N, C, ...) with the C channels in G groups. They standardise each group of
+each item over its pixels and its C / G channels, and then scale and shift each channel:
 
     group norm       N items                 G groups
     instance norm    N items                 G = C
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tensor import elementwise
-from tensor.arrays import Array, array_module, integers
+from tensor.arrays import Array, Shape, array_module, integers
 from tensor.autodiff import op
 from tensor.base import TensorBase, raw
 from tensor.elementwise import sqrt, square
@@ -40,15 +40,13 @@ def _rows(x: Array, batch: bool) -> Array:
     return operand(x.transpose(0, *range(2, x.ndim), 1)).reshape(items, M, C)
 
 
-def _images(rows: Array, shape: tuple[int, ...]) -> Array:
+def _images(rows: Array, shape: Shape) -> Array:
     """The inverse of `_rows`."""
     N, C, *size = shape
     return rows.reshape(N, *size, C).transpose(0, len(shape) - 1, *range(1, len(shape) - 1))
 
 
-def _normalize_forward(
-    x: Array, weight: Array, bias: Array, groups: int, eps: float, batch: bool, silu: bool
-):
+def _normalize_forward(x, weight, bias, groups: int, eps: float, batch: bool, silu: bool):
     rows, weight, bias, eps = _rows(x, batch), operand(weight), operand(bias), float(eps)
     y, moments = np.empty(rows.shape, x.dtype), np.empty((2, len(rows), x.shape[1]))
 
@@ -62,28 +60,13 @@ def _normalize_forward(
     return _images(y, x.shape), moments
 
 
-# With h = (x - mean) rstd and gh = g weight:  gx = rstd (gh - mean(gh) - h mean(gh h)), g_weight = sum g h, g_bias = sum g
+# With h = (x - mean) rstd and gh = g weight:
+#     gx = rstd (gh - mean(gh) - h mean(gh h)), g_weight = sum g h, g_bias = sum g
 
 
-def _normalize_vjp(
-    g: Array,
-    y: Array,
-    moments: Array,
-    x: Array,
-    weight: Array,
-    bias: Array,
-    groups: int,
-    eps,
-    batch,
-    silu,
-):
-    g, y, rows, weight, bias = (
-        _rows(g, batch),
-        _rows(y, batch),
-        _rows(x, batch),
-        operand(weight),
-        operand(bias),
-    )
+def _normalize_vjp(g, y, moments, x, weight, bias, groups: int, eps, batch: bool, silu: bool):
+    g, y, rows = _rows(g, batch), _rows(y, batch), _rows(x, batch)
+    weight, bias = operand(weight), operand(bias)
     gx = np.empty(rows.shape, x.dtype)
 
     def block(items: slice) -> Array:
@@ -101,27 +84,21 @@ def _normalize_vjp(
 
 
 @op()
-def _unit(x: Array, dims: tuple[int, ...]) -> Tensor:
-    """The largest magnitude over `dims`, or 1 if that is larger. In these units squares do not overflow; they cancel in h."""
+def _unit(x: Array, dims: Shape) -> Tensor:
+    """The largest magnitude over `dims`, at least 1: a unit in which squares do not overflow."""
+    if not x.size:
+        return x.sum(dims, keepdims=True)
     xp = array_module(x)
-    return (
-        xp.maximum(xp.abs(x).max(dims, keepdims=True), 1) if x.size else x.sum(dims, keepdims=True)
-    )
+    return xp.maximum(xp.abs(x).max(dims, keepdims=True), 1)
 
 
 @fused("x weight bias", _normalize_forward, _normalize_vjp)
 def normalize(
-    x: Array,
-    weight: Array,
-    bias: Array,
-    groups: int,
-    eps: float,
-    batch: bool = False,
-    silu: bool = False,
+    x: Array, weight: Array, bias: Array, groups: int, eps: float, batch=False, silu=False
 ) -> Tensor:
-    """x (N, C, ...) standardised over the pixels and channels of each group, times weight (C,), plus bias (C,); then SiLU.
+    """x (N, C, ...) standardised in each group, times weight (C,), plus bias (C,); SiLU if `silu`.
 
-    With `batch`, also over the N items.
+    A group is of pixels and channels, and with `batch` of all N items.
     """
     N, C, *size = x.shape
     split = reshape(x, (N, groups, C // groups, math.prod(size)))
@@ -129,7 +106,7 @@ def normalize(
     centred = split - mean(split, over, True)
     unit = _unit(centred, over)
     centred = centred / unit
-    h = centred / sqrt(mean(square(centred), over, True) + eps / square(unit))
+    h = centred / sqrt(mean(square(centred), over, True) + eps / square(unit))  # the unit cancels
     channels = (C,) + (1,) * len(size)
     y = reshape(h, x.shape) * reshape(weight, channels) + reshape(bias, channels)
     return elementwise.silu(y) if silu else y
@@ -140,62 +117,53 @@ def normalize(
 
 def _check_images(x) -> None:
     if len(x.shape) < 2:
-        raise ValueError(f"expected x (N, C, ...), got {tuple(x.shape)}")
+        raise ValueError(f"expected x (N, C, ...), got {x.shape}")
 
 
-def _check_shapes(shape: tuple[int, ...], **vectors) -> None:
+def _check_shapes(shape: Shape, **vectors) -> None:
     """ValueError if any of what belongs to the channels has another shape."""
     for name, vector in vectors.items():
-        if vector is not None and tuple(vector.shape) != shape:
-            raise ValueError(f"{name} has shape {tuple(vector.shape)}, expected {shape}")
+        if vector is not None and vector.shape != shape:
+            raise ValueError(f"{name} has shape {vector.shape}, expected {shape}")
 
 
 def _affine(x, weight, bias, channels: int):
     """weight and bias, or ones and zeros in their place."""
     xp = array_module(raw(x))
-    return (
-        xp.ones(channels, x.dtype) if weight is None else weight,
-        xp.zeros(channels, x.dtype) if bias is None else bias,
-    )
+    weight = xp.ones(channels, x.dtype) if weight is None else weight
+    bias = xp.zeros(channels, x.dtype) if bias is None else bias
+    return weight, bias
 
 
 @composite
-def group_norm(
-    x, num_groups: int, weight=None, bias=None, eps: float = 1e-5, silu: bool = False
-) -> Tensor:
-    """Normalise each image over its pixels and each group of channels (Wu & He 2018). x is (N, C, ...).
+def group_norm(x, num_groups: int, weight=None, bias=None, eps=1e-5, silu=False) -> Tensor:
+    """Normalise each image x (N, C, ...) over its pixels and each group of channels (Wu & He 2018).
 
     `silu=True` applies SiLU to the result in the same pass over memory.
     """
     _check_images(x)
     C = x.shape[1]
     if num_groups < 1 or C % num_groups:
-        raise ValueError(f"group_norm: {C} channels cannot be split into {num_groups} groups")
+        raise ValueError(f"{C} channels cannot be split into {num_groups} groups")
     _check_shapes((C,), weight=weight, bias=bias)
     weight, bias = _affine(x, weight, bias, C)
     return normalize(x, weight, bias, num_groups, eps, silu=silu)
 
 
 @composite
-def instance_norm(x, weight=None, bias=None, eps: float = 1e-5) -> Tensor:
-    """Normalise each channel of each image over its pixels (Ulyanov et al. 2016). x is (N, C, ...)."""
+def instance_norm(x, weight=None, bias=None, eps=1e-5) -> Tensor:
+    """Normalise each channel of each image x (N, C, ...) over its pixels (Ulyanov et al. 2016)."""
     if math.prod(x.shape[2:]) < 2:
-        raise ValueError(
-            f"instance_norm: {tuple(x.shape)} has one pixel per channel, whose variance is always 0"
-        )
+        raise ValueError(f"{x.shape} has one pixel per channel, whose variance is always 0")
     return group_norm(x, x.shape[1], weight, bias, eps)
 
 
 @composite
-def layer_norm(
-    x, normalized_shape: int | tuple[int, ...], weight=None, bias=None, eps: float = 1e-5
-) -> Tensor:
+def layer_norm(x, normalized_shape: int | Shape, weight=None, bias=None, eps=1e-5) -> Tensor:
     """Normalise over the last dimensions, which must be `normalized_shape` (Ba et al. 2016)."""
     shape = integers(normalized_shape)
-    if 0 in shape or tuple(x.shape[x.ndim - len(shape) :]) != shape:
-        raise ValueError(
-            f"layer_norm: the last dimensions of {tuple(x.shape)} are not {shape}, or of length 0"
-        )
+    if 0 in shape or x.shape[x.ndim - len(shape) :] != shape:
+        raise ValueError(f"the last dimensions of {x.shape} are not {shape}, or of length 0")
     _check_shapes(shape, weight=weight, bias=bias)
     features = math.prod(shape)
     weight, bias = (v if v is None else reshape(v, (features,)) for v in (weight, bias))
@@ -214,37 +182,31 @@ def batch_norm(
     momentum=0.1,
     eps=1e-5,
 ) -> Tensor:
-    """Normalise each channel over the batch and its pixels (Ioffe & Szegedy 2015). x is (N, C, ...).
+    """Normalise each channel of x (N, C, ...) over batch and pixels (Ioffe & Szegedy 2015).
 
-    When training, the batch's own statistics are used, gradients flow through them, and running_mean and running_var
-    (unbiased) move towards them by `momentum`. Otherwise the running statistics are used as constants.
+    When training, the batch's own statistics are used, gradients flow through them, and
+    running_mean and running_var (unbiased) move towards them by `momentum`. Otherwise the running
+    statistics are used as constants.
     """
     _check_images(x)
     C = x.shape[1]
-    _check_shapes(
-        (C,), weight=weight, bias=bias, running_mean=running_mean, running_var=running_var
-    )
+    running = {"running_mean": running_mean, "running_var": running_var}
+    _check_shapes((C,), weight=weight, bias=bias, **running)
     if (running_mean is None) != (running_var is None):
         raise ValueError("running_mean and running_var belong together: give both or neither")
     weight, bias = _affine(x, weight, bias, C)
     if not training:
         if running_mean is None:
-            raise ValueError(
-                "batch_norm: without training=True it needs running_mean and running_var"
-            )
+            raise ValueError("without training=True it needs running_mean and running_var")
         scale = weight * (running_var + eps) ** -0.5
         across = (1, C) + (1,) * (x.ndim - 2)
         return x * reshape(scale, across) + reshape(bias - running_mean * scale, across)
     rows = x.shape[0] * math.prod(x.shape[2:])
     if rows < 2:
-        raise ValueError(
-            f"batch_norm: training needs more than one value per channel, got {tuple(x.shape)}"
-        )
+        raise ValueError(f"training needs more than one value per channel, got {x.shape}")
     if running_mean is not None:
-        if not (isinstance(running_mean, TensorBase) and isinstance(running_var, TensorBase)):
-            raise TypeError(
-                "batch_norm: training updates running_mean and running_var, which must be tensors"
-            )
+        if not all(isinstance(statistic, TensorBase) for statistic in running.values()):
+            raise TypeError("training updates running_mean and running_var, which must be tensors")
         _update_running(running_mean, running_var, x, momentum)
     return normalize(x, weight, bias, C, eps, batch=True)
 

@@ -1,7 +1,8 @@
 """Blocks of the batch: what a block touches stays in a core's cache, and the blocks run on threads.
 
-Compiled loops and matrix products release the interpreter lock, so plain threads run them side by side. Where the blocks
-begin and end depends on sizes alone, never on the number of threads: the same input gives the same bits.
+Compiled loops and matrix products release the interpreter lock, so plain threads run them side by
+side. Where the blocks begin and end depends on sizes alone, never on the number of threads: the
+same input gives the same bits.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ BLOCK = 2**18
 """How many numbers a block touches at most: about as many as fit into a core's cache."""
 
 WORTH_A_THREAD = 2**17
-"""With more numbers than this there are two blocks: it takes some 50 microseconds to wake a second thread."""
+"""With more numbers there are two blocks: it takes some 50 microseconds to wake a second thread."""
 
 _threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def set_num_threads(n: int) -> None:
-    """How many threads share the blocks. The default is the number of cores this process may use."""
+    """How many threads share the blocks: by default, as many as this process may use cores."""
     global _threads
     if operator.index(n) < 1:
         raise ValueError(f"set_num_threads: expected at least 1, got {n}")
@@ -41,16 +42,16 @@ def get_num_threads() -> int:
 
 
 def map_blocks(kernel: Callable[[slice], object], n: int, numbers: int) -> list:
-    """Call `kernel(slice)` for slices that together cover range(n), and return the results in order.
+    """Call `kernel(slice)` for slices that together cover range(n); the results, in order.
 
-    `numbers` says how many the kernel touches in all: with 0, as on a GPU, there is one block. Else a block touches about BLOCK
-    at most, and where there are several, an even number where n allows, so that the threads are done together.
+    `numbers` says how many the kernel touches in all: with 0, as on a GPU, there is one block. Else
+    a block touches about BLOCK at most, and where there are several, an even number where n allows,
+    so that the threads are done together.
     """
-    count = (
-        2 ** math.ceil(math.log2(numbers / BLOCK))
-        if numbers > BLOCK
-        else 1 + (numbers > WORTH_A_THREAD)
-    )
+    if numbers > BLOCK:
+        count = 2 ** math.ceil(math.log2(numbers / BLOCK))
+    else:
+        count = 1 + (numbers > WORTH_A_THREAD)
     size = max(1, -(-n // count))
     blocks = [slice(start, min(start + size, n)) for start in range(0, n, size)] or [slice(0, 0)]
     if len(blocks) == 1 or _threads == 1:
@@ -84,7 +85,7 @@ def _shared(kernel: Callable[[slice], object], blocks: list[slice], helpers: int
         else:
             ended.put(None)
 
-    _crew().call(help, helpers)
+    _crew.call(help, helpers)
     errors = []
     try:
         work()
@@ -100,7 +101,7 @@ def _shared(kernel: Callable[[slice], object], blocks: list[slice], helpers: int
 
 
 class _Crew:
-    """Threads that wait for work. Those of the standard library's pool take four times as long to wake."""
+    """Threads that wait for work. Those of the standard library wake four times as slowly."""
 
     def __init__(self) -> None:
         self.jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -119,9 +120,7 @@ class _Crew:
             self.jobs.get()()
 
 
-@functools.cache
-def _crew() -> _Crew:
-    return _Crew()
+_crew = _Crew()
 
 
 # The threads of BLAS, which multiplies matrices
@@ -138,22 +137,22 @@ def _libraries() -> list[Any]:
         from threadpoolctl import ThreadpoolController
     except ImportError:
         return []
-    return [
-        library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"
-    ]
+    libraries = ThreadpoolController().lib_controllers
+    return [library for library in libraries if library.user_api == "blas"]
 
 
 def _give_threads(counts: list[int]) -> None:
-    """Past the bookkeeping of threadpoolctl, in which the threads are those of whoever asked first, for as long as it lives."""
+    """Past the bookkeeping of threadpoolctl, in which whoever asked first keeps the threads."""
     for library, count in zip(_libraries(), counts):
         getattr(library, "_real_set_num_threads", library.set_num_threads)(count)
 
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Inside, BLAS multiplies on the thread that calls it: next to threads of ours, its own would only wait for each other.
+    """Inside, BLAS multiplies on the thread that calls it: beside ours, its own would only wait.
 
-    Whoever comes first sets it, and whoever goes last sets it back. To hold it for many steps spares each of them the asking.
+    Whoever comes first sets it, and whoever goes last sets it back. To hold it for many steps
+    spares each of them the asking.
     """
     global _inside, _before
     with _lock:
@@ -172,9 +171,8 @@ def one_blas_thread() -> Iterator[None]:
 
 def _forget_threads() -> None:
     """A child process has none of its parent's threads, and so none that holds the lock."""
-    global _lock
-    _crew.cache_clear()
-    _lock = threading.Lock()
+    global _crew, _lock
+    _crew, _lock = _Crew(), threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):

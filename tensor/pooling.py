@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tensor.arrays import Array, array_module, as_indices, check_indices
+from tensor.arrays import Array, Pair, array_module, as_indices, check_indices
 from tensor.autodiff import op
 from tensor.base import FLOAT32, TensorBase, raw
-from tensor.convolution import Geometry, as_pair, conv2d
+from tensor.convolution import Geometry, as_geometry, as_pair, conv2d
 from tensor.errors import composite
 from tensor.kernels import loops_for, operand
 from tensor.parallel import map_blocks
@@ -20,65 +20,53 @@ if TYPE_CHECKING:
 
 
 @op()
-def _argmax_in_windows(x: Array, kernel: tuple[int, int], geometry: Geometry) -> Tensor:
-    """For x (P, H, W): the index, in H W, of the first largest pixel in each window, (P, H', W')."""
+def _argmax_in_windows(x: Array, kernel: Pair, geometry: Geometry) -> Tensor:
+    """For x (P, H, W): where, in H W, the first largest pixel of each window is, (P, H', W')."""
     xp = array_module(x)
     (kh, kw), ((sh, sw), (ph, pw), _) = kernel, geometry
     P, H, W = x.shape
     h, w = geometry.output_size((H, W), kernel)
     if loops := loops_for(x):
         best: Array = np.empty((P, h, w), np.int64)
-        map_blocks(
-            lambda part: loops.argmax_in_windows(
-                operand(x[part]), *geometry[:2], kernel, best[part]
-            ),
-            P,
-            x.size,
-        )
+
+        def block(part: slice) -> None:
+            loops.argmax_in_windows(operand(x[part]), *geometry[:2], kernel, best[part])
+
+        map_blocks(block, P, x.size)
         return best
-    x = xp.pad(
-        x, ((0, 0), (ph, ph), (pw, pw)), mode="edge"
-    )  # copies of pixels that each window there sees, too
-    a, b, c = x.strides
-    windows = xp.lib.stride_tricks.as_strided(x, (P, h, w, kh, kw), (a, b * sh, c * sw, b, c))
+    # The edge is copied: each window that sees a copy sees the pixel, too, to which `clip` returns
+    framed = xp.pad(x, ((0, 0), (ph, ph), (pw, pw)), mode="edge")
+    a, b, c = framed.strides
+    steps = (a, b * sh, c * sw, b, c)
+    windows = xp.lib.stride_tricks.as_strided(framed, (P, h, w, kh, kw), steps)
     best = windows.reshape(P, h, w, kh * kw).argmax(3)
-    row = (best // kw + (xp.arange(h) * sh - ph)[:, None]).clip(
-        0, H - 1
-    )  # the pixel, if this is its copy
+    row = (best // kw + (xp.arange(h) * sh - ph)[:, None]).clip(0, H - 1)
     return row * W + (best % kw + xp.arange(w) * sw - pw).clip(0, W - 1)
 
 
-def _geometry(name: str, x, kernel_size, stride, padding) -> tuple[tuple[int, int], Geometry]:
+def _windows(x, kernel_size, stride, padding) -> tuple[Pair, Geometry]:
+    """The size of the windows, and how they step over x; ValueError where none fits."""
     kernel = as_pair(kernel_size, "kernel_size", 1)
-    geometry = Geometry(
-        as_pair(kernel if stride is None else stride, "stride", 1),
-        as_pair(padding, "padding", 0),
-        (1, 1),
-    )
+    geometry = as_geometry(kernel if stride is None else stride, padding)
     if len(x.shape) != 4:
-        raise ValueError(f"{name}: expected x (N, C, H, W), got {tuple(x.shape)}")
+        raise ValueError(f"expected x (N, C, H, W), got {x.shape}")
     if any(2 * p > k for p, k in zip(geometry.padding, kernel)):
-        raise ValueError(
-            f"{name}: padding {geometry.padding} is more than half of the kernel {kernel}"
-        )
+        raise ValueError(f"padding {geometry.padding} is more than half of the kernel {kernel}")
     if min(geometry.output_size(x.shape[2:], kernel)) < 1:
-        raise ValueError(
-            f"{name}: the kernel {kernel} is larger than the padded image {tuple(x.shape[2:])}"
-        )
+        raise ValueError(f"the kernel {kernel} is larger than the padded image {x.shape[2:]}")
     return kernel, geometry
 
 
 @composite
 def max_pool2d(x, kernel_size, stride=None, padding=0) -> Tensor:
-    """The largest pixel in each window of x (N, C, H, W). The stride is the kernel size unless given.
+    """The largest pixel of each window of x (N, C, H, W). The stride defaults to the kernel size.
 
     The gradient goes to the pixel that was taken, the first of equal ones.
     """
-    kernel, geometry = _geometry("max_pool2d", x, kernel_size, stride, padding)
+    kernel, geometry = _windows(x, kernel_size, stride, padding)
     N, C, H, W = x.shape
     flat = reshape(x, (N * C, H, W))
-    best = _argmax_in_windows(flat, kernel, geometry)
-    best = raw(best)
+    best = raw(_argmax_in_windows(flat, kernel, geometry))
     planes = array_module(best).arange(N * C)[:, None, None]
     y = _getitem(reshape(flat, (N * C, H * W)), (planes, best))
     return reshape(y, (N, C, *best.shape[1:]))
@@ -86,8 +74,8 @@ def max_pool2d(x, kernel_size, stride=None, padding=0) -> Tensor:
 
 @composite
 def avg_pool2d(x, kernel_size, stride=None, padding=0) -> Tensor:
-    """The mean of each window of x (N, C, H, W), zeros of the padding included: a convolution with a constant kernel."""
-    kernel, geometry = _geometry("avg_pool2d", x, kernel_size, stride, padding)
+    """The mean of each window of x (N, C, H, W), the padding's zeros included: a convolution."""
+    kernel, geometry = _windows(x, kernel_size, stride, padding)
     N, C, H, W = x.shape
     dtype = x.dtype if x.dtype.kind == "f" else FLOAT32
     weight = array_module(raw(x)).full((1, 1, *kernel), 1 / (kernel[0] * kernel[1]), dtype)
@@ -97,23 +85,22 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0) -> Tensor:
 
 @composite
 def upsample_nearest(x, scale_factor) -> Tensor:
-    """Each pixel of x (N, C, H, W) repeated `scale_factor` (an integer or (height, width)) times."""
+    """Each pixel of x (N, C, H, W), `scale_factor` times: an integer or (height, width)."""
     sh, sw = as_pair(scale_factor, "scale_factor", 1)
     if len(x.shape) != 4:
-        raise ValueError(f"upsample_nearest: expected x (N, C, H, W), got {tuple(x.shape)}")
+        raise ValueError(f"expected x (N, C, H, W), got {x.shape}")
     N, C, H, W = x.shape
-    last = reshape(permute(x, (0, 2, 3, 1)), (N, H, 1, W, 1, C))
-    return permute(
-        reshape(expand(last, (N, H, sh, W, sw, C)), (N, H * sh, W * sw, C)), (0, 3, 1, 2)
-    )
+    pixels = reshape(permute(x, (0, 2, 3, 1)), (N, H, 1, W, 1, C))
+    repeated = reshape(expand(pixels, (N, H, sh, W, sw, C)), (N, H * sh, W * sw, C))
+    return permute(repeated, (0, 3, 1, 2))
 
 
 @composite
 def embedding(indices, weight) -> Tensor:
-    """Row indices[...] of the table weight (rows, features). An index out of range raises IndexError on every device."""
+    """Rows indices[...] of weight (rows, features). IndexError, on any device, if there is none."""
     xp = array_module(raw(weight))
     indices = indices.data if isinstance(indices, TensorBase) else xp.asarray(as_indices(indices))
     if indices.dtype.kind not in "iu":
-        raise TypeError(f"embedding: indices must be integers, got {indices.dtype}")
+        raise TypeError(f"indices must be integers, got {indices.dtype}")
     check_indices(indices, weight.shape[0], "embedding", from_the_end=False)
     return _getitem(weight, (indices,))

@@ -28,23 +28,19 @@ def _matmul(a: Array, b: Array) -> Tensor:
 def matmul(a, b) -> Tensor:
     """The matrix product of the last two dimensions; the others are batches and broadcast.
 
-    A 1-d argument is a row on the left and a column on the right, and its dimension disappears, as in PyTorch.
+    As in PyTorch, a 1-d argument is a row on the left, a column on the right; the result lacks it.
     """
     if not hasattr(a, "shape") or not hasattr(b, "shape"):
-        raise TypeError(
-            f"matmul: expected tensors or arrays, got {type(a).__name__} and {type(b).__name__}"
-        )
-    a_shape, b_shape = a.shape, b.shape
-    if not a_shape or not b_shape or a_shape[-1] != b_shape[-2 if len(b_shape) > 1 else 0]:
-        raise ValueError(
-            f"matmul: the last dimension of {a_shape} must equal the last but one of {b_shape}"
-        )
-    y = _matmul(
-        a if len(a_shape) > 1 else reshape(a, (1, -1)),
-        b if len(b_shape) > 1 else reshape(b, (-1, 1)),
-    )
-    if len(a_shape) == 1 or len(b_shape) == 1:
-        y = reshape(y, y.shape[:-2] + a_shape[-2:-1] + (b_shape[-1:] if len(b_shape) > 1 else ()))
+        kinds = f"{type(a).__name__} and {type(b).__name__}"
+        raise TypeError(f"expected tensors or arrays, got {kinds}")
+    left, right = a.shape, b.shape
+    if not left or not right or left[-1] != right[-2 if len(right) > 1 else 0]:
+        raise ValueError(f"the last dimension of {left} must equal the last but one of {right}")
+    a = a if len(left) > 1 else reshape(a, (1, -1))
+    b = b if len(right) > 1 else reshape(b, (-1, 1))
+    y = _matmul(a, b)
+    if len(left) == 1 or len(right) == 1:
+        y = reshape(y, y.shape[:-2] + left[-2:-1] + (right[-1:] if len(right) > 1 else ()))
     return y
 
 
@@ -65,13 +61,12 @@ def linear(x, weight, bias=None) -> Tensor:
     """x W^T + b on the last dimension: x (..., in), weight (out, in), bias (out,); (..., out)."""
     shape, sizes = x.shape, weight.shape
     if len(sizes) != 2:
-        raise ValueError(f"linear: expected a weight (out, in), got {sizes}")
+        raise ValueError(f"expected a weight (out, in), got {sizes}")
     if shape[-1:] != sizes[1:]:
-        raise ValueError(
-            f"linear: x {shape} has {shape[-1] if shape else 'no'} features, weight {sizes} expects {sizes[1]}"
-        )
+        n = shape[-1] if shape else "no"
+        raise ValueError(f"x {shape} has {n} features, weight {sizes} expects {sizes[1]}")
     if bias is not None and bias.shape != sizes[:1]:
-        raise ValueError(f"linear: bias has shape {bias.shape}, expected {sizes[:1]}")
+        raise ValueError(f"bias has shape {bias.shape}, expected {sizes[:1]}")
     if len(shape) == 2:
         return _linear(x, weight, bias)
     rows = reshape(x, (math.prod(shape[:-1]), shape[-1]))
@@ -83,15 +78,12 @@ def linear(x, weight, bias=None) -> Tensor:
     B=lambda g, A: solve(transpose(A, -1, -2), g),
 )
 def solve(A: Array, B: Array) -> Tensor:
-    """The X for which A X = B: A (..., n, n) and B (..., n, k), which broadcast. ValueError for a singular A."""
+    """The X for which A X = B: A (..., n, n), B (..., n, k) broadcast. A singular A: ValueError."""
     if A.ndim < 2 or B.ndim < 2 or not A.shape[-2] == A.shape[-1] == B.shape[-2]:
-        raise ValueError(
-            f"solve: expected A (..., n, n) and B (..., n, k), got {A.shape} and {B.shape}"
-        )
+        wanted = "A (..., n, n) and B (..., n, k)"
+        raise ValueError(f"solve: expected {wanted}, got {A.shape} and {B.shape}")
     xp, batch = array_module(A), np.broadcast_shapes(A.shape[:-2], B.shape[:-2])
-    A, B = (
-        xp.broadcast_to(x, batch + x.shape[-2:]) for x in (A, B)
-    )  # which NumPy would do by itself, and CuPy not
+    A, B = (xp.broadcast_to(x, batch + x.shape[-2:]) for x in (A, B))  # CuPy would not by itself
     if xp is np:
         return xp.linalg.solve(A, B)
     import cupyx

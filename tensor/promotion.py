@@ -1,4 +1,4 @@
-"""Which dtype and device an op computes on, where its arguments are not simply tensors of one dtype."""
+"""Which dtype and device an op computes on, where arguments are not simply tensors of one dtype."""
 
 from __future__ import annotations
 
@@ -20,50 +20,45 @@ PLAIN = NUMBERS | {tuple, str, type(None)}
 
 
 def floating(forward: F) -> F:
-    """Let a forward whose first argument is to be of floats take integers and bool as float32, as PyTorch promotes them."""
+    """Let a forward take a first argument of integers or bool as float32, as in PyTorch."""
 
     @functools.wraps(forward)
     def call(x, *others):
-        return forward(
-            x if getattr(x, "dtype", FLOAT32).kind == "f" else x.astype(FLOAT32), *others
-        )
+        is_float = getattr(x, "dtype", FLOAT32).kind == "f"
+        return forward(x if is_float else x.astype(FLOAT32), *others)
 
     return call  # type: ignore[return-value]
 
 
 def promote(op: Any, args: Sequence, values: list, recording: bool) -> np.dtype | None:
-    """Bring the differentiable arguments to one device and dtype, in place in `values`; returns the dtype.
+    """Bring the differentiable arguments, in `values`, to one device and dtype; returns the dtype.
 
     Tensors decide, others follow. Among tensors those with dimensions decide before 0-d ones, and
-    floats before integers, as in PyTorch. Integers beside an array of floats become float32.
-    Arrays are copied where a graph is recorded: their owner may write into them before the gradients flow.
+    floats before integers, as in PyTorch. Integers beside an array of floats become float32. Where
+    a graph is recorded, arrays are copied: their owner may write into them before gradients flow.
     """
     if recording and op.edges:
         refuse_gradient(op, args)
     for k, a in enumerate(args):
         if type(a) is list:
             values[k] = tuple(a)
-        elif (
-            recording
-            and not isinstance(a, TensorBase)
-            and isinstance(getattr(a, "dtype", None), np.dtype)
-        ):
-            values[k] = a.copy()
-    places = [k for k, v in enumerate(values) if op.differentiable[k] and not _plain(v, op)]
+        elif recording and not isinstance(a, TensorBase):
+            if isinstance(getattr(a, "dtype", None), np.dtype):
+                values[k] = a.copy()
+    plain = [type(v) in NUMBERS or (v is None and op.takes_none) for v in values]
+    places = [k for k, wanted in enumerate(op.differentiable) if wanted and not plain[k]]
     tensors = [values[k] for k in places if isinstance(args[k], TensorBase)]
     if len(tensors) == len(places) and len({(type(x), x.dtype) for x in tensors}) < 2:
         return tensors[0].dtype if tensors else None
     devices = sorted({device_of(x) for x in tensors})
     if len(devices) > 1:
-        raise RuntimeError(
-            f"{op.name}: tensors on different devices, {' and '.join(devices)}: move them with .to(device)"
-        )
+        apart = f"tensors on different devices, {' and '.join(devices)}"
+        raise RuntimeError(f"{op.name}: {apart}: move them with .to(device)")
     xp = array_module(tensors[0]) if tensors else np
     for k in places:
         if not hasattr(values[k], "dtype") and type(values[k]) is not tuple:
-            raise TypeError(
-                f"{op.name}: expected a tensor, an array or a number, got {type(values[k]).__name__}"
-            )
+            given = type(values[k]).__name__
+            raise TypeError(f"{op.name}: expected a tensor, an array or a number, got {given}")
         values[k] = xp.asarray(values[k])[()]
         if values[k].dtype.kind not in "biuf":
             raise TypeError(f"{op.name}: expected real numbers, got an array of {values[k].dtype}")
@@ -78,10 +73,6 @@ def promote(op: Any, args: Sequence, values: list, recording: bool) -> np.dtype 
     return dtype
 
 
-def _plain(value: Any, op: Any) -> bool:
-    return type(value) in NUMBERS or (value is None and op.takes_none)
-
-
 def demoted(y: Array, values: Sequence) -> Array:
     """float64 that NumPy made of integers and Python's numbers as float32, as in PyTorch."""
     if y.dtype == FLOAT64 and not any(hasattr(v, "dtype") and v.dtype.kind == "f" for v in values):
@@ -90,9 +81,8 @@ def demoted(y: Array, values: Sequence) -> Array:
 
 
 def refuse_gradient(op: Any, args: Sequence) -> None:
-    """Where some arguments have a VJP, a gradient of the others would be lost. An op without any is constant by nature."""
+    """RuntimeError where a gradient would be lost: of an argument without a VJP, if others have."""
     for name, a, differentiable in zip(op.arguments, args, op.differentiable):
         if not differentiable and isinstance(a, TensorBase) and a.requires_grad:
-            raise RuntimeError(
-                f"{op.name}: not differentiable with respect to {name!r}, which requires a gradient: detach() it"
-            )
+            lost = f"not differentiable with respect to {name!r}, which requires a gradient"
+            raise RuntimeError(f"{op.name}: {lost}: detach() it")

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tensor.arrays import Array, array_module, axis, integers
+from tensor.arrays import Array, Shape, array_module, axis, integers
 from tensor.autodiff import op
-from tensor.base import FLOAT32
 from tensor.elementwise import eq, exp, square
 from tensor.errors import composite
 from tensor.kernels import loops_for, operand, total
@@ -21,63 +20,61 @@ from tensor.shaping import reshape
 if TYPE_CHECKING:
     from tensor.tensor import Tensor
 
-Dim = int | tuple[int, ...] | None
-"""Dimensions to reduce: one, several, or None for all; the empty tuple reduces nothing, as in NumPy."""
+Dim = int | Shape | None
+"""Dimensions to reduce: one, several, or None for all. () reduces nothing, as in NumPy."""
 
 
-def _axes(dim: Dim, ndim: int, op: str) -> tuple[int, ...]:
-    """`dim` as a tuple of distinct axes in 0..ndim-1."""
+def _axes(dim: Dim, ndim: int) -> Shape:
+    """`dim` as a tuple of distinct axes in 0..ndim-1; as in PyTorch, a 0-d tensor has 0 and -1.
+
+    What is wrong with a "reduction" is raised in the name of the op: see `tensor/errors.py`.
+    """
     dims = range(ndim) if dim is None else integers(dim)
-    axes = tuple(
-        axis(d, ndim, op) for d in dims if ndim or d not in (0, -1)
-    )  # PyTorch knows those two in a 0-d tensor
+    axes = tuple(axis(d, ndim, "reduction") for d in dims if ndim or d not in (0, -1))
     if len(set(axes)) < len(axes):
-        raise ValueError(f"{op}: dim {dim} names a dimension twice")
+        raise ValueError(f"reduction: dim {dim} names a dimension twice")
     return axes
 
 
-def _filled_axes(x: Array, dim: Dim, op: str) -> tuple[int, ...]:
+def _filled_axes(x: Array, dim: Dim) -> Shape:
     """`_axes` of which none is empty: nothing has no largest and no smallest value."""
-    axes = _axes(dim, x.ndim, op)
+    axes = _axes(dim, x.ndim)
     if any(x.shape[k] == 0 for k in axes):
-        raise ValueError(f"{op}: {x.shape} holds no values along {axes}")
+        raise ValueError(f"reduction: {x.shape} holds no values along {axes}")
     return axes
 
 
-def _unreduced(g, x_shape: tuple[int, ...], dim: Dim):
+def _unreduced(g, x_shape: Shape, dim: Dim):
     """Give back to `g`, with length 1, the dimensions that a reduction took away."""
-    axes = _axes(dim, len(x_shape), "reduction")
+    axes = _axes(dim, len(x_shape))
     return reshape(g, tuple(1 if k in axes else n for k, n in enumerate(x_shape)))
 
 
-def _count(x_shape: tuple[int, ...], dim: Dim, op: str = "reduction") -> int:
-    return math.prod(x_shape[k] for k in _axes(dim, len(x_shape), op))
+def _count(x_shape: Shape, dim: Dim) -> int:
+    return math.prod(x_shape[k] for k in _axes(dim, len(x_shape)))
 
 
 @op(x=lambda g, x_shape, dim: _unreduced(g, x_shape, dim))
 def sum(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """The sum over `dim`."""
-    return total(x, _axes(dim, x.ndim, "sum"), keepdim)
+    return total(x, _axes(dim, x.ndim), keepdim)
 
 
 @op(x=lambda g, x_shape, dim: _unreduced(g, x_shape, dim) / _count(x_shape, dim))
+@floating
 def mean(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """The mean over `dim`."""
-    axes = _axes(dim, x.ndim, "mean")
-    return total(x if x.dtype.kind == "f" else x.astype(FLOAT32), axes, keepdim) / math.prod(
-        x.shape[k] for k in axes
-    )
+    axes = _axes(dim, x.ndim)
+    return total(x, axes, keepdim) / math.prod(x.shape[k] for k in axes)
 
 
 @composite
 def var(x, dim: Dim = None, correction: int = 1, keepdim: bool = False) -> Tensor:
-    """The variance over `dim`: sum((x - mean)^2) / (n - correction). The default is the unbiased estimate."""
-    n = _count(x.shape, dim, "var") - correction
-    if n <= 0:
-        raise ValueError(
-            f"var: {n + correction} values with correction {correction} leave nothing to divide by"
-        )
-    return sum(square(x - mean(x, dim, True)), dim, keepdim) / n
+    """The variance over `dim`: sum((x - mean)^2) / (n - correction). The default is unbiased."""
+    n = _count(x.shape, dim)
+    if n <= correction:
+        raise ValueError(f"{n} values with correction {correction} leave nothing to divide by")
+    return sum(square(x - mean(x, dim, True)), dim, keepdim) / (n - correction)
 
 
 def _extremum_vjp(g, x, y, dim):
@@ -87,20 +84,20 @@ def _extremum_vjp(g, x, y, dim):
 
 @op(x=_extremum_vjp)
 def max(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
-    """The largest values over `dim`, like PyTorch's `amax`; tied values share the gradient equally."""
-    return x.max(_filled_axes(x, dim, "max"), keepdims=keepdim)
+    """The largest values over `dim`, like PyTorch's `amax`; ties share the gradient equally."""
+    return x.max(_filled_axes(x, dim), keepdims=keepdim)
 
 
 @op(x=_extremum_vjp)
 def min(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
-    """The smallest values over `dim`, like PyTorch's `amin`; tied values share the gradient equally."""
-    return x.min(_filled_axes(x, dim, "min"), keepdims=keepdim)
+    """The smallest values over `dim`, like PyTorch's `amin`; ties share the gradient equally."""
+    return x.min(_filled_axes(x, dim), keepdims=keepdim)
 
 
 @op()
 def argmax(x: Array, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    """Where the largest value over `dim` stands (of the flattened tensor, if None). Integers, without a gradient."""
-    _filled_axes(x, dim, "argmax")
+    """The place of the largest value over `dim` (None: flattened), an integer without gradient."""
+    _filled_axes(x, dim)
     return x.argmax(dim, keepdims=keepdim)
 
 
@@ -108,7 +105,7 @@ def argmax(x: Array, dim: int | None = None, keepdim: bool = False) -> Tensor:
 @floating
 def logsumexp(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """log(sum(exp(x))) over `dim`, computed from the largest value so that nothing overflows."""
-    axes = _filled_axes(x, dim, "logsumexp")
+    axes = _filled_axes(x, dim)
     xp = array_module(x)
     top = x.max(axes, keepdims=True)
     top = xp.where(xp.isfinite(top), top, top.dtype.type(0))
@@ -130,7 +127,7 @@ def _by_rows(loop: Callable, x: Array, axis: int) -> Array:
 @floating
 def softmax(x: Array, dim: Dim = None) -> Tensor:
     """exp(x) / sum(exp(x)) over `dim`."""
-    axes = _filled_axes(x, dim, "softmax")
+    axes = _filled_axes(x, dim)
     if len(axes) == 1 and (loops := loops_for(x)):
         return _by_rows(loops.softmax, x, axes[0])
     y = x - x.max(axes, keepdims=True)
@@ -143,7 +140,7 @@ def softmax(x: Array, dim: Dim = None) -> Tensor:
 @floating
 def log_softmax(x: Array, dim: Dim = None) -> Tensor:
     """log(softmax(x)) over `dim`."""
-    axes = _filled_axes(x, dim, "log_softmax")
+    axes = _filled_axes(x, dim)
     if len(axes) == 1 and (loops := loops_for(x)):
         return _by_rows(loops.log_softmax, x, axes[0])
     y = x - x.max(axes, keepdims=True)

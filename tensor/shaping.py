@@ -1,4 +1,4 @@
-"""Ops that move elements about: reshape, permute, index, join, pad. Their gradients move them back."""
+"""Ops that move elements: reshape, permute, index, join, pad. Their gradients move them back."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import numpy as np
 
 from tensor.arrays import (
     Array,
+    Shape,
     array_module,
     as_indices,
     axis,
     check_indices,
+    device_of,
     integers,
     inverse,
     to_device,
@@ -25,8 +27,6 @@ from tensor.errors import composite
 
 if TYPE_CHECKING:
     from tensor.tensor import Tensor
-
-Shape = tuple[int, ...]
 
 
 @op(x=lambda g, x_shape: reshape(g, x_shape))
@@ -39,9 +39,8 @@ def reshape(x: Array, shape: Shape) -> Tensor:
 def permute(x: Array, dims: Shape) -> Tensor:
     """The dimensions in another order: output dimension k is dimension dims[k] of x."""
     if sorted(axis(d, x.ndim, "permute") for d in dims) != list(range(x.ndim)):
-        raise ValueError(
-            f"permute: dims {tuple(dims)} is no order of the {x.ndim} dimensions of {x.shape}"
-        )
+        wrong = f"{dims} is no order of the {x.ndim} dimensions of {x.shape}"
+        raise ValueError(f"permute: dims {wrong}")
     return x.transpose(dims)
 
 
@@ -56,15 +55,13 @@ def transpose(x, dim0: int, dim1: int) -> Tensor:
 
 @composite
 def expand(x, shape: Shape) -> Tensor:
-    """Repeat length-1 dimensions of x, and new ones in front, up to `shape`; -1 keeps a length. Nothing is copied."""
+    """Repeat length-1 and new leading dimensions to `shape`; -1 keeps a length. Copies nothing."""
     lead = len(shape) - x.ndim
     if lead < 0:
-        raise ValueError(f"expand: shape {shape} has fewer dimensions than {x.shape}")
+        raise ValueError(f"shape {shape} has fewer dimensions than {x.shape}")
     sizes = tuple(x.shape[k - lead] if n == -1 and k >= lead else n for k, n in enumerate(shape))
     if any(m not in (1, n) for m, n in zip(x.shape, sizes[lead:])):
-        raise ValueError(
-            f"expand: {x.shape} cannot be repeated to {tuple(shape)}: lengths must be equal, or 1"
-        )
+        raise ValueError(f"{x.shape} cannot be repeated to {shape}: lengths must be equal, or 1")
     return broadcast_to(x, sizes)
 
 
@@ -75,7 +72,7 @@ def flatten(x, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         return reshape(x, (1,))
     start, end = axis(start_dim, x.ndim, "flatten"), axis(end_dim, x.ndim, "flatten")
     if start > end:
-        raise ValueError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim}")
+        raise ValueError(f"start_dim {start_dim} comes after end_dim {end_dim}")
     return reshape(x, (*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :]))
 
 
@@ -84,7 +81,7 @@ def squeeze(x, dim: int) -> Tensor:
     """Drop dimension `dim`, which must have length 1."""
     dim = axis(dim, x.ndim, "squeeze")
     if x.shape[dim] != 1:
-        raise ValueError(f"squeeze: dimension {dim} of {x.shape} has length {x.shape[dim]}, not 1")
+        raise ValueError(f"dimension {dim} of {x.shape} has length {x.shape[dim]}, not 1")
     return reshape(x, x.shape[:dim] + x.shape[dim + 1 :])
 
 
@@ -118,7 +115,7 @@ def _scatter(x: Array, index, shape: Shape) -> Tensor:
 
 
 def _add_at_sorted(xp, out: Array, index: tuple, x: Array) -> None:
-    """out[index] += x with repeated indices, in a fixed order: float atomics would not repeat their result."""
+    """out[index] += x with repeated indices, in a fixed order: what float atomics give varies."""
     flat = xp.arange(out.size).reshape(out.shape)[index].ravel()
     order = xp.argsort(flat * flat.size + xp.arange(flat.size))
     flat, values = flat[order], x.ravel()[order]
@@ -129,13 +126,13 @@ def _add_at_sorted(xp, out: Array, index: tuple, x: Array) -> None:
 
 @composite
 def getitem(x, index) -> Tensor:
-    """x[index]: slices, integers, None, ..., integer arrays and boolean masks, in any combination that NumPy knows.
+    """x[index]: slices, integers, None, ..., integer arrays, masks, in any combination of NumPy's.
 
     An index out of range raises IndexError on every device.
     """
     array = raw(x)
-    parts = index if isinstance(index, tuple) else (index,)
-    parts = tuple(_index_part(part, array) for part in parts)
+    index = index if isinstance(index, tuple) else (index,)
+    parts = tuple(_index_part(part, array) for part in index)
     _check_parts(parts, array.shape)
     return _getitem(x, parts)
 
@@ -148,14 +145,8 @@ def _index_part(part, array: Array):
         return part
     part = as_indices(part) if isinstance(part, (list, range, np.ndarray)) else raw(part)
     if not hasattr(part, "dtype") or part.dtype.kind not in "iub":
-        raise IndexError(
-            f"getitem: an index is made of integers, slices, masks, None and ..., not {part!r}"
-        )
-    return (
-        array_module(array).asarray(part)
-        if array_module(array) is not np
-        else to_device(part, "cpu")
-    )
+        raise IndexError(f"an index is made of integers, slices, masks, None and ..., not {part!r}")
+    return to_device(part, device_of(array))
 
 
 def _is_mask(part) -> bool:
@@ -169,19 +160,16 @@ def _check_parts(parts: tuple, shape: Shape) -> None:
     if spread:
         taken[spread[0]] = len(shape) - (sum(taken) - 1)
     if sum(taken) > len(shape):
-        raise IndexError(f"getitem: {sum(taken)} indices for a tensor of shape {shape}")
+        raise IndexError(f"{sum(taken)} indices for a tensor of shape {shape}")
     for part, end, n in zip(parts, accumulate(taken), taken):
         if isinstance(part, (slice, type(None), type(Ellipsis))):
             continue
-        if _is_mask(part):
-            if part.shape != shape[end - n : end]:
-                raise IndexError(
-                    f"getitem: a mask of shape {part.shape} cannot index dimensions {shape[end - n : end]} of {shape}"
-                )
-        else:
-            check_indices(
-                np.asarray(part) if isinstance(part, int) else part, shape[end - 1], "getitem"
-            )
+        if not _is_mask(part):
+            part = np.asarray(part) if isinstance(part, int) else part
+            check_indices(part, shape[end - 1], "getitem")
+        elif part.shape != shape[end - n : end]:
+            seen = f"dimensions {shape[end - n : end]} of {shape}"
+            raise IndexError(f"a mask of shape {part.shape} cannot index {seen}")
 
 
 # Joining, padding, turning round
@@ -198,12 +186,11 @@ def _cat(a: Array, b: Array, dim: int) -> Tensor:
 @composite
 def narrow(x, dim: int, start: int, length: int) -> Tensor:
     """The `length` entries of dimension `dim` that begin at `start`."""
-    dim = axis(dim, x.ndim, "narrow")
-    if start < 0 or length < 0 or start + length > x.shape[dim]:
-        raise IndexError(
-            f"narrow: {start}..{start + length} does not lie in 0..{x.shape[dim]}, dimension {dim} of {x.shape}"
-        )
-    return _getitem(x, (slice(None),) * dim + (slice(start, start + length),))
+    dim, end = axis(dim, x.ndim, "narrow"), start + length
+    if start < 0 or length < 0 or end > x.shape[dim]:
+        whole = f"0..{x.shape[dim]}, dimension {dim} of {x.shape}"
+        raise IndexError(f"{start}..{end} does not lie in {whole}")
+    return _getitem(x, (slice(None),) * dim + (slice(start, end),))
 
 
 @composite
@@ -211,13 +198,13 @@ def cat(tensors: Sequence, dim: int = 0) -> Tensor:
     """Join tensors along an existing dimension; all other lengths must agree."""
     tensors = list(tensors)
     if not tensors:
-        raise ValueError("cat: nothing to join")
+        raise ValueError("nothing to join")
     shapes = [x.shape for x in tensors]
     if not -len(shapes[0]) <= dim < len(shapes[0]):
-        raise IndexError(f"cat: dim {dim} is out of range for shape {shapes[0]}")
+        raise IndexError(f"dim {dim} is out of range for shape {shapes[0]}")
     dim %= len(shapes[0])
     if any(s[:dim] + s[dim + 1 :] != shapes[0][:dim] + shapes[0][dim + 1 :] for s in shapes):
-        raise ValueError(f"cat: shapes {shapes} differ outside dim {dim}")
+        raise ValueError(f"shapes {shapes} differ outside dim {dim}")
     while len(tensors) > 1:
         pairs = [_cat(a, b, dim) for a, b in zip(tensors[::2], tensors[1::2])]
         tensors = pairs + tensors[len(pairs) * 2 :]
@@ -229,7 +216,7 @@ def stack(tensors: Sequence, dim: int = 0) -> Tensor:
     """Join tensors of equal shape along a new dimension."""
     tensors = list(tensors)
     if len({x.shape for x in tensors}) > 1:
-        raise ValueError(f"stack: shapes {[x.shape for x in tensors]} differ")
+        raise ValueError(f"shapes {[x.shape for x in tensors]} differ")
     return cat([unsqueeze(x, dim) for x in tensors], dim)
 
 
@@ -237,32 +224,29 @@ def stack(tensors: Sequence, dim: int = 0) -> Tensor:
 def chunk(x, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """Split dimension `dim` into `chunks` equal parts."""
     if chunks < 1:
-        raise ValueError(f"chunk: expected at least one part, got chunks={chunks}")
+        raise ValueError(f"expected at least one part, got chunks={chunks}")
     size, rest = divmod(x.shape[axis(dim, x.ndim, "chunk")], chunks)
     if rest:
-        raise ValueError(f"chunk: length {x.shape[dim]} of dim {dim} is not divisible by {chunks}")
+        raise ValueError(f"length {x.shape[dim]} of dim {dim} is not divisible by {chunks}")
     return tuple(narrow(x, dim, k * size, size) for k in range(chunks))
 
 
 @composite
 def pad(x, pad: Sequence[int], value: float = 0.0) -> Tensor:
-    """Frame x with a constant. `pad` counts from the last dimension, two numbers each: (left, right, top, bottom, ...)."""
+    """Frame x with a constant; `pad` is (left, right, top, bottom, ...), last dimension first."""
     pad = integers(pad)
     if len(pad) % 2 or len(pad) > 2 * x.ndim or any(n < 0 for n in pad):
-        raise ValueError(
-            f"pad: expected (before, after) pairs >= 0, from the last dimension on, for {x.shape}; got {pad}"
-        )
-    widths = [(0, 0)] * (x.ndim - len(pad) // 2) + [
-        (pad[k], pad[k + 1]) for k in range(len(pad) - 2, -1, -2)
-    ]
-    return _pad(x, tuple(widths), value)
+        wanted = f"(before, after) pairs >= 0, from the last dimension on, for {x.shape}"
+        raise ValueError(f"expected {wanted}; got {pad}")
+    pairs = tuple(zip(pad[::2], pad[1::2]))
+    return _pad(x, ((0, 0),) * (x.ndim - len(pairs)) + pairs[::-1], value)
 
 
-@op(
-    x=lambda g, x_shape, widths: _getitem(
-        g, tuple(slice(w, w + n) for (w, _), n in zip(widths, x_shape))
-    )
-)
+def _pad_vjp(g, x_shape, widths):
+    return _getitem(g, tuple(slice(w, w + n) for (w, _), n in zip(widths, x_shape)))
+
+
+@op(x=_pad_vjp)
 def _pad(x: Array, widths: tuple[tuple[int, int], ...], value: float) -> Tensor:
     return array_module(x).pad(x, widths, constant_values=value)
 

@@ -1,14 +1,15 @@
-"""Hypothesis strategies for tensors and for the shapes that ops take: what a property test draws its examples from.
+"""Hypothesis strategies for tensors and for the shapes that ops take: what property tests draw.
 
     @given(x=tensors(kinks=(0,)))
     def test_relu(x):
         gradcheck(relu, x)
 
-A geometry holds shapes and options that fit each other; `geometry.options` are the keyword arguments of the op:
+A geometry holds shapes and options that fit each other; `geometry.options` are the op's keywords:
 
     @given(geometry=conv_geometries(), data=st.data())
     def test_conv2d(geometry, data):
-        x, weight = (data.draw(tensors(shape)) for shape in (geometry.x_shape, geometry.weight_shape))
+        x = data.draw(tensors(geometry.x_shape))
+        weight = data.draw(tensors(geometry.weight_shape))
         y = conv2d(x, weight, **geometry.options)
 """
 
@@ -50,15 +51,14 @@ def shapes(
     min_dims: int = 0, max_dims: int = 3, min_side: int = 1, max_side: int = 3
 ) -> st.SearchStrategy[Shape]:
     """Shapes, 0-d ones included."""
-    return hnp.array_shapes(
-        min_dims=min_dims, max_dims=max_dims, min_side=min_side, max_side=max_side
-    )
+    sides = {"min_side": min_side, "max_side": max_side}
+    return hnp.array_shapes(min_dims=min_dims, max_dims=max_dims, **sides)
 
 
 def broadcastable_shapes(
     n: int, max_dims: int = 3, max_side: int = 3
 ) -> st.SearchStrategy[tuple[Shape, ...]]:
-    """`n` shapes that broadcast together, some of them with fewer dimensions or with dimensions of length 1."""
+    """`n` shapes that broadcast together, some with fewer dimensions or with length 1."""
     drawn = hnp.mutually_broadcastable_shapes(num_shapes=n, max_dims=max_dims, max_side=max_side)
     return drawn.map(lambda shapes: shapes.input_shapes)
 
@@ -75,8 +75,9 @@ def tensors(
 ) -> Tensor:
     """Leaves with requires_grad=True. `shape` and `dtype` may be strategies.
 
-    Values lie SPACING apart, from `min_value` on, and none is nearer than 0.05 to one of the `kinks`: there, finite
-    differences are right. With `distinct`, no two elements are equal, so that a maximum is unique.
+    Values lie SPACING apart, from `min_value` on, and none is nearer than 0.05 to one of the
+    `kinks`: there, finite differences are right. With `distinct`, no two elements are equal, so
+    that a maximum is unique.
     """
     size, kind = draw(_strategy(shapes() if shape is None else shape)), draw(_strategy(dtype))
     values = st.sampled_from(_grid(min_value, max_value, kinks))
@@ -98,20 +99,18 @@ def _strategy(value: Any) -> st.SearchStrategy[Any]:
 
 
 def indices(shape: Shape) -> st.SearchStrategy[Any]:
-    """What may stand in the brackets of x[...]: slices, integers, ..., None, integer arrays, masks, and mixtures."""
+    """What stands in x[...]: slices, integers, ..., None, integer arrays, masks, and mixtures."""
     masks = st.integers(0, len(shape)).flatmap(lambda n: hnp.arrays(bool, shape[:n]))
-    mixtures = st.integers(1, 3).flatmap(
-        lambda length: st.tuples(*(_entries(n, length) for n in shape))
-    )
+    lengths = st.integers(1, 3)
+    mixtures = lengths.flatmap(lambda length: st.tuples(*(_entries(n, length) for n in shape)))
     return st.one_of(hnp.basic_indices(shape, allow_newaxis=True), masks, mixtures)
 
 
 def _entries(n: int, length: int) -> st.SearchStrategy[Any]:
-    """For a dimension of `n`: an integer, a slice, or an array of `length` integers, some of them repeated."""
+    """For a dimension of `n`: an integer, a slice, or `length` integers, some of them repeated."""
     integers = st.integers(-n, n - 1)
-    return st.one_of(
-        integers, st.slices(n), hnp.arrays(np.int64, length, elements=integers, fill=st.nothing())
-    )
+    arrays = hnp.arrays(np.int64, length, elements=integers, fill=st.nothing())
+    return st.one_of(integers, st.slices(n), arrays)
 
 
 # Geometries
@@ -173,19 +172,18 @@ class NormGeometry(Geometry):
 
 @st.composite
 def conv_geometries(draw: st.DrawFn) -> ConvGeometry:
-    """Images barely larger than the kernel; every combination of options, each an integer or a pair."""
+    """Images barely larger than the kernel; any combination of options, integers or pairs."""
     kernel, stride, padding, dilation = draw(_steps)
     smallest = [max(1, d * (k - 1) + 1 - 2 * p) for k, p, d in _per_axis(kernel, padding, dilation)]
     H, W = (n + draw(st.integers(0, 2)) for n in smallest)
     N, C, O, groups = (draw(_few) for _ in range(4))
-    return ConvGeometry(
-        (N, C * groups, H, W), (O * groups, C, *kernel), stride, padding, dilation, groups
-    )
+    shapes = (N, C * groups, H, W), (O * groups, C, *kernel)
+    return ConvGeometry(*shapes, stride, padding, dilation, groups)
 
 
 @st.composite
 def conv_transpose_geometries(draw: st.DrawFn) -> ConvTransposeGeometry:
-    """Images of a few pixels; every combination of options, each an integer or a pair."""
+    """Images of a few pixels; any combination of options, integers or pairs."""
     kernel, stride, padding, dilation = draw(_steps)
     h, w = (max(s, d) - 1 for s, d in _per_axis(stride, dilation))
     extra = draw(_int_or_pair(0, (h, w)))
@@ -218,9 +216,8 @@ def norm_geometries(draw: st.DrawFn) -> NormGeometry:
 
 def _int_or_pair(low: int, high: Pair) -> st.SearchStrategy[IntOrPair]:
     """An integer, or a pair, up to a limit for the height and one for the width."""
-    return st.integers(low, min(high)) | st.tuples(
-        st.integers(low, high[0]), st.integers(low, high[1])
-    )
+    pairs = st.tuples(*(st.integers(low, most) for most in high))
+    return st.integers(low, min(high)) | pairs
 
 
 def _per_axis(*options: IntOrPair) -> Iterator[tuple[int, ...]]:
@@ -230,7 +227,6 @@ def _per_axis(*options: IntOrPair) -> Iterator[tuple[int, ...]]:
 
 _few = st.integers(1, 2)
 _kernels = st.tuples(st.integers(1, 3), st.integers(1, 3))
-_steps = st.tuples(
-    _kernels, _int_or_pair(1, (3, 3)), _int_or_pair(0, (2, 2)), _int_or_pair(1, (2, 2))
-)
+_paddings = _int_or_pair(0, (2, 2))
+_steps = st.tuples(_kernels, _int_or_pair(1, (3, 3)), _paddings, _int_or_pair(1, (2, 2)))
 """Kernel size, stride, padding and dilation."""

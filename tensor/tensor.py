@@ -1,11 +1,11 @@
-"""Tensor: an array with a memory of how it was made, and the ops as its methods, under PyTorch's names."""
+"""Tensor: an array that remembers how it was made, with ops as methods, named as in PyTorch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tensor import autodiff, elementwise, products, reductions, shaping
-from tensor.arrays import Array, axis, to_device
+from tensor.arrays import Array, axis, sizes, to_device
 from tensor.autodiff import cast, op
 from tensor.base import FLOAT32, FLOAT64, TensorBase, device_or_dtype
 from tensor.errors import composite
@@ -21,19 +21,21 @@ def _clone(x: Array) -> Tensor:
     return x
 
 
-def _sizes(sizes: tuple) -> tuple[int, ...]:
-    """What was given as (2, 3) or as 2, 3."""
-    return tuple(sizes[0]) if sizes and isinstance(sizes[0], (tuple, list)) else sizes
+def _reflected(op: Callable) -> Callable:
+    """The method by which a tensor is the right operand of `op`."""
+    return lambda self, other: op(other, self)
 
 
 class Tensor(TensorBase):
     """An array and, where a gradient is wanted, the node that remembers how it was made.
 
-    `data` is a number, a nested list or an array; it is copied. Python floats become float32, arrays keep float32, float64,
-    integer or boolean dtype. `requires_grad=True` makes a leaf: `backward()` accumulates into its `.grad`.
+    `data` is a number, a nested list or an array; it is copied. Python floats become float32,
+    arrays keep float32, float64, integer or boolean dtype. `requires_grad=True` makes a leaf:
+    `backward()` accumulates into its `.grad`.
 
-    `.data` is the raw array, `numpy.ndarray` or `cupy.ndarray`. It is read-only (on a GPU by agreement), for the graph may
-    still need it; to change a parameter, give it new values with `copy_`, or by assigning an array to `.data`, which is copied.
+    `.data` is the raw array, of NumPy or CuPy. It is read-only (on a GPU by agreement), for the
+    graph may still need it: to change a parameter, use `copy_`, or assign an array to `.data`, and
+    it will be copied.
     """
 
     __slots__ = ()
@@ -56,27 +58,15 @@ class Tensor(TensorBase):
     __ne__ = elementwise.ne  # type: ignore[assignment]
     __hash__ = object.__hash__
     __getitem__ = shaping.getitem
+    __radd__ = _reflected(elementwise.add)
+    __rsub__ = _reflected(elementwise.sub)
+    __rmul__ = _reflected(elementwise.mul)
+    __rtruediv__ = _reflected(elementwise.div)
+    __rpow__ = _reflected(elementwise.pow)
+    __rmatmul__ = _reflected(products.matmul)
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
-
-    def __radd__(self, other) -> Tensor:
-        return elementwise.add(other, self)
-
-    def __rsub__(self, other) -> Tensor:
-        return elementwise.sub(other, self)
-
-    def __rmul__(self, other) -> Tensor:
-        return elementwise.mul(other, self)
-
-    def __rtruediv__(self, other) -> Tensor:
-        return elementwise.div(other, self)
-
-    def __rpow__(self, other) -> Tensor:
-        return elementwise.pow(other, self)
-
-    def __rmatmul__(self, other) -> Tensor:
-        return products.matmul(other, self)
 
     # Ops
 
@@ -131,18 +121,18 @@ class Tensor(TensorBase):
         return elementwise.where(condition, self, other)
 
     def reshape(self, *shape) -> Tensor:
-        return shaping.reshape(self, _sizes(shape))
+        return shaping.reshape(self, sizes(shape))
 
     def permute(self, *dims) -> Tensor:
-        return shaping.permute(self, _sizes(dims))
+        return shaping.permute(self, sizes(dims))
 
     def expand(self, *shape) -> Tensor:
-        return shaping.expand(self, _sizes(shape))
+        return shaping.expand(self, sizes(shape))
 
     view = reshape
 
     def clone(self) -> Tensor:
-        """The same values with a history of their own. Nothing is copied, for nobody can write to them."""
+        """The same values with a history of their own. None is copied: nobody can write to them."""
         return _clone(self)
 
     def size(self, dim: int | None = None):
@@ -157,18 +147,16 @@ class Tensor(TensorBase):
 
     @composite
     def to(self, where) -> Tensor:
-        """This tensor on a device ("cpu", "cuda", "cuda:1") or in a dtype; itself if nothing changes. Gradients travel back."""
+        """On a device ("cuda:1") or in a dtype; itself if that is so. Gradients travel back."""
         wanted = device_or_dtype(where)
         if isinstance(wanted, str):
             moved = to_device(self.data, wanted)
             return self if moved is self.data else _to(self, wanted, self.device)
         if self.dtype == wanted:
             return self
-        return (
-            cast(self, wanted)
-            if self.dtype.kind == wanted.kind == "f"
-            else Tensor(self, dtype=wanted)
-        )
+        if self.dtype.kind == wanted.kind == "f":
+            return cast(self, wanted)
+        return Tensor(self, dtype=wanted)
 
     def cpu(self) -> Tensor:
         return self.to("cpu")

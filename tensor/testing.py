@@ -2,12 +2,13 @@
 
     gradcheck(tanh, [Tensor(np.array([0.3, -1.2]), requires_grad=True)])
 
-`gradcheck` looks at first derivatives, `gradgradcheck` at the derivatives of those. Both work in float64 with central
-differences of fourth order,
+`gradcheck` looks at first derivatives, `gradgradcheck` at the derivatives of those. Both work in
+float64 with central differences of fourth order,
 
     f'(x) = (8 (f(x + h) - f(x - h)) - (f(x + 2h) - f(x - 2h))) / 12h + O(h^4)
 
-which err by about 1e-11 at h = 1e-4: a right derivative agrees to many digits, and a wrong one has nowhere to hide.
+which err by about 1e-11 at h = 1e-4: a right derivative agrees to many digits, and a wrong one has
+nowhere to hide.
 """
 
 from __future__ import annotations
@@ -32,14 +33,16 @@ MAX_PRINTED = 100
 def gradcheck(
     f: Callable, inputs, *, eps: float = 1e-4, rtol: float = 1e-6, atol: float = 1e-8
 ) -> bool:
-    """True if reverse mode and finite differences agree about d f(*inputs) / d inputs, in every element.
+    """True if reverse mode and finite differences agree in all elements of d f(*inputs) / d inputs.
 
-    `f` maps float64 tensors to a tensor or a tuple of them; `inputs` is one tensor or several, made with
-    requires_grad=True, at which f is smooth: no kink may be nearer than 2 eps. An input that f does not use has
-    derivative 0. Gradients are taken on raw arrays and with create_graph=True, which may run different code.
+    `f` maps float64 tensors to a tensor or a tuple of them; `inputs` is one tensor or several, made
+    with requires_grad=True, at which f is smooth: no kink may be nearer than 2 eps. An input that f
+    does not use has derivative 0. Gradients are taken on raw arrays and with create_graph=True,
+    which may run different code.
 
-    Where |analytic - numeric| > atol + rtol |numeric|, AssertionError names the element that is furthest off and shows
-    how to reproduce it. Inputs that are no float64 tensors raise TypeError, inputs without requires_grad ValueError.
+    Where |analytic - numeric| > atol + rtol |numeric|, AssertionError names the element that is
+    furthest off and shows how to reproduce it. Inputs that are no float64 tensors raise TypeError,
+    inputs without requires_grad ValueError.
     """
     xs = _leaves("gradcheck", inputs)
     mistake = _mistake(f, _named("input", xs), "output", eps, rtol, atol)
@@ -50,10 +53,11 @@ def gradcheck(
 def gradgradcheck(
     f: Callable, inputs, *, eps: float = 1e-4, rtol: float = 1e-6, atol: float = 1e-8
 ) -> bool:
-    """True if `gradcheck` holds for the gradient of f: the function that maps (inputs, g) to g . df/dinputs.
+    """True if `gradcheck` holds for the gradient of f, which maps (inputs, g) to g . df/dinputs.
 
-    g stands for the incoming gradients, one per output: normal random numbers, the same at every call. The gradient is
-    taken as the engine computes it; that it is the right one is what `gradcheck` of f itself says.
+    g stands for the incoming gradients, one per output: normal random numbers, the same at every
+    call. The gradient is taken as the engine computes it; that it is the right one is what
+    `gradcheck` of f itself says.
     """
     xs = _leaves("gradgradcheck", inputs)
     ys = _outputs(f, xs)
@@ -69,7 +73,7 @@ def gradgradcheck(
     return _verdict(mistake, "gradgradcheck", f, xs, eps=eps, rtol=rtol, atol=atol)
 
 
-# Two ways to the Jacobian: a matrix (elements of all outputs, elements of one input), and the comparison
+# Two ways to the Jacobian (elements of all outputs, elements of one input), and the comparison
 
 
 def _numeric_jacobian(f: Callable, xs: Sequence[Tensor], k: int, eps: float) -> np.ndarray:
@@ -89,17 +93,15 @@ def _numeric_jacobian(f: Callable, xs: Sequence[Tensor], k: int, eps: float) -> 
 
 
 def _analytic_jacobians(f: Callable, xs: Sequence[Tensor], create_graph: bool) -> list[np.ndarray]:
-    """d f(*xs) / d x for each x by reverse mode, row by row: one backward pass per element of the outputs."""
+    """d f(*xs) / d x for each x by reverse mode: a row, and a backward pass, per output element."""
     rows: list[tuple[Tensor, ...]] = []
     for y in _outputs(f, xs):
         for i in range(y.numel()):
             one_hot = np.zeros(y.shape)
             one_hot.flat[i] = 1
             rows.append(_gradients([y], xs, [Tensor(one_hot, device=y.device)], create_graph))
-    return [
-        np.reshape([_flat([row[k]]) for row in rows], (len(rows), x.numel()))
-        for k, x in enumerate(xs)
-    ]
+    shapes = [(len(rows), x.numel()) for x in xs]
+    return [np.reshape([_flat([row[k]]) for row in rows], s) for k, s in enumerate(shapes)]
 
 
 def _mistake(
@@ -116,10 +118,10 @@ def _mistake(
             wrong = ~(excess <= 0)
             if wrong.any():
                 row, column = np.unravel_index(excess.argmax(), excess.shape)
-                count = f"{wrong.sum()} of {wrong.size} derivatives by {name} are wrong (create_graph={create_graph})"
+                count = f"{wrong.sum()} of {wrong.size} derivatives by {name} are wrong"
                 worst = f"d {_element(ys, row)} / d {_element({name: named[name]}, column)}"
                 numbers = f"analytic {analytic[row, column]}, numeric {numeric[row, column]}"
-                return f"{count}, above all\n    {worst}: {numbers}"
+                return f"{count} ({create_graph=}), above all\n    {worst}: {numbers}"
     return None
 
 
@@ -128,23 +130,15 @@ def _gradients(
 ) -> tuple:
     """sum over k of gs[k] . dys[k]/dx for each x; zeros where no y depends on x."""
     used = [(y, g) for y, g in zip(ys, gs, strict=True) if y.requires_grad]
-    found = grad(
-        [y for y, _ in used],
-        xs,
-        [g for _, g in used],
-        create_graph,
-        retain_graph=True,
-        allow_unused=True,
-    )
+    ys, gs = [y for y, _ in used], [g for _, g in used]
+    found = list(grad(ys, xs, gs, create_graph, retain_graph=True, allow_unused=True))
     for k, (x, g) in enumerate(zip(xs, found, strict=True)):
-        if g is not None and (g.shape, g.dtype) != (x.shape, x.dtype):
-            raise AssertionError(
-                f"input {k} is {x.dtype} {x.shape}, but its gradient {g.dtype} {g.shape}"
-            )
-    return tuple(
-        Tensor(np.zeros(x.shape), device=x.device) if g is None else g
-        for x, g in zip(xs, found, strict=True)
-    )
+        if g is None:
+            found[k] = Tensor(np.zeros(x.shape), device=x.device)
+        elif (g.shape, g.dtype) != (x.shape, x.dtype):
+            given, expected = f"{g.dtype} {g.shape}", f"{x.dtype} {x.shape}"
+            raise AssertionError(f"input {k} is {expected}, but its gradient {given}")
+    return tuple(found)
 
 
 # What goes in
@@ -156,9 +150,8 @@ def _leaves(check: str, inputs) -> list[Tensor]:
     for k, x in enumerate(xs):
         if not isinstance(x, Tensor) or x.dtype != FLOAT64:
             kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
-            raise TypeError(
-                f"{check}: input {k} must be a float64 tensor, not {kind}: differences need the precision"
-            )
+            wrong = f"input {k} must be a float64 tensor, not {kind}"
+            raise TypeError(f"{check}: {wrong}: differences need the precision")
         if not x.requires_grad:
             raise ValueError(f"{check}: input {k} must have requires_grad=True")
     return [x.detach().requires_grad_() for x in xs]
@@ -205,7 +198,8 @@ def _verdict(
     if mistake is None:
         return True
     settings = ", ".join(f"{name}={value}" for name, value in tolerances.items())
-    snippet = [
+    message = [
+        f"{check} of {_name(f)}: {mistake}\n\nTo reproduce it:\n",
         "from numpy import array, inf, nan, zeros",
         "from tensor import Tensor",
         f"from tensor.testing import {check}",
@@ -215,30 +209,20 @@ def _verdict(
         "]",
         f"{check}(f, inputs, {settings})",
     ]
-    raise AssertionError(
-        "\n".join([f"{check} of {_name(f)}: {mistake}", "", "To reproduce it:", "", *snippet])
-    )
+    raise AssertionError("\n".join(message))
 
 
 def _definition(f: Callable) -> list[str]:
-    """Lines of Python that bind `f`: an import where that is possible, otherwise a gap to be filled."""
+    """Lines of Python that bind `f`: an import where that is possible, otherwise a gap to fill."""
     if isinstance(f, partial):
-        arguments = [
-            *map(repr, f.args),
-            *(f"{name}={value!r}" for name, value in f.keywords.items()),
-        ]
-        return [
-            "from functools import partial",
-            *_definition(f.func),
-            f"f = partial({', '.join(['f', *arguments])})",
-        ]
+        options = [f"{name}={value!r}" for name, value in f.keywords.items()]
+        arguments = ", ".join(["f", *map(repr, f.args), *options])
+        return ["from functools import partial", *_definition(f.func), f"f = partial({arguments})"]
     if inspect.isfunction(f) and f.__qualname__.isidentifier() and f.__module__ != "__main__":
         return [f"from {f.__module__} import {f.__qualname__} as f"]
     code = getattr(inspect.unwrap(f), "__code__", None)
-    return [
-        f"f = ...  # {_name(f)}"
-        + (f", {Path(code.co_filename).name} line {code.co_firstlineno}" if code else "")
-    ]
+    place = f", {Path(code.co_filename).name} line {code.co_firstlineno}" if code else ""
+    return [f"f = ...  # {_name(f)}{place}"]
 
 
 def _literal(x: np.ndarray) -> str:

@@ -1,30 +1,30 @@
-"""Winograd's convolution (Lavin & Gray 2016): fewer multiplications for kernels of 2x2, 3x3 and 4x4 pixels with stride 1.
+"""Winograd's convolution (Lavin & Gray 2016): fewer multiplications for kernels of 2x2 to 4x4.
 
-A tile of m x m pixels y of the output sees 6x6 pixels d of the input through the r x r kernel w, where m + r = 7:
+With stride 1, a tile of m x m pixels y of the output sees 6x6 pixels d of the input through the
+r x r kernel w, where m + r = 7:
 
     y = A^T [(G w G^T) * (B^T d B)] A
 
-Here * multiplies element by element, for C input and O output channels 36 matrix products: 36 multiplications in the place
-of (m r)^2, which is 100, 144, 144. Of this trilinear form in w, d and y the gradient of w is another part,
-dw = G^T [(A dy A^T) * (B^T d B)] G. The gradient of d is a convolution with the turned kernel.
+Here * multiplies element by element, for C input and O output channels 36 matrix products: 36
+multiplications in the place of (m r)^2, which is 100, 144, 144. Of this trilinear form in w, d and
+y the gradient of w is another part, dw = G^T [(A dy A^T) * (B^T d B)] G. The gradient of d is a
+convolution with the turned kernel.
 
-Behind it are polynomials: A and G evaluate them at six points, and B interpolates. The paper's points 0, +-1, +-2 and infinity
-have simpler numbers; 0, +-sqrt(1/2), +-sqrt(2) and infinity have half the rounding error.
+Behind it are polynomials: A and G evaluate them at six points, and B interpolates. The paper's
+points 0, +-1, +-2 and infinity have simpler numbers; 0, +-sqrt(1/2), +-sqrt(2) and infinity have
+half the rounding error.
 """
 
 from __future__ import annotations
 
 import functools
 from math import sqrt
-from types import ModuleType
 
 import numpy as np
 
-from tensor.arrays import Array
+from tensor.arrays import Array, Pair, Shape
 from tensor.kernels import bias_operand, operand
 from tensor.parallel import map_blocks
-
-Pair = tuple[int, int]
 
 POINTS = (0.0, sqrt(1 / 2), -sqrt(1 / 2), sqrt(2), -sqrt(2))
 SCALES = np.array([1, sqrt(2) / 3, sqrt(2) / 3, 1 / 12, 1 / 12, 1])
@@ -53,11 +53,11 @@ def _GG(r: int, dtype: np.dtype) -> np.ndarray:
 
 
 PRECISIONS = frozenset([np.dtype(np.float32)])
-"""In double precision, which is there for checking, sums are taken directly: they are ten times as accurate."""
+"""In float64, which is there for checking, sums are taken directly: ten times as accurate."""
 
 
-def serves(kernel: tuple[int, ...], size: Pair, dtype: np.dtype) -> bool:
-    """Whether this is the way to step one by one with a kernel (O, C, r, r): enough channels, and well-filled tiles."""
+def serves(kernel: Shape, size: Pair, dtype: np.dtype) -> bool:
+    """Whether this is the way for a kernel (O, C, r, r): enough channels, and well-filled tiles."""
     O, C, r, other = kernel
     if r != other or not 2 <= r <= 4 or min(O, C) < 8 or dtype not in PRECISIONS:
         return False
@@ -70,19 +70,15 @@ def _tiles(size: Pair, r: int) -> Pair:
 
 
 def convolve(
-    loops: ModuleType, x: Array, weight: Array, bias: Array | None, size: Pair, padding: Pair
+    loops, x: Array, weight: Array, bias: Array | None, size: Pair, padding: Pair
 ) -> Array:
     """x (N, H, W, C) and weight (O, C, r, r) to (N, *size, O)."""
     O, C, r, _ = weight.shape
-    tiles = _tiles(size, r)
+    GG, tiles = _GG(r, x.dtype), _tiles(size, r)
     if weight.strides[0] < weight.strides[1]:
-        U = (_GG(r, x.dtype) @ _rows(weight.transpose(3, 2, 1, 0))).reshape(36, C, O)
+        U = (GG @ _rows(weight.transpose(3, 2, 1, 0))).reshape(36, C, O)
     else:  # C varies faster in memory than O, as in a turned kernel
-        U = (
-            (_GG(r, x.dtype) @ _rows(weight.transpose(3, 2, 0, 1)))
-            .reshape(36, O, C)
-            .transpose(0, 2, 1)
-        )
+        U = (GG @ _rows(weight.transpose(3, 2, 0, 1))).reshape(36, O, C).transpose(0, 2, 1)
     y = np.empty((len(x), *size, O), x.dtype)
     bias = bias_operand(bias, y)
 
@@ -94,8 +90,8 @@ def convolve(
     return y
 
 
-def weight_gradient(loops: ModuleType, x: Array, g: Array, r: int, padding: Pair) -> Array:
-    """The gradient of weight, (O, C, r, r), from x (N, H, W, C) and that of the output, g (N, h, w, O)."""
+def weight_gradient(loops, x: Array, g: Array, r: int, padding: Pair) -> Array:
+    """The gradient of weight, (O, C, r, r), from x (N, H, W, C) and the output's g (N, h, w, O)."""
     C, O = x.shape[3], g.shape[3]
     tiles = _tiles(g.shape[1:3], r)
 
@@ -117,9 +113,7 @@ def _rows(w: Array) -> Array:
     return np.ascontiguousarray(w).reshape(len(w) ** 2, -1)
 
 
-def _transformed(
-    loops: ModuleType, x: Array, padding: Pair, tiles: Pair, r: int, seen: int
-) -> Array:
+def _transformed(loops, x: Array, padding: Pair, tiles: Pair, r: int, seen: int) -> Array:
     V = np.empty((36, len(x) * tiles[0] * tiles[1], x.shape[3]), x.dtype)
     loops.winograd_tiles(operand(x), padding, tiles, 7 - r, seen, V)
     return V
