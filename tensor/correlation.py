@@ -75,14 +75,6 @@ def _columns(x: Array, kernel: Pair, size: Pair, geometry: Geometry) -> Array:
     return columns.reshape(n * h * w, kh * kw * C)
 
 
-def _place(y: Array, bias: Array | None, x: Array, phase=(0, 0), stride=(1, 1)) -> None:
-    """Every `stride`-th pixel of x, from `phase` on, becomes that of y, plus bias (C,)."""
-    if loops := loops_for(x):
-        loops.place(y, bias_operand(bias, x), phase, stride, x)
-    else:
-        x[:, phase[0] :: stride[0], phase[1] :: stride[1]] = y if bias is None else y + bias
-
-
 @one_blas_thread()
 def correlate(x: Array, weight: Array, bias: Array | None, size: Pair, geometry: Geometry) -> Array:
     """The convolution of x (N, H, W, C): (N, *size, O)."""
@@ -97,8 +89,10 @@ def correlate(x: Array, weight: Array, bias: Array | None, size: Pair, geometry:
     y = xp.empty((len(x), *size, O), xp.result_type(x, weight))
 
     def block(images: slice) -> None:
-        product = _columns(x[images], tuple(kernel), size, geometry) @ matrix
-        _place(product.reshape(-1, *size, O), bias, y[images])
+        out = y[images].reshape(-1, O)
+        xp.matmul(_columns(x[images], tuple(kernel), size, geometry), matrix, out=out)
+        if bias is not None:
+            out += bias
 
     map_blocks(block, len(x), spread(x, len(x) * math.prod(size) * len(matrix)))
     return y
@@ -175,6 +169,14 @@ def _phases(n: int, kernel: int, stride: int, padding: int, dilation: int) -> li
             behind = (phase + padding - dilation * taps[-1]) // stride
         phases.append((part, -behind, dilation * step // stride))
     return phases
+
+
+def _place(y: Array, bias: Array | None, x: Array, phase: Pair, stride: Pair) -> None:
+    """Every `stride`-th pixel of x, from `phase` on, becomes that of y, plus bias (C,)."""
+    if loops := loops_for(x):
+        loops.place(y, bias_operand(bias, x), phase, stride, x)
+    else:
+        x[:, phase[0] :: stride[0], phase[1] :: stride[1]] = y if bias is None else y + bias
 
 
 @one_blas_thread()
