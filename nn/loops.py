@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from tensor.loops import kernel
+from tensor.loops import compiled
 
 
-@kernel
+@compiled
 def momentum(g, lr, momentum, nesterov, p, velocity):
     """velocity <- momentum velocity + g;  p <- p - lr velocity, by Nesterov p - lr (g + momentum
     velocity)."""
@@ -17,7 +17,7 @@ def momentum(g, lr, momentum, nesterov, p, velocity):
         p[i] = p[i] - rate * (g[i] + share * velocity[i] if nesterov else velocity[i])
 
 
-@kernel
+@compiled
 def adam(g, b1, b2, rate, root, eps, p, m, v):
     """m <- b1 m + (1 - b1) g; v <- b2 v + (1 - b2) g^2; p <- p - rate m / (sqrt(v) / root + eps)"""
     b1_, a1 = p.dtype.type(b1), p.dtype.type(1 - b1)
@@ -29,7 +29,7 @@ def adam(g, b1, b2, rate, root, eps, p, m, v):
         p[i] = p[i] - step * m[i] / (np.sqrt(v[i]) * scale + least)
 
 
-@kernel
+@compiled
 def average(x, decay, y):
     """y <- decay y + (1 - decay) x"""
     old, new = y.dtype.type(decay), y.dtype.type(1 - decay)

@@ -16,7 +16,7 @@ from nn.checks import check_names, check_range, fitting
 from nn.flat import FlatView, parameter_list
 from nn.module import Parameter
 from tensor.arrays import Array, array_module
-from tensor.kernels import loops_for, spread
+from tensor.kernels import loops_for, shared_work
 from tensor.parallel import map_blocks
 
 
@@ -70,7 +70,7 @@ class Optimizer:
                 begin, end, _ = rows.indices(len(p))
                 self.update(p[rows], g[rows], slice(start + begin, start + end))
 
-            map_blocks(update_block, len(p), spread(p, len(p) * (3 + len(self.slots))))
+            map_blocks(update_block, len(p), shared_work(p, len(p) * (3 + len(self.slots))))
         self.view.bind(values)
 
     def state_dict(self) -> dict[str, Any]:

@@ -7,9 +7,10 @@ An op is declared once, with its derivatives beside it:
         return array_module(x).tanh(x)
 
 The function computes on raw arrays. Each keyword is the vector-Jacobian product (VJP) of one
-argument: it maps g = dL/dy to dL/dx. A VJP is handed what its parameters name: `g`; the output `y`;
-any argument of the op; or `x_shape`, the shape of argument `x`. What no VJP names is not kept, so
-these parameter lists are also the memory plan.
+argument: it maps its first parameter, g = dL/dy, to dL/dx. It is also handed what its other
+parameters name: the output `y`; any argument of the op; or `x_shape`, the shape of argument `x`.
+What no VJP names is not kept, so these parameter lists are also the memory plan. (Of a fused op,
+one VJP serves several arguments, and is handed what its forward has `kept`: see fused.py.)
 
 Called on a Tensor, an op records a `Node` and returns a Tensor; called on arrays, it is a plain
 function of arrays. VJPs are made of ops, so one formula serves twice: a first derivative runs it on
@@ -35,7 +36,7 @@ from tensor.base import Node, TensorBase, as_tensor, supported, wrap
 from tensor.errors import ERRORS, in_the_name_of
 from tensor.kernels import total
 from tensor.modes import check_finite, mode, mode_with
-from tensor.promotion import NUMBERS, PLAIN, demoted, promote
+from tensor.promotion import CONSTANTS, NUMBERS, demoted, promote
 
 if TYPE_CHECKING:
     from tensor.tensor import Tensor
@@ -51,13 +52,14 @@ _new = object.__new__
 class Op:
     """A declaration, made ready to be called.
 
-    Position k < n is an argument, n the output, n + 1 what a fused op keeps; then come the shapes.
+    What a VJP may be handed has a slot: 0..n-1 the arguments, n the output, n + 1 what a fused op
+    has kept, n + 2... the shapes of the arguments.
     """
 
-    def __init__(self, declared: Callable, vjps: dict, kernel: Callable | None = None):
+    def __init__(self, declared: Callable, vjps: dict, compiled: Callable | None = None):
         parameters = inspect.signature(declared).parameters
         self.declared, self.name = declared, declared.__name__.lstrip("_")
-        self.forward, self.fused = kernel or declared, kernel is not None
+        self.forward, self.fused = compiled or declared, compiled is not None
         self.arguments = list(parameters)
         self.defaults = [p.default for p in parameters.values()]
         self.takes_none = any("Array | None" in str(p.annotation) for p in parameters.values())
@@ -95,21 +97,23 @@ class Op:
 class Edge:
     """A VJP: which arguments it serves, and which values it is handed."""
 
-    __slots__ = ("first", "joint", "pick", "slots", "targets", "vjp")
+    __slots__ = ("pick", "slots", "target", "targets", "vjp")
 
     def __init__(self, op: Op, targets: list[str], vjp: Callable):
         n = len(op.arguments)
-        places = {name: k for k, name in enumerate([*op.arguments, "y", "kept"])}
+        slot_of = {name: k for k, name in enumerate([*op.arguments, "y", "kept"])}
         if taken := {"y", "kept"}.intersection(op.arguments):
             wrong = f"{taken.pop()!r} has a meaning of its own in a VJP"
             raise TypeError(f"{op.name}: {wrong}: no argument can have that name")
-        places |= {f"{name}_shape": n + 2 + k for k, name in enumerate(op.arguments)}
+        slot_of |= {f"{name}_shape": n + 2 + k for k, name in enumerate(op.arguments)}
         names = list(inspect.signature(vjp).parameters)[1:]
-        if unknown := [name for name in [*targets, *names] if name not in places]:
-            raise TypeError(f"{op.name}: a VJP names {unknown}, but the op has only {list(places)}")
-        self.targets, self.vjp = tuple(places[name] for name in targets), vjp
-        self.first, self.joint = self.targets[0], op.fused
-        self.slots = tuple(places[name] for name in names)
+        if unknown := [name for name in [*targets, *names] if name not in slot_of]:
+            raise TypeError(
+                f"{op.name}: a VJP names {unknown}, but the op has only {list(slot_of)}"
+            )
+        self.targets, self.vjp = tuple(slot_of[name] for name in targets), vjp
+        self.target = self.targets[0]  # the only one, unless the op is fused
+        self.slots = tuple(slot_of[name] for name in names)
         self.pick = _picker(self.slots)
 
 
@@ -140,21 +144,21 @@ def recorded(op: Op) -> Any:
         if kwargs or len(args) != arity:
             args = op.bind(args, kwargs)
         values, parents = [], []
-        dtype = kind = None
-        plain = True
+        dtype = array_type = None
+        uniform = True  # tensors of one dtype, and numbers: nothing to promote
         for a, differentiable in zip(args, differentiables):
             parent = None
             if not isinstance(a, TensorBase):
-                if type(a) not in (NUMBERS if differentiable else PLAIN):
-                    plain = False
+                if type(a) not in (NUMBERS if differentiable else CONSTANTS):
+                    uniform = False
             elif differentiable:
                 parent, a = a.node, a._data
                 if dtype is None:
-                    dtype, kind = a.dtype, type(a)
-                elif a.dtype is not dtype or type(a) is not kind:
-                    plain = False
+                    dtype, array_type = a.dtype, type(a)
+                elif a.dtype is not dtype or type(a) is not array_type:
+                    uniform = False
             else:
-                plain = plain and a.node is None
+                uniform = uniform and a.node is None
                 a = a._data
             values.append(a)
             parents.append(parent)
@@ -162,7 +166,7 @@ def recorded(op: Op) -> Any:
             return op.of_arrays(args)
         recording, checking = mode.get()
         try:
-            if not plain:
+            if not uniform:
                 dtype = promote(op, args, values, recording)
             y = forward(*values)
         except ERRORS as error:
@@ -172,7 +176,7 @@ def recorded(op: Op) -> Any:
             y = demoted(y, values)
         if checking:
             check_finite(y, f"the output of {op.name!r}")
-        tensor = _new(TensorBase.kind)
+        tensor = _new(TensorBase.tensor_class)
         tensor._data = freeze(y) if type(y) is np.ndarray else y
         tensor.node = Node(op, parents, values, y, kept) if recording and any(parents) else None
         return tensor
@@ -228,12 +232,12 @@ def _shares(node: Node, g, needed: set[Node], create_graph: bool) -> Iterator[tu
     for edge, values in node.saved:
         if create_graph:
             values = [_with_history(node, v, slot) for v, slot in zip(values, edge.slots)]
-        if edge.joint:
+        if node.op.fused:
             parents = [node.parents[k] for k in edge.targets]
             shares = zip(parents, edge.vjp(g, *values))
             yield from (pair for pair in shares if pair[0] in needed)
-        elif node.parents[edge.first] in needed:
-            yield node.parents[edge.first], edge.vjp(g, *values)
+        elif node.parents[edge.target] in needed:
+            yield node.parents[edge.target], edge.vjp(g, *values)
 
 
 def _with_history(node: Node, value, slot: int):

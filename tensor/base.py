@@ -24,7 +24,9 @@ class TensorBase:
     __slots__ = ("__weakref__", "_data", "_frozen", "node")
     __array_ufunc__ = None  # array * tensor is the tensor's business
     _data: Array  # or a number of NumPy, see `freeze`
-    kind: ClassVar[Any]  # Tensor, in tensor/tensor.py: it stands upon the ops, and they make it
+    tensor_class: ClassVar[
+        Any
+    ]  # Tensor, in tensor/tensor.py: it stands upon the ops, and they make it
     _frozen: Node | None  # set by requires_grad_(False): the leaf that pending graphs still lead to
     node: Node | None
 
@@ -212,16 +214,16 @@ def device_or_dtype(value) -> str | np.dtype:
     return supported(value)
 
 
-def _leaf(kind: type[Tensor], array: Array, requires_grad: bool) -> Tensor:
+def _leaf(cls: type[Tensor], array: Array, requires_grad: bool) -> Tensor:
     """A leaf around an array that nobody else will write to."""
-    leaf = kind.__new__(kind)
+    leaf = cls.__new__(cls)
     leaf._data, leaf.node = freeze(array), None
     return leaf.requires_grad_(requires_grad)
 
 
 def wrap(array: Array, node: Node | None = None) -> Tensor:
     """A tensor around an array that nobody else will write to: no copy, no check."""
-    tensor = _new(TensorBase.kind)
+    tensor = _new(TensorBase.tensor_class)
     tensor._data = freeze(array)
     tensor.node = node
     return tensor
@@ -229,7 +231,7 @@ def wrap(array: Array, node: Node | None = None) -> Tensor:
 
 def as_tensor(x) -> Tensor:
     """x itself if it is a tensor, or else a tensor around the array x."""
-    return x if isinstance(x, TensorBase.kind) else wrap(x)
+    return x if isinstance(x, TensorBase.tensor_class) else wrap(x)
 
 
 def raw(x) -> Any:
@@ -258,5 +260,5 @@ class Node:
             if op.uses_shapes:
                 pool += [getattr(v, "shape", ()) for v in values]
             for edge in op.edges:
-                if edge.joint or parents[edge.first] is not None:
+                if op.fused or parents[edge.target] is not None:
                     self.saved.append((edge, edge.pick(pool)))

@@ -1,9 +1,9 @@
 """Convolution and its two derivatives: one closed family.
 
-The three ops below are one trilinear form,  T(x, w, g) = sum over n, o, p of g[n, o, p] * sum over
+The three ops below are one trilinear form,  F(x, w, g) = sum over n, o, p of g[n, o, p] * sum over
 c, k of w[o, c, k] * x[n, c, stride * p + dilation * k - padding],  taken apart in three ways:
 
-    T(x, w, g)  =  <conv(x, w), g>  =  <x, conv_input(g, w)>  =  <conv_weight(x, g), w>
+    F(x, w, g)  =  <conv(x, w), g>  =  <x, conv_input(g, w)>  =  <conv_weight(x, g), w>
 
 So each op's derivatives are the other two, to any order, and `conv_transpose2d` is `conv_input` by
 its PyTorch name.

@@ -17,7 +17,7 @@ import numpy as np
 
 from tensor import winograd
 from tensor.arrays import Array, Pair, Shape, array_module
-from tensor.kernels import bias_operand, loops_for, operand, spread
+from tensor.kernels import bias_operand, loops_for, operand, shared_work
 from tensor.parallel import map_blocks, one_blas_thread
 
 
@@ -94,16 +94,16 @@ def correlate(x: Array, weight: Array, bias: Array | None, size: Pair, geometry:
         if bias is not None:
             out += bias
 
-    map_blocks(block, len(x), spread(x, len(x) * math.prod(size) * len(matrix)))
+    map_blocks(block, len(x), shared_work(x, len(x) * math.prod(size) * len(matrix)))
     return y
 
 
 # A kernel that steps over whole blocks, with their pixels as channels: it then steps one by one
 
 
-def _winograd_shape(x: Array, kernel: Shape, size: Pair, geometry: Geometry) -> Shape | None:
+def _winograd_shape(x: Array, weight_shape: Shape, size: Pair, geometry: Geometry) -> Shape | None:
     """A kernel's shape (O, C, kh, kw) over blocks, if its stride divides it and Winograd serves."""
-    (O, C, kh, kw), (sh, sw) = kernel, geometry.stride
+    (O, C, kh, kw), (sh, sw) = weight_shape, geometry.stride
     if not loops_for(x) or geometry.dilation != (1, 1) or kh % sh or kw % sw:
         return None
     shape = (O, sh * sw * C, kh // sh, kw // sw)
@@ -123,10 +123,10 @@ def _over_pixels(weight: Array, shape: Shape) -> Array:
     return split.transpose(0, 3, 4, 1, 5, 2).reshape(shape)
 
 
-def _blocks(x: Array, kernel: Shape, size: Pair, geometry: Geometry) -> Array:
+def _blocks(x: Array, weight_shape: Shape, size: Pair, geometry: Geometry) -> Array:
     """x (N, H, W, C) as the blocks (N, h, w, sh sw C) that a kernel sees from `size` places."""
-    h, w = size[0] + kernel[2] - 1, size[1] + kernel[3] - 1
-    y = np.empty((len(x), h, w, kernel[1]), x.dtype)
+    h, w = size[0] + weight_shape[2] - 1, size[1] + weight_shape[3] - 1
+    y = np.empty((len(x), h, w, weight_shape[1]), x.dtype)
 
     def block(images: slice) -> None:
         y[images] = _columns(x[images], geometry.stride, (h, w), geometry).reshape(-1, *y.shape[1:])
@@ -153,21 +153,28 @@ def _pixels(blocks: Array, bias: Array | None, size: Pair, geometry: Geometry) -
 # Back to the images: the pixels that saw a pixel
 
 
-def _phases(n: int, kernel: int, stride: int, padding: int, dilation: int) -> list:
-    """How pixels phase, phase + stride, ... of n are made, for each phase: by which part of the
-    kernel, its last first, with which padding and dilation it steps over the pixels that saw them.
+class Phase(NamedTuple):
+    """How every stride-th pixel is made: by which part of the turned kernel, which steps how."""
+
+    taps: slice
+    padding: int
+    dilation: int
+
+
+def _phases(n: int, kernel: int, stride: int, padding: int, dilation: int) -> list[Phase]:
+    """The phases of n pixels: those of phase k are k, k + stride, ...
 
     With kernel 4, stride 2, padding 1, even pixels are seen by taps 3 and 1, odd ones by 2 and 0.
     """
     step = stride // math.gcd(stride, dilation)
     phases = []
-    for phase in range(min(stride, n)):
-        taps = [i for i in range(kernel) if (phase + padding - dilation * i) % stride == 0]
-        part, behind = slice(0), 0
-        if taps:
-            part = slice(taps[-1], taps[0] - 1 if taps[0] else None, -step)
-            behind = (phase + padding - dilation * taps[-1]) // stride
-        phases.append((part, -behind, dilation * step // stride))
+    for k in range(min(stride, n)):
+        seen_by = [i for i in range(kernel) if (k + padding - dilation * i) % stride == 0]
+        taps, behind = slice(0), 0
+        if seen_by:
+            taps = slice(seen_by[-1], seen_by[0] - 1 if seen_by[0] else None, -step)
+            behind = (k + padding - dilation * seen_by[-1]) // stride
+        phases.append(Phase(taps, -behind, dilation * step // stride))
     return phases
 
 
@@ -191,25 +198,24 @@ def gather(z: Array, weight: Array, bias: Array | None, size: Pair, geometry: Ge
     (kh, kw), (sh, sw) = weight.shape[2:], geometry.stride
     shape = _winograd_shape(z, weight.shape, z.shape[1:3], geometry)
     if shape and geometry.stride != (1, 1):
-        turned = _over_blocks(weight, shape).transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]
-        behind = shape[2] - 1, shape[3] - 1
-        places = z.shape[1] + behind[0], z.shape[2] + behind[1]
-        blocks = correlate(z, turned, None, places, Geometry((1, 1), behind, (1, 1)))
+        rotated = _over_blocks(weight, shape).transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]
+        margin = shape[2] - 1, shape[3] - 1
+        blocks_size = z.shape[1] + margin[0], z.shape[2] + margin[1]
+        blocks = correlate(z, rotated, None, blocks_size, Geometry((1, 1), margin, (1, 1)))
         return _pixels(blocks, bias, size, geometry)
     rows = _phases(size[0], kh, sh, geometry.padding[0], geometry.dilation[0])
     columns = _phases(size[1], kw, sw, geometry.padding[1], geometry.dilation[1])
-    turned = weight.transpose(1, 0, 2, 3)
-    if geometry.stride == (1, 1):
-        (i, top, dh), (j, left, dw) = rows[0], columns[0]
-        return correlate(z, turned[:, :, i, j], bias, size, Geometry((1, 1), (top, left), (dh, dw)))
+    from_z = weight.transpose(1, 0, 2, 3)  # (C, O, kh, kw)
     xp = array_module(z)
     x = xp.empty((len(z), *size, weight.shape[1]), xp.result_type(z, weight))
-    for phase_h, (i, top, dh) in enumerate(rows):
-        for phase_w, (j, left, dw) in enumerate(columns):
-            pixels = -(-(size[0] - phase_h) // sh), -(-(size[1] - phase_w) // sw)
-            steps = Geometry((1, 1), (top, left), (dh, dw))
-            y = correlate(z, turned[:, :, i, j], None, pixels, steps)
-            _place(y, bias, x, (phase_h, phase_w), geometry.stride)
+    for i, row in enumerate(rows):
+        for j, column in enumerate(columns):
+            part = from_z[:, :, row.taps, column.taps]
+            steps = Geometry((1, 1), *zip(row[1:], column[1:]))
+            if geometry.stride == (1, 1):  # one phase, all of x
+                return correlate(z, part, bias, size, steps)
+            pixels = -(-(size[0] - i) // sh), -(-(size[1] - j) // sw)
+            _place(correlate(z, part, None, pixels, steps), bias, x, (i, j), geometry.stride)
     return x
 
 
@@ -230,5 +236,7 @@ def weight_gradient(x: Array, g: Array, kernel: Pair, geometry: Geometry) -> Arr
     def block(images: slice) -> Array:
         return _columns(x[images], kernel, size, geometry).T @ g[images].reshape(-1, O)
 
-    parts = map_blocks(block, len(x), spread(x, len(x) * math.prod(size) * math.prod(kernel) * C))
+    parts = map_blocks(
+        block, len(x), shared_work(x, len(x) * math.prod(size) * math.prod(kernel) * C)
+    )
     return reduce(add, parts).reshape(*kernel, C, O).transpose(3, 2, 0, 1)

@@ -11,7 +11,7 @@ from tensor.arrays import Array, array_module
 from tensor.autodiff import op
 from tensor.errors import composite
 from tensor.fused import fused
-from tensor.kernels import in_one_pass, loops, loops_for
+from tensor.kernels import in_one_pass, loops_for
 from tensor.promotion import floating
 
 if TYPE_CHECKING:
@@ -160,20 +160,20 @@ def leaky_relu(x, negative_slope: float = 0.01) -> Tensor:
     return _gate(x, x, negative_slope)
 
 
-@op(g=lambda g_, x, negative_slope: _gate(g_, x, negative_slope), x=lambda g_: None)
+@op(a=lambda g, x, negative_slope: _gate(g, x, negative_slope), x=lambda g: None)
 @floating
-def _gate(g: Array, x: Array, negative_slope: float) -> Tensor:
-    """g where x > 0, else negative_slope * g. In x it is constant between its jumps."""
-    if loops := loops_for(g):
+def _gate(a: Array, x: Array, negative_slope: float) -> Tensor:
+    """slope(x) a: a slope of 1 where x > 0, else negative_slope, constant between its jumps."""
+    if loops := loops_for(a):
         slope = float(negative_slope)
-        return in_one_pass(lambda g, x, y: loops.gate(g, x, slope, y), np.empty_like(g), g, x)
-    return g * array_module(x).where(x > 0, g.dtype.type(1), g.dtype.type(negative_slope))
+        return in_one_pass(lambda a, x, y: loops.gate(a, x, slope, y), np.empty_like(a), a, x)
+    return a * array_module(x).where(x > 0, a.dtype.type(1), a.dtype.type(negative_slope))
 
 
 @fused(
     "x",
-    lambda x: (in_one_pass(loops().silu, x.copy("K")), None),
-    lambda g, y, kept, x: (in_one_pass(loops().silu_vjp, x.copy("K"), g, y),),
+    lambda x: (in_one_pass(loops_for(x).silu, x.copy("K")), None),
+    lambda g, y, kept, x: (in_one_pass(loops_for(x).silu_vjp, x.copy("K"), g, y),),
 )
 def silu(x: Array) -> Tensor:
     """x * sigmoid(x), which is swish with beta = 1 (Ramachandran et al. 2017)."""
@@ -182,8 +182,8 @@ def silu(x: Array) -> Tensor:
 
 @fused(
     "x",
-    lambda x: (in_one_pass(loops().gelu, np.empty_like(x), x), None),
-    lambda g, y, kept, x: (in_one_pass(loops().gelu_vjp, np.empty_like(x), g, x),),
+    lambda x: (in_one_pass(loops_for(x).gelu, np.empty_like(x), x), None),
+    lambda g, y, kept, x: (in_one_pass(loops_for(x).gelu_vjp, np.empty_like(x), g, x),),
 )
 def _gelu(x: Array) -> Tensor:
     return 0.5 * x * (1.0 + erf(x * math.sqrt(0.5)))

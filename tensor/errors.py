@@ -15,17 +15,17 @@ def in_the_name_of(name: str, error: Any, args: Sequence = ()) -> Exception:
     """The error as one of the op `name`; NumPy's words are given the shapes of `args`."""
     message = str(error)
     inner = re.match(r"\w+(: |\(\) )", message)
-    kind = next(kind for kind in ERRORS if isinstance(error, kind))
-    if kind is AttributeError:
+    error_type = next(known for known in ERRORS if isinstance(error, known))
+    if error_type is AttributeError:
         if hasattr(error.obj, "shape"):
             return error  # a mistake in the op
         wrong = next(a for a in [*args, error.obj] if not hasattr(a, "shape"))
-        kind, message = TypeError, f"expected a tensor, got {type(wrong).__name__}"
+        error_type, message = TypeError, f"expected a tensor, got {type(wrong).__name__}"
     elif inner:
         message = message[inner.end() :]
     elif shapes := [a.shape for a in args if hasattr(a, "shape")]:
         message += f" (input shapes: {shapes})"
-    return kind(f"{name}: {message}").with_traceback(error.__traceback__)
+    return error_type(f"{name}: {message}").with_traceback(error.__traceback__)
 
 
 def composite(function: F) -> F:

@@ -38,7 +38,7 @@ def fused(targets: str, forward: Callable, vjp: Callable) -> Callable[[F], F]:
         first = [Parameter(name, Parameter.POSITIONAL_ONLY) for name in ("g", "y", "kept")]
         names = Signature([*first, *parameters.values()])
         backward.__signature__ = names  # type: ignore[attr-defined]
-        op = Op(definition, {targets: backward}, kernel=forward)
+        op = Op(definition, {targets: backward}, compiled=forward)
         by_kernel, by_definition = recorded(op), composite(definition)
 
         @functools.wraps(definition)

@@ -1,10 +1,9 @@
-"""Which loops serve: those of `tensor.loops`, compiled by Numba, or definitions on NumPy and CuPy.
+"""Whether loops serve, those of `tensor.loops`, and how arrays are handed to them.
 
-A fused op has a definition, made of ops, and a kernel: loops over elements that compute the same
-value, and its first derivative, in one or two passes over memory. Numba compiles a loop when it is
-first called and keeps the machine code for the next process. Without Numba, or with
-MINIGEN_KERNELS=0 in the environment, the definitions serve: all works as before, several times
-slower. On a GPU they always serve.
+An op that has a loop takes it for arrays of floats on the CPU: it goes over memory once or twice,
+where NumPy's functions go over it once each. Numba compiles a loop when it is first called and
+keeps the machine code for the next process. Without Numba, or with MINIGEN_KERNELS=0 in the
+environment, ops do without: all works as before, several times slower. On a GPU they always do.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ def loops_for(x: Array) -> Any:
     return loops() if type(x) is np.ndarray and x.dtype in _FLOATS and x.shape else None
 
 
-def spread(x: Array, numbers: int) -> int:
+def shared_work(x: Array, numbers: int) -> int:
     """The numbers `map_blocks` is to share among threads: none on a GPU, which has its own."""
     return numbers if type(x) is np.ndarray else 0
 

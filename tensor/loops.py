@@ -1,4 +1,4 @@
-"""The loops of the fused ops, compiled by Numba, in float32 and float64: the formula beside each.
+"""Loops, compiled by Numba, that ops use in the place of NumPy, in float32 and in float64.
 
 A loop writes into the arrays that come last among its arguments. Sums are carried in float64, so
 that they are right however many terms they have. NaN and infinities come through; in Winograd's
@@ -16,7 +16,7 @@ import numba
 import numpy as np
 
 
-def kernel(loop: Callable, flags: frozenset[str] = frozenset({"contract", "nsz"})) -> Callable:
+def compiled(loop: Callable, flags: frozenset[str] = frozenset({"contract", "nsz"})) -> Callable:
     """Compile a loop when first called: without the interpreter's lock, with fused multiply-adds.
 
     The machine code is kept beside the source or in the user's cache folder, if one of them can be
@@ -37,7 +37,7 @@ ZERO, QUARTER, HALF, ONE, FOUR = map(np.float32, (0, 1 / 4, 1 / 2, 1, 4))
 TINY = np.float32(2.0**-100)
 
 
-@kernel
+@compiled
 def _exp(x):
     """e^x in float32 = 2^n e^r, n = round(x / log 2), |r| <= log(2) / 2: the series ends after r^7.
 
@@ -59,7 +59,7 @@ def _exp(x):
     return p * np.int32((np.int32(n) + 127) << 23).view(np.float32)  # the bits of 2^n
 
 
-@kernel
+@compiled
 def _log1p(x):
     """log(1 + x), x in [0, 1], in float32: 2 artanh s, s = x / (2 + x) <= 1/3, a series to s^13."""
     if not isinstance(x, np.float32):
@@ -75,7 +75,7 @@ def _log1p(x):
     return (s + s) * p
 
 
-@kernel
+@compiled
 def _sigmoid(x):
     return ONE / (ONE + _exp(-x))
 
@@ -83,35 +83,35 @@ def _sigmoid(x):
 # Activations, element by element on flat arrays
 
 
-@kernel
+@compiled
 def sigmoid(x, y):
     """y = 1 / (1 + e^-x)"""
     for i in range(x.size):
         y[i] = _sigmoid(x[i])
 
 
-@kernel
+@compiled
 def softplus(x, y):
     """log(1 + e^x) = max(x, 0) + log(1 + e^-|x|)"""
     for i in range(x.size):
         y[i] = max(x[i], ZERO) + _log1p(_exp(-abs(x[i])))
 
 
-@kernel
+@compiled
 def erf(x, y):
     """y = 2 / sqrt(pi) times the integral of e^(-t^2) from 0 to x."""
     for i in range(x.size):
         y[i] = math.erf(x[i])
 
 
-@kernel
+@compiled
 def silu(y):
     """y <- y sigmoid(y)"""
     for i in range(y.size):
         y[i] = y[i] * _sigmoid(y[i])
 
 
-@kernel
+@compiled
 def silu_vjp(g, y, gx):
     """gx = g (s + y (1 - s)), in the place of x. s = sigmoid(x) = y / x spares an exponential."""
     for i in range(gx.size):
@@ -119,7 +119,7 @@ def silu_vjp(g, y, gx):
         gx[i] = g[i] * (s + y[i] * (ONE - s))
 
 
-@kernel
+@compiled
 def gelu(x, y):
     """y = x Phi(x), Phi(x) = (1 + erf(x / sqrt 2)) / 2"""
     sqrt_half = x.dtype.type(math.sqrt(0.5))
@@ -127,7 +127,7 @@ def gelu(x, y):
         y[i] = x[i] * HALF * (ONE + math.erf(x[i] * sqrt_half))
 
 
-@kernel
+@compiled
 def gelu_vjp(g, x, gx):
     """gx = g (Phi(x) + x phi(x)), with the density phi(x) = e^(-x^2 / 2) / sqrt(2 pi)"""
     sqrt_half, top = x.dtype.type(math.sqrt(0.5)), x.dtype.type(1 / math.sqrt(2 * math.pi))
@@ -136,7 +136,7 @@ def gelu_vjp(g, x, gx):
         gx[i] = g[i] * (Phi + x[i] * _exp(-HALF * x[i] * x[i]) * top)
 
 
-@kernel
+@compiled
 def gate(g, x, slope, y):
     """y = g where x > 0, and slope g elsewhere: leaky ReLU of g = x, and the derivative of it."""
     share = y.dtype.type(slope)
@@ -144,7 +144,7 @@ def gate(g, x, slope, y):
         y[i] = g[i] if x[i] > ZERO else g[i] * share
 
 
-@kernel
+@compiled
 def bernoulli_cost(x, target, y):
     """log(1 + e^x) - target x = |x| error + log(1 + e^-|x|): no error costs 0, even at infinity."""
     for i in range(x.size):
@@ -152,7 +152,7 @@ def bernoulli_cost(x, target, y):
         y[i] = (abs(x[i]) * error if error != ZERO else ZERO) + _log1p(_exp(-abs(x[i])))
 
 
-@kernel
+@compiled
 def squared_error(x, target, y):
     """y = (x - target)^2"""
     for i in range(x.size):
@@ -162,7 +162,7 @@ def squared_error(x, target, y):
 # Sums
 
 
-@functools.partial(kernel, flags=frozenset({"contract", "nsz", "reassoc"}))
+@functools.partial(compiled, flags=frozenset({"contract", "nsz", "reassoc"}))
 def add_between(x, y):
     """y[b, c] += the sum of x[b, m, c] over m. In any order, so that several are added at once."""
     B, M, C = x.shape
@@ -172,7 +172,7 @@ def add_between(x, y):
                 y[b, c] += x[b, m, c]
 
 
-@kernel
+@compiled
 def softmax(x, y):
     """y = e^(x - max x) / sum e^(x - max x) in each row."""
     for r in range(x.shape[0]):
@@ -184,7 +184,7 @@ def softmax(x, y):
             y[r, i] *= scale
 
 
-@kernel
+@compiled
 def log_softmax(x, y):
     """y = x - max x - log sum e^(x - max x) in each row."""
     for r in range(x.shape[0]):
@@ -200,7 +200,7 @@ def log_softmax(x, y):
 # within a group.
 
 
-@kernel
+@compiled
 def _group_means(sums, rows, groups):
     """Sums (C,) over some rows become the means of whole groups, in the place of each channel."""
     D = sums.size // groups
@@ -212,9 +212,9 @@ def _group_means(sums, rows, groups):
             sums[c] = total / (rows * D)
 
 
-@kernel
-def _quarter(mean, high, low):
-    """A quarter of the mean (C,) in two parts, of which the second is what rounding leaves of it.
+@compiled
+def _split_mean(mean, high, low):
+    """A quarter of the mean (C,) in two parts, the second what rounding leaves of it.
 
     x / 4 - high - low keeps a small difference between large numbers, and cannot overflow.
     """
@@ -223,13 +223,13 @@ def _quarter(mean, high, low):
         low[c] = mean[c] / 4 - high[c]
 
 
-@kernel
+@compiled
 def standardise(x, mean, rstd, weight, bias, y):
-    """y = (x - mean) rstd weight + bias"""
+    """y = (x - mean) rstd weight + bias, with a quarter of x, so that the difference is finite."""
     B, M, C = x.shape
     high, low, scale = np.empty(C, x.dtype), np.empty(C, x.dtype), np.empty(C, x.dtype)
     for b in range(B):
-        _quarter(mean[b], high, low)
+        _split_mean(mean[b], high, low)
         for c in range(C):
             scale[c] = 4 * rstd[b, c] * weight[c]
         for m in range(M):
@@ -237,7 +237,7 @@ def standardise(x, mean, rstd, weight, bias, y):
                 y[b, m, c] = (x[b, m, c] * QUARTER - high[c] - low[c]) * scale[c] + bias[c]
 
 
-@kernel
+@compiled
 def moments(x, groups, eps, mean, rstd):
     """The mean of each group, and 1 / sqrt(variance + eps)."""
     B, M, C = x.shape
@@ -259,7 +259,7 @@ def moments(x, groups, eps, mean, rstd):
             mean[b, c], rstd[b, c] = mu[c], 1 / math.sqrt(var[c] + eps)
 
 
-@kernel
+@compiled
 def standardise_vjp(x, mean, rstd, weight, groups, gx, g_weight, g_bias):
     """gx, which holds g, becomes rstd (gh - mean(gh) - h mean(gh h)).
 
@@ -269,7 +269,7 @@ def standardise_vjp(x, mean, rstd, weight, groups, gx, g_weight, g_bias):
     B, M, C = x.shape
     sum_gh, sum_g = np.empty(C), np.empty(C)
     high, low = np.empty(C, x.dtype), np.empty(C, x.dtype)
-    spread, mean_gh, mean_ghh = np.empty(C, x.dtype), np.empty(C, x.dtype), np.empty(C, x.dtype)
+    r, mean_gh, mean_ghh = np.empty(C, x.dtype), np.empty(C, x.dtype), np.empty(C, x.dtype)
     for b in range(B):
         sum_gh[:] = 0
         sum_g[:] = 0
@@ -286,19 +286,19 @@ def standardise_vjp(x, mean, rstd, weight, groups, gx, g_weight, g_bias):
         _group_means(sum_gh, M, groups)
         _group_means(sum_g, M, groups)
 
-        _quarter(mean[b], high, low)
+        _split_mean(mean[b], high, low)
         for c in range(C):
-            spread[c], mean_gh[c], mean_ghh[c] = rstd[b, c], sum_g[c], sum_gh[c]
+            r[c], mean_gh[c], mean_ghh[c] = rstd[b, c], sum_g[c], sum_gh[c]
         for m in range(M):
             for c in range(C):
-                h = (x[b, m, c] * QUARTER - high[c] - low[c]) * (FOUR * spread[c])
-                gx[b, m, c] = (gx[b, m, c] * weight[c] - mean_gh[c] - h * mean_ghh[c]) * spread[c]
+                h = (x[b, m, c] * QUARTER - high[c] - low[c]) * (FOUR * r[c])
+                gx[b, m, c] = (gx[b, m, c] * weight[c] - mean_gh[c] - h * mean_ghh[c]) * r[c]
 
 
 # Convolution of images (N, H, W, C)
 
 
-@kernel
+@compiled
 def columns(x, stride, padding, dilation, y):
     """y[n, i, j, k, l] = x[n, stride i + dilation k - padding, ...], 0 outside the image."""
     _, H, W, _ = x.shape
@@ -318,7 +318,7 @@ def columns(x, stride, padding, dilation, y):
                                 y[n, i, j, k, l, c] = 0
 
 
-@kernel
+@compiled
 def place(y, bias, phase, stride, x):
     """x[n, phase + stride i, ...] = y[n, i, ...] + bias"""
     N, h, w, C = y.shape
@@ -330,7 +330,7 @@ def place(y, bias, phase, stride, x):
                     x[n, u, v, c] = y[n, i, j, c] + bias[c]
 
 
-@kernel
+@compiled
 def pixels(y, bias, stride, padding, x):
     """x[n, u, v] = y[n, i, j, k, l] + bias, where u = stride i + k - padding; y is 0 outside."""
     N, H, W, C = x.shape
@@ -348,8 +348,8 @@ def pixels(y, bias, stride, padding, x):
                         x[n, u, v, c] = bias[c]
 
 
-@kernel
-def argmax_in_windows(x, stride, padding, kernel, best):
+@compiled
+def argmax_in_windows(x, stride, padding, window, best):
     """best[p, i, j] = the index in H W of the window's first largest pixel; NaN is largest."""
     P, H, W = x.shape
     _, h, w = best.shape
@@ -359,8 +359,8 @@ def argmax_in_windows(x, stride, padding, kernel, best):
                 top, left = stride[0] * i - padding[0], stride[1] * j - padding[1]
                 u0, v0 = max(0, top), max(0, left)
                 largest, at = x[p, u0, v0], u0 * W + v0
-                for u in range(u0, min(H, top + kernel[0])):
-                    for v in range(v0, min(W, left + kernel[1])):
+                for u in range(u0, min(H, top + window[0])):
+                    for v in range(v0, min(W, left + window[1])):
                         if x[p, u, v] > largest or (np.isnan(x[p, u, v]) and not np.isnan(largest)):
                             largest, at = x[p, u, v], u * W + v
                 best[p, i, j] = at
@@ -369,7 +369,7 @@ def argmax_in_windows(x, stride, padding, kernel, best):
 # The same by Winograd's algorithm: see tensor/winograd.py for the matrices
 
 
-@kernel
+@compiled
 def _times_Bt(d, v):
     """v = B^T d for 6 rows of equal length."""
     root2, c = d.dtype.type(math.sqrt(2)), d.dtype.type(2.5)
@@ -381,14 +381,14 @@ def _times_Bt(d, v):
         v[3, i], v[4, i] = even2 + odd2, even2 - odd2
 
 
-@kernel
+@compiled
 def _points(x):
     """The points sqrt(1/2) and sqrt(2), and their cubes, in the dtype of x."""
     of = x.dtype.type
     return of(math.sqrt(1 / 2)), of(math.sqrt(2)), of(math.sqrt(1 / 8)), of(math.sqrt(8))
 
 
-@kernel
+@compiled
 def _times_A(y, v):
     """v = A y for 3 to 5 rows of equal length: 6 rows."""
     m = y.shape[0]
@@ -402,7 +402,7 @@ def _times_A(y, v):
         v[3, i], v[4, i] = even2 + odd2, even2 - odd2
 
 
-@kernel
+@compiled
 def _times_At(v, y):
     """y = A^T v for 6 rows of equal length: 3 to 5 rows."""
     m = y.shape[0]
@@ -421,7 +421,7 @@ def _times_At(v, y):
         y[m - 1, i] += v[5, i]
 
 
-@kernel
+@compiled
 def _transform(d, v):
     """v = L d, with L = B^T for the 6 rows that are seen, and L = A for those of a tile."""
     if d.shape[0] == 6:
@@ -430,7 +430,7 @@ def _transform(d, v):
         _times_A(d, v)
 
 
-@kernel
+@compiled
 def winograd_tiles(x, padding, tiles, m, seen, V):
     """V[:, p] (36, N tiles, C) = L d L^T, transposed, for the pixels d in x (N, H, W, C) of tile p.
 
@@ -465,7 +465,7 @@ def winograd_tiles(x, padding, tiles, m, seen, V):
                 p += 1
 
 
-@kernel
+@compiled
 def winograd_pixels(V, bias, tiles, m, y):
     """Tile p of y, m x m pixels, is A^T v A + bias, with v (6, 6), transposed, in V[:, p]."""
     N, H, W, O = y.shape  # V is (36, N tiles, O)

@@ -33,6 +33,38 @@ if TYPE_CHECKING:
     from tensor.tensor import Tensor
 
 
+@op()
+def _unit(x: Array, dims: Shape) -> Tensor:
+    """The largest magnitude over `dims`, at least 1."""
+    if not x.size:
+        return x.sum(dims, keepdims=True)
+    xp = array_module(x)
+    return xp.maximum(xp.abs(x).max(dims, keepdims=True), 1)
+
+
+def _normalize(
+    x: Array, weight: Array, bias: Array, groups: int, eps: float, batch=False, silu=False
+) -> Tensor:
+    """y = h weight + bias with h = (x - mean) / sqrt(variance + eps) in each group; SiLU if `silu`.
+
+    x is (N, C, ...), weight and bias (C,). A group is of pixels and channels, with `batch` of all
+    N items. In large units, which cancel, the squares of large numbers do not overflow.
+    """
+    N, C, *size = x.shape
+    split = reshape(x, (N, groups, C // groups, math.prod(size)))
+    over = (0, 2, 3) if batch else (2, 3)
+    centred = split - mean(split, over, True)
+    unit = _unit(centred, over)
+    centred = centred / unit
+    h = centred / sqrt(mean(square(centred), over, True) + eps / square(unit))
+    channels = (C,) + (1,) * len(size)
+    y = reshape(h, x.shape) * reshape(weight, channels) + reshape(bias, channels)
+    return elementwise.silu(y) if silu else y
+
+
+# The same by loops, on items of pixels
+
+
 def _rows(x: Array, batch: bool) -> Array:
     """x (N, C, ...) as items of pixels, (N, M, C), or as one item (1, N M, C)."""
     N, C, *size = x.shape
@@ -83,33 +115,7 @@ def _normalize_vjp(g, y, moments, x, weight, bias, groups: int, eps, batch: bool
     return _images(gx, x.shape), g_weight, g_bias
 
 
-@op()
-def _unit(x: Array, dims: Shape) -> Tensor:
-    """The largest magnitude over `dims`, at least 1: a unit in which squares do not overflow."""
-    if not x.size:
-        return x.sum(dims, keepdims=True)
-    xp = array_module(x)
-    return xp.maximum(xp.abs(x).max(dims, keepdims=True), 1)
-
-
-@fused("x weight bias", _normalize_forward, _normalize_vjp)
-def normalize(
-    x: Array, weight: Array, bias: Array, groups: int, eps: float, batch=False, silu=False
-) -> Tensor:
-    """x (N, C, ...) standardised in each group, times weight (C,), plus bias (C,); SiLU if `silu`.
-
-    A group is of pixels and channels, and with `batch` of all N items.
-    """
-    N, C, *size = x.shape
-    split = reshape(x, (N, groups, C // groups, math.prod(size)))
-    over = (0, 2, 3) if batch else (2, 3)
-    centred = split - mean(split, over, True)
-    unit = _unit(centred, over)
-    centred = centred / unit
-    h = centred / sqrt(mean(square(centred), over, True) + eps / square(unit))  # the unit cancels
-    channels = (C,) + (1,) * len(size)
-    y = reshape(h, x.shape) * reshape(weight, channels) + reshape(bias, channels)
-    return elementwise.silu(y) if silu else y
+normalize = fused("x weight bias", _normalize_forward, _normalize_vjp)(_normalize)
 
 
 # PyTorch's names

@@ -41,10 +41,10 @@ def get_num_threads() -> int:
     return _threads
 
 
-def map_blocks(kernel: Callable[[slice], object], n: int, numbers: int) -> list:
-    """Call `kernel(slice)` for slices that together cover range(n); the results, in order.
+def map_blocks(work: Callable[[slice], object], n: int, numbers: int) -> list:
+    """Call `work(slice)` for slices that together cover range(n); the results, in order.
 
-    `numbers` says how many the kernel touches in all: with 0, as on a GPU, there is one block. Else
+    `numbers` says how many the work touches in all: with 0, as on a GPU, there is one block. Else
     a block touches about BLOCK at most, and where there are several, an even number where n allows,
     so that the threads are done together.
     """
@@ -55,21 +55,21 @@ def map_blocks(kernel: Callable[[slice], object], n: int, numbers: int) -> list:
     size = max(1, -(-n // count))
     blocks = [slice(start, min(start + size, n)) for start in range(0, n, size)] or [slice(0, 0)]
     if len(blocks) == 1 or _threads == 1:
-        return [kernel(block) for block in blocks]
-    return _shared(kernel, blocks, min(_threads, len(blocks)) - 1)
+        return [work(block) for block in blocks]
+    return _shared(work, blocks, min(_threads, len(blocks)) - 1)
 
 
-def _shared(kernel: Callable[[slice], object], blocks: list[slice], helpers: int) -> list:
+def _shared(work: Callable[[slice], object], blocks: list[slice], helpers: int) -> list:
     """The results for all blocks, which this thread and its helpers take one after the other."""
     results: list = [None] * len(blocks)
     queue = iter(enumerate(blocks))
     tickets = deque(range(helpers))
     ended: SimpleQueue[BaseException | None] = SimpleQueue()
 
-    def work() -> None:
+    def take_turns() -> None:
         try:
             for k, block in queue:
-                results[k] = kernel(block)
+                results[k] = work(block)
         finally:
             deque(queue, maxlen=0)  # after an error, what is left is left
 
@@ -79,7 +79,7 @@ def _shared(kernel: Callable[[slice], object], blocks: list[slice], helpers: int
         except IndexError:
             return  # too late: all is done
         try:
-            work()
+            take_turns()
         except BaseException as error:
             ended.put(error)
         else:
@@ -88,7 +88,7 @@ def _shared(kernel: Callable[[slice], object], blocks: list[slice], helpers: int
     _crew.call(help, helpers)
     errors = []
     try:
-        work()
+        take_turns()
     finally:
         for _ in range(helpers):
             try:

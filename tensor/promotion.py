@@ -15,7 +15,7 @@ F = TypeVar("F", bound=Callable)
 NUMBERS = frozenset((float, int, bool))
 """What may stand beside a tensor as it is: it takes the tensor's dtype."""
 
-PLAIN = NUMBERS | {tuple, str, type(None)}
+CONSTANTS = NUMBERS | {tuple, str, type(None)}
 """What may stand where no gradient flows: nobody can write into it later."""
 
 

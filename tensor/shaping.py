@@ -156,9 +156,9 @@ def _is_mask(part) -> bool:
 def _check_parts(parts: tuple, shape: Shape) -> None:
     """IndexError for integers out of range and for masks of the wrong shape."""
     taken = [0 if part is None else part.ndim if _is_mask(part) else 1 for part in parts]
-    spread = [k for k, part in enumerate(parts) if part is Ellipsis]
-    if spread:
-        taken[spread[0]] = len(shape) - (sum(taken) - 1)
+    ellipses = [k for k, part in enumerate(parts) if part is Ellipsis]
+    if ellipses:
+        taken[ellipses[0]] = len(shape) - (sum(taken) - 1)
     if sum(taken) > len(shape):
         raise IndexError(f"{sum(taken)} indices for a tensor of shape {shape}")
     for part, end, n in zip(parts, accumulate(taken), taken):

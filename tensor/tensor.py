@@ -171,4 +171,4 @@ class Tensor(TensorBase):
         return self.to(FLOAT64)
 
 
-TensorBase.kind = Tensor
+TensorBase.tensor_class = Tensor

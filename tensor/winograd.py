@@ -28,7 +28,7 @@ from tensor.parallel import map_blocks
 
 POINTS = (0.0, sqrt(1 / 2), -sqrt(1 / 2), sqrt(2), -sqrt(2))
 SCALES = np.array([1, sqrt(2) / 3, sqrt(2) / 3, 1 / 12, 1 / 12, 1])
-Bt = np.array(
+Bt = np.array(  # written out row by row in tensor/loops.py
     [
         [1, 0, -5 / 2, 0, 1, 0],
         [0, 2, 2 * sqrt(2), -1, -sqrt(2), 0],
@@ -56,9 +56,9 @@ PRECISIONS = frozenset([np.dtype(np.float32)])
 """In float64, which is there for checking, sums are taken directly: ten times as accurate."""
 
 
-def serves(kernel: Shape, size: Pair, dtype: np.dtype) -> bool:
+def serves(weight_shape: Shape, size: Pair, dtype: np.dtype) -> bool:
     """Whether this is the way for a kernel (O, C, r, r): enough channels, and well-filled tiles."""
-    O, C, r, other = kernel
+    O, C, r, other = weight_shape
     if r != other or not 2 <= r <= 4 or min(O, C) < 8 or dtype not in PRECISIONS:
         return False
     rows, columns = _tiles(size, r)
