@@ -24,9 +24,8 @@ class TensorBase:
     __slots__ = ("__weakref__", "_data", "_frozen", "node")
     __array_ufunc__ = None  # array * tensor is the tensor's business
     _data: Array  # or a number of NumPy, see `freeze`
-    tensor_class: ClassVar[
-        Any
-    ]  # Tensor, in tensor/tensor.py: it stands upon the ops, and they make it
+    # Tensor, of tensor/tensor.py: it stands upon the ops, and they make it.
+    tensor_class: ClassVar[Any]
     _frozen: Node | None  # set by requires_grad_(False): the leaf that pending graphs still lead to
     node: Node | None
 

@@ -1,4 +1,4 @@
-"""Fused ops: a definition made of ops, and a kernel for its value and its first derivative."""
+"""Fused ops: a definition made of ops, and loops for its value and its first derivative."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ F = TypeVar("F", bound=Callable)
 
 
 def fused(targets: str, forward: Callable, vjp: Callable) -> Callable[[F], F]:
-    """Give a function made of ops a kernel on raw arrays: `forward(*args)` returns y and what else
-    is kept, `vjp(g, y, kept, *args)` the gradients of the arguments named in `targets`.
+    """Give a function made of ops a faster way on raw arrays: `forward(*args)` returns y and what
+    else is kept, `vjp(g, y, kept, *args)` the gradients of the arguments named in `targets`.
 
-    The function itself, its definition, says what they must equal. It serves where there is no
-    kernel, and it is what `create_graph=True` differentiates, so derivatives of any order follow
+    The function itself, its definition, says what they must equal. It serves where there are no
+    loops, and it is what `create_graph=True` differentiates, so derivatives of any order follow
     from the clear version.
     """
 
@@ -39,13 +39,13 @@ def fused(targets: str, forward: Callable, vjp: Callable) -> Callable[[F], F]:
         names = Signature([*first, *parameters.values()])
         backward.__signature__ = names  # type: ignore[attr-defined]
         op = Op(definition, {targets: backward}, compiled=forward)
-        by_kernel, by_definition = recorded(op), composite(definition)
+        by_loops, by_definition = recorded(op), composite(definition)
 
         @functools.wraps(definition)
         def call(*args, **kwargs):
             values = op.bind(args, kwargs)
             if loops_for(raw(values[0])):
-                return by_kernel(*values)
+                return by_loops(*values)
             if mode.get().recording:
                 refuse_gradient(op, values)
             return by_definition(*values)
