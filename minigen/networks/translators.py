@@ -68,8 +68,8 @@ def patch_discriminator(channels: int, width: int = 32, layers: int = 1) -> nn.S
         stack += [
             nn.Conv2d(width, 2 * width, 4, stride=stride, padding=1, bias=False),
             nn.InstanceNorm2d(2 * width),
-            nn.LeakyReLU(0.2),  # twice the channels; half the size, but for the last: 1 less
+            nn.LeakyReLU(0.2),  # (N, 2 width, ...), each side halved; in the last layer, 1 less
         ]
         width *= 2
-    stack.append(nn.Conv2d(width, 1, 4, padding=1))  # (N, 1, h, w), 1 less again
+    stack.append(nn.Conv2d(width, 1, 4, padding=1))  # (N, 1, h, w), each side 1 less again
     return dcgan_weights(nn.Sequential(*stack))

@@ -52,7 +52,7 @@ class AERecipe:
     samples_need_data = True
 
     def __init__(self, settings: AESettings):
-        self.rng = seeded(settings, self.Settings)
+        self.rng = seeded(settings, AESettings)
         self.settings, self.heading = settings, f"{self.title} on {settings.data}"
         shape, latent = SHAPES[settings.data], settings.latent
         encoder = ENCODERS[settings.networks](shape, latent)
@@ -97,7 +97,7 @@ class AERecipe:
         return CORRUPTIONS[self.settings.corruption](x, self.settings.strength, rng)
 
     def contraction(self, x: Tensor) -> Tensor:
-        """That of the codes of a quarter of the batch, for it takes a backward per feature."""
+        """The penalty on |dh/dx|^2, of a quarter of the batch: it takes a backward per feature."""
         quarter = x[: math.ceil(len(x) / 4)].requires_grad_()
         return autoencoder.contraction(self.model.encoder(quarter), quarter)
 

@@ -41,7 +41,7 @@ class CycleGANRecipe:
     evaluate, draw = translation.evaluate, translation.draw
 
     def __init__(self, settings: CycleGANSettings):
-        self.rng = seeded(settings, self.Settings)
+        self.rng = seeded(settings, CycleGANSettings)
         self.settings, self.heading = settings, f"{self.title} on {settings.data}"
         shape = 3, settings.size, settings.size
         self.pool_x, self.pool_y = ImagePool(shape), ImagePool(shape)
@@ -50,7 +50,7 @@ class CycleGANRecipe:
         self.model = CycleGAN(G, F, D_X, D_Y).to(settings.device)
         self.generators = {"x2y": G, "y2x": F}
         lr, betas, schedule = settings.lr, (0.5, 0.999), translation.linear_fall(settings.steps)
-        self.G_learner = Learner(nn.Sequential(G, F), lr, betas, schedule, ema=0.99)  # of both
+        self.G_learner = Learner(nn.Sequential(G, F), lr, betas, schedule, ema=0.99)
         self.D_learner = Learner(nn.Sequential(D_X, D_Y), lr, betas, schedule)
         learners = {"generators": self.G_learner, "discriminators": self.D_learner}
         self.checkpointed = to_checkpoint(self.model, self.rng, learners)

@@ -42,7 +42,7 @@ class DDPMRecipe:
     samples_need_data = False
 
     def __init__(self, settings: DDPMSettings):
-        self.rng = seeded(settings, self.Settings)
+        self.rng = seeded(settings, DDPMSettings)
         self.settings, self.heading = settings, f"{self.title} on {settings.data}"
         self.shape = SHAPES[settings.data]
         self.diffusion = Diffusion(beta_schedule(settings.schedule, settings.timesteps))

@@ -50,7 +50,7 @@ class GANRecipe:
     samples_need_data = False
 
     def __init__(self, settings: GANSettings):
-        self.rng = seeded(settings, self.Settings)
+        self.rng = seeded(settings, GANSettings)
         self.settings, self.heading = settings, f"{self.title} on {settings.data}"
         classes = CLASSES if settings.conditional else 0
         G, D = _players(settings, classes)

@@ -40,7 +40,7 @@ class Pix2PixRecipe:
     evaluate, draw = translation.evaluate, translation.draw
 
     def __init__(self, settings: Pix2PixSettings):
-        self.rng = seeded(settings, self.Settings)
+        self.rng = seeded(settings, Pix2PixSettings)
         self.settings, self.heading = settings, f"{self.title} on {settings.data}"
         width, blocks = settings.width, settings.blocks
         G, D_Y = resnet_generator(3, 3, width, blocks), patch_discriminator(6, width)
@@ -48,7 +48,7 @@ class Pix2PixRecipe:
         self.model = BothWays(Pix2Pix(G, D_Y), Pix2Pix(F, D_X)).to(settings.device)
         self.generators = {"x2y": G, "y2x": F}
         lr, betas, schedule = settings.lr, (0.5, 0.999), translation.linear_fall(settings.steps)
-        self.G_learner = Learner(nn.Sequential(G, F), lr, betas, schedule, ema=0.99)  # of both
+        self.G_learner = Learner(nn.Sequential(G, F), lr, betas, schedule, ema=0.99)
         self.D_learner = Learner(nn.Sequential(D_Y, D_X), lr, betas, schedule)
         learners = {"generators": self.G_learner, "discriminators": self.D_learner}
         self.checkpointed = to_checkpoint(self.model, self.rng, learners)
@@ -59,7 +59,7 @@ class Pix2PixRecipe:
         return translation.load(self.settings, paired=True)
 
     def step(self, k: int) -> dict[str, Tensor]:
-        """A step of the generators, and one of the discriminators; the paper moves D first."""
+        """A step of the generators, then one of the discriminators; in sec. 3.3 D moves first."""
         s, x2y, y2x = self.settings, self.model.x2y, self.model.y2x
         x, y = self.data.pairs(s.batch_size, self.rng, s.device)
         fake_x, fake_y = y2x.G(y), x2y.G(x)
@@ -67,8 +67,7 @@ class Pix2PixRecipe:
         to_x = y2x.generator_losses(y, x, fake_x)
         g_loss = to_y.total(s.l1) + to_x.total(s.l1)  # eq. 4, both ways
         self.G_learner.descend(g_loss, k)
-        d_y, d_x = x2y.discriminator_loss(x, y, fake_y), y2x.discriminator_loss(y, x, fake_x)
-        d_loss = d_y + d_x
+        d_loss = x2y.discriminator_loss(x, y, fake_y) + y2x.discriminator_loss(y, x, fake_x)
         self.D_learner.descend(d_loss, k)
         l1 = {"l1_y": to_y.l1, "l1_x": to_x.l1}
         return {"generators": g_loss, "discriminators": d_loss} | l1

@@ -1,5 +1,6 @@
-"""What the recipes of CycleGAN and pix2pix share: settings, two domains, and the functions that
-translate, sample, measure and draw. These are methods of both, and `recipe` is either.
+"""What the recipes of CycleGAN and pix2pix share: settings, two domains, and four methods.
+
+A function of a `recipe` is a method of both their classes.
 """
 
 from dataclasses import dataclass

@@ -47,7 +47,7 @@ class VAERecipe:
     warning = None
 
     def __init__(self, settings: VAESettings):
-        self.rng = seeded(settings, self.Settings)
+        self.rng = seeded(settings, VAESettings)
         self.settings, self.heading = settings, f"{self.title} on {settings.data}"
         (C, H, W), latent = SHAPES[settings.data], settings.latent
         classes = CLASSES if settings.conditional else 0

@@ -121,6 +121,9 @@ def test_a_sampler_that_there_is_not_is_refused_at_once(n: int) -> None:
     ):
         with pytest.raises(ValueError, match=expected):
             ask()
+    for how in (("ancestral", 2), ("ddim", 5)):
+        with pytest.raises(ValueError, match="is for --sampler ddim, and at most 4 for this run"):
+            recipe.states(n, np.random.default_rng(0), *how)
 
 
 # All
@@ -200,14 +203,14 @@ def test_the_generator_alone_is_averaged() -> None:
 
 def test_both_players_see_the_labels_of_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe: Any = GANRecipe(replace(GAN, loss="hinge", conditional=True))
-    told, batches = [], []
+    shown, batches = [], []
     judge, generate, batch = recipe.model.judge, recipe.model.generate, recipe.data.batch
-    recipe.model.judge = lambda x, labels: told.append(labels) or judge(x, labels)
-    recipe.model.generate = lambda n, labels, rng: told.append(labels) or generate(n, labels, rng)
+    recipe.model.judge = lambda x, labels: shown.append(labels) or judge(x, labels)
+    recipe.model.generate = lambda n, labels, rng: shown.append(labels) or generate(n, labels, rng)
     monkeypatch.setattr(Dataset, "batch", lambda data, *a: batches.append(batch(*a)) or batches[-1])
     recipe.step(1)
     ((_, labels),) = batches
-    assert len(told) == 5 and all(np.array_equal(seen, labels) for seen in told)
+    assert len(shown) == 5 and all(np.array_equal(seen, labels) for seen in shown)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
