@@ -20,7 +20,7 @@ from tqdm import trange
 import tensor as T
 from examples.common import OUT, apply, save
 from minigen import data
-from minigen.models.autoencoder import Autoencoder, squared_error
+from minigen.models.autoencoder import Autoencoder, reconstruction_error
 from minigen.networks.coders import mlp_decoder, mlp_encoder
 from minigen.training.learner import Learner, cosine
 from tensor import Tensor
@@ -43,7 +43,7 @@ def errors_without(digit: int, digits: data.Dataset, steps: int) -> np.ndarray:
     learner = Learner(model, lr=2e-3, schedule=cosine(steps))
     for k in trange(1, steps + 1, unit="step"):
         x = Tensor(known[rng.integers(len(known), size=128)])
-        learner.descend(squared_error(model(x), x), k)
+        learner.descend(reconstruction_error(model(x), x), k)
     return np.sum((apply(model, digits.test) - digits.test) ** 2, axis=(1, 2, 3))
 
 

@@ -30,7 +30,7 @@ import tensor as T
 from examples.common import OUT, apply, save
 from minigen import data
 from minigen.evaluation.metrics import psnr
-from minigen.models.autoencoder import Autoencoder, squared_error
+from minigen.models.autoencoder import Autoencoder, reconstruction_error
 from minigen.networks.coders import mlp_decoder, mlp_encoder
 from minigen.training.learner import Learner, cosine
 from tensor import Tensor
@@ -67,7 +67,7 @@ def trained_autoencoder(n: int, images: np.ndarray, steps: int) -> Autoencoder:
     learner = Learner(model, lr=4e-3, schedule=cosine(steps))
     for k in trange(1, steps + 1, unit="step"):
         x = Tensor(images[rng.integers(len(images), size=128)])
-        learner.descend(squared_error(model(x), x), k)
+        learner.descend(reconstruction_error(model(x), x), k)
     return model
 
 

@@ -24,7 +24,7 @@ from tqdm import trange
 
 import tensor as T
 from examples.common import OUT, apply, save
-from minigen.models.autoencoder import gaussian_noise, squared_error
+from minigen.models.autoencoder import gaussian_noise, reconstruction_error
 from minigen.networks.coders import mlp
 from minigen.training.learner import Learner, cosine
 from tensor import Tensor
@@ -62,7 +62,7 @@ def main(steps: int = 5000, out: Path = OUT) -> None:
     for k in trange(1, steps + 1, unit="step"):
         x = data[rng.integers(len(data), size=128)]
         noisy = gaussian_noise(x, SIGMA, rng)
-        learner.descend(squared_error(r(Tensor(noisy)), Tensor(x)), k)
+        learner.descend(reconstruction_error(r(Tensor(noisy)), Tensor(x)), k)
 
     plane = grid(*FAR, 81)
     distance = np.linalg.norm(plane[:, None] - data, axis=2).min(1)

@@ -3,7 +3,7 @@ sheet.
 
     python -m examples.manifold
 
-Each image is decoded from its place in the latent plane. The places are quantiles of the prior, so
+Each image is decoded from a point of the latent plane. The points are quantiles of the prior, so
 that each image stands for an equally likely part of it (Kingma & Welling 2014, figure 4). Look for
 classes that turn into one another without a gap, by way of shapes between them, and for those that
 found no room of their own: two dimensions are few.
@@ -43,7 +43,7 @@ def main(steps: int = 3000, out: Path = OUT) -> None:
     learner = Learner(model, lr=2e-3, schedule=cosine(steps))
     for k in trange(1, steps + 1, unit="step"):
         x, _ = digits.batch(128, rng)
-        learner.descend(model.loss(x, rng=rng), k)
+        learner.descend(-T.mean(model.terms(x, rng=rng).elbo), k)
     elbo = apply(lambda x: model.terms(x, rng=rng).elbo, digits.test).mean()
     print(f"test ELBO: {elbo:.1f} nats an image")
 
@@ -53,9 +53,9 @@ def main(steps: int = 3000, out: Path = OUT) -> None:
     axes = figure.subplots()
     show(axes, apply(model.decode, z), SIDE)
     axes.set_title("Digits decoded at the quantiles of the prior")
-    places = 9 * np.arange(SIDE) + 5  # an image is 8 wide, the line between two of them 1
-    axes.set_xticks(places[::3], [f"{value:.2f}" for value in q[::3]])
-    axes.set_yticks(places[::3], [f"{value:.2f}" for value in q[::-3]])
+    ticks = 9 * np.arange(SIDE) + 5  # an image is 8 wide, the line between two of them 1
+    axes.set_xticks(ticks[::3], [f"{value:.2f}" for value in q[::3]])
+    axes.set_yticks(ticks[::3], [f"{value:.2f}" for value in q[::-3]])
     axes.set(xlabel="$z_1$", ylabel="$z_2$")
     save(figure, out / "manifold.png")
 

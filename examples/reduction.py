@@ -29,7 +29,7 @@ import nn
 import tensor as T
 from examples.common import OUT, apply, save
 from minigen.evaluation.metrics import principal_angle
-from minigen.models.autoencoder import Autoencoder, squared_error
+from minigen.models.autoencoder import Autoencoder, reconstruction_error
 from minigen.networks.coders import mlp
 from minigen.training.learner import Learner, cosine
 from tensor import Tensor
@@ -61,7 +61,7 @@ def train(model: Autoencoder, x: np.ndarray, steps: int, rng: np.random.Generato
     learner = Learner(model, lr=1e-2, schedule=cosine(steps))
     for k in trange(1, steps + 1, unit="step"):
         batch = Tensor(x[rng.integers(len(x), size=128)])
-        learner.descend(squared_error(model(batch), batch), k)
+        learner.descend(reconstruction_error(model(batch), batch), k)
 
 
 def main(steps: int = 3000, out: Path = OUT) -> None:

@@ -26,7 +26,7 @@ from examples.common import OUT, apply, save
 from minigen.data.digits import load_digits
 from minigen.evaluation.metrics import psnr
 from minigen.evaluation.pictures import show
-from minigen.models.autoencoder import Autoencoder, gaussian_noise, squared_error
+from minigen.models.autoencoder import Autoencoder, gaussian_noise, reconstruction_error
 from minigen.networks.coders import mlp_decoder, mlp_encoder
 from minigen.training.learner import Learner, cosine
 from tensor import Tensor
@@ -92,7 +92,7 @@ def main(task: str = "denoising", steps: int = 2000, out: Path = OUT) -> None:
     learner = Learner(model, lr=2e-3, schedule=cosine(steps))
     for k in trange(1, steps + 1, unit="step"):
         x = train[rng.integers(len(train), size=128)]
-        learner.descend(squared_error(model(Tensor(damage(x, rng))), Tensor(x)), k)
+        learner.descend(reconstruction_error(model(Tensor(damage(x, rng))), Tensor(x)), k)
 
     before = damage(test, rng)
     after = apply(model, before)

@@ -25,7 +25,7 @@ import tensor as T
 from examples.common import OUT, apply, save
 from minigen.data.digits import load_digits
 from minigen.evaluation.pictures import show
-from minigen.models.autoencoder import Autoencoder, gaussian_noise, squared_error
+from minigen.models.autoencoder import Autoencoder, gaussian_noise, reconstruction_error
 from minigen.networks.coders import mlp_decoder, mlp_encoder
 from minigen.training.learner import Learner, cosine
 from tensor import Tensor
@@ -36,8 +36,8 @@ SHOWN = 4
 
 
 def nearest(queries: np.ndarray, among: np.ndarray, k: int = K) -> np.ndarray:
-    """For each query, the places of the k nearest vectors, the nearest first: (N, D) and (M, D) to
-    (N, k)."""
+    """For each query, the indices of the k nearest vectors, the nearest first: (N, D) and (M, D)
+    to (N, k)."""
     distance = np.linalg.norm(queries[:, None] - among, axis=2)
     return np.argsort(distance, axis=1, kind="stable")[:, :k]
 
@@ -52,7 +52,7 @@ def main(steps: int = 2000, out: Path = OUT) -> None:
     for k in trange(1, steps + 1, unit="step"):
         x = train[rng.integers(len(train), size=128)]
         noisy = gaussian_noise(x, SIGMA, rng)
-        learner.descend(squared_error(model(Tensor(noisy)), Tensor(x)), k)
+        learner.descend(reconstruction_error(model(Tensor(noisy)), Tensor(x)), k)
 
     def pixels(x: np.ndarray) -> np.ndarray:
         return x.reshape(len(x), -1)
@@ -61,15 +61,15 @@ def main(steps: int = 2000, out: Path = OUT) -> None:
         return apply(model.encoder, x)
 
     found = {name: nearest(f(test), f(train)) for name, f in [("latent", code), ("pixel", pixels)]}
-    right = {name: train_labels[places] == test_labels[:, None] for name, places in found.items()}
+    right = {name: train_labels[rows] == test_labels[:, None] for name, rows in found.items()}
     for name, same in right.items():
         print(f"{name} distance: {same.mean():.1%} of the {K} nearest are of the same class")
 
     hardest = np.argsort(right["latent"].sum(1) + right["pixel"].sum(1), kind="stable")[:SHOWN]
     queries = np.concatenate([np.arange(SHOWN), hardest])
     figure = Figure(figsize=(13, 5.3), layout="constrained")
-    for axes, (name, places) in zip(figure.subplots(1, 2), found.items()):
-        found_too = train[places[queries]]  # (queries, K, 1, 8, 8)
+    for axes, (name, indices) in zip(figure.subplots(1, 2), found.items()):
+        found_too = train[indices[queries]]  # (queries, K, 1, 8, 8)
         rows = np.concatenate([test[queries, None], found_too], 1)
         show(axes, rows.reshape(-1, 1, 8, 8), 1 + K)
         share = f"{right[name].mean():.1%} same class"

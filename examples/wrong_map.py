@@ -30,7 +30,7 @@ SEEDS = (0, 1)
 def main(steps: int = 300, out: Path = OUT) -> None:
     figure = Figure(figsize=(10.4, 9.8), layout="constrained")
     halves = figure.add_gridspec(1, len(SEEDS), wspace=0.04)
-    for place, seed in enumerate(SEEDS):
+    for half, seed in enumerate(SEEDS):
         recipe = CycleGANRecipe(CycleGANSettings(steps=steps, seed=seed))
         recipe.data = load_symmetric_domains(paired=False)
         for k in trange(1, steps + 1, desc=f"seed {seed}", unit="step"):
@@ -45,7 +45,7 @@ def main(steps: int = 300, out: Path = OUT) -> None:
         print(f"there and back {cycle:.3f}")
         title = f"seed {seed}: L1 to the truth {wrong:.2f}, there and back {cycle:.2f}"
         images = {"x": x, "G(x)": fake_y, "truth": y, "F(G(x))": back}
-        columns(figure.add_subfigure(halves[place]), title, images)
+        columns(figure.add_subfigure(halves[half]), title, images)
     save(figure, out / "wrong_map.png")
 
 

@@ -17,7 +17,7 @@ from minigen.data.png import read_png
 from minigen.evaluation import pictures
 from minigen.recipes import RECIPES
 from minigen.recipes.cyclegan import CycleGANRecipe
-from minigen.recipes.ddpm import DDPMRecipe
+from minigen.recipes.ddpm import SAMPLERS, DDPMRecipe
 from minigen.recipes.pix2pix import Pix2PixRecipe
 from minigen.recipes.translation import DIRECTIONS
 from minigen.training import process
@@ -178,8 +178,7 @@ def _add_sampling(parser: argparse.ArgumentParser, n: int) -> None:
     add("--seed", type=seed, default=1, metavar="N", help="default: 1")
     add("--device", type=device, metavar="NAME", help="default: that of the training")
     add("--data-dir", type=_folder, metavar="DIR", help="where the IDX files lie now")
-    samplers = ["ancestral", "ddim"]
-    add("--sampler", choices=samplers, help="of a ddpm (default: ancestral)")
+    add("--sampler", choices=SAMPLERS, help="of a ddpm (default: ancestral)")
     add("--sampler-steps", type=_count, metavar="N", help="steps of ddim (default: all)")
 
 

@@ -40,7 +40,7 @@ class Linear(Module):
         return T.linear(x, self.weight, self.bias)
 
 
-def _kernel(out_channels: int, in_channels: int, kernel_size) -> Parameter:
+def _conv_weight(out_channels: int, in_channels: int, kernel_size) -> Parameter:
     """A weight (out, in, kh, kw) that lies in memory as conv2d needs it, as (kh, kw, in, out)."""
     kh, kw = as_pair(kernel_size, "kernel_size", 1)
     stored = np.zeros((kh, kw, in_channels, out_channels), np.float32)
@@ -64,7 +64,7 @@ class Conv2d(Module):
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
         self.dilation, self.groups = dilation, groups
-        self.weight = _kernel(out_channels, in_channels // groups, kernel_size)
+        self.weight = _conv_weight(out_channels, in_channels // groups, kernel_size)
         self.bias = _uniform_bias(out_channels, math.prod(self.weight.shape[1:])) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ class ConvTranspose2d(Module):
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
         self.output_padding, self.groups, self.dilation = output_padding, groups, dilation
-        self.weight = _kernel(in_channels, out_channels // groups, kernel_size)
+        self.weight = _conv_weight(in_channels, out_channels // groups, kernel_size)
         self.bias = _uniform_bias(out_channels, math.prod(self.weight.shape[1:])) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:

@@ -79,13 +79,17 @@ def binary_cross_entropy_with_logits(input: Tensor, target, reduction: str = "me
 
 @op(x=lambda g, x, target: g * (T.sigmoid(x) - target), target=lambda g, x: -g * x)
 def bernoulli_cost(x: Array, target: Array) -> Tensor:
-    """softplus(x) - target x: |x| times the error of the sure answer x > 0, plus softplus(-|x|)."""
+    """softplus(x) - target x, computed as error |x| + softplus(-|x|).
+
+    `error` is how far target is from 1 where x > 0, from 0 elsewhere. Where there is none, the cost
+    at x = +-inf is 0, not inf - inf.
+    """
     if (loops := loops_for(x)) and x.shape == np.shape(target) and x.dtype == target.dtype:
         return in_one_pass(loops.bernoulli_cost, np.empty_like(x), x, target)
     xp = array_module(x)
     size, error = xp.abs(x), xp.where(x > 0, 1 - target, target)
-    size_of_error = xp.where(error == 0, error, size) * error  # without an error 0, even at inf
-    return size_of_error + xp.log1p(xp.exp(-size))
+    linear = xp.where(error == 0, error, size) * error  # for 0 times inf is NaN
+    return linear + xp.log1p(xp.exp(-size))
 
 
 def cross_entropy(input: Tensor, target, reduction: str = "mean") -> Tensor:

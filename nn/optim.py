@@ -153,7 +153,7 @@ class Adam(Optimizer):
         self, parameters, lr: float = 1e-3, betas=(0.9, 0.999), eps: float = 1e-8,
         weight_decay: float = 0.0,
     ):  # fmt: skip
-        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        if np.shape(betas) != (2,) or not all(0 <= beta < 1 for beta in betas):
             rule = "betas must be two numbers in [0, 1)"
             raise ValueError(f"{type(self).__name__}: {rule}, got {betas}")
         check_range(type(self).__name__, eps=eps)

@@ -31,7 +31,7 @@ class Autoencoder(nn.Module):
         return self.decoder(self.encoder(x))  # (N, C, H, W)
 
 
-def squared_error(x: Tensor, y: Tensor) -> Tensor:
+def reconstruction_error(x: Tensor, y: Tensor) -> Tensor:
     """|x - y|^2, summed over pixels, averaged over images."""
     return nn.mse_loss(x, y, reduction="sum") / len(x)
 

@@ -51,9 +51,8 @@ class CycleGAN(nn.Module):
         scalars. Without `identity`, the last two are 0."""
         same_x, same_y = (self.F(x), self.G(y)) if identity else (x, y)
         return CycleGANLosses(
-            adversarial_G=GAN_LOSS.generator(
-                self.D_Y(fake_y)
-            ),  # eq. 1 in the squares of sec. 4, / 2
+            # eq. 1 in the squares of sec. 4, / 2
+            adversarial_G=GAN_LOSS.generator(self.D_Y(fake_y)),
             adversarial_F=GAN_LOSS.generator(self.D_X(fake_x)),
             cycle_x=nn.l1_loss(self.F(fake_y), x),  # eq. 2
             cycle_y=nn.l1_loss(self.G(fake_x), y),

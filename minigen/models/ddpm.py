@@ -169,16 +169,16 @@ class Diffusion:
         x0 = self.predict_x0(x, t, noise)
         return x0.clamp(-1, 1) if clip else x0
 
-    def _times(self, t: np.ndarray | int, first: int, x: Tensor, y: Tensor) -> np.ndarray:
-        """t as (N,), for each item of x and y (N, ...) a timestep in first..T."""
+    def _times(self, t: np.ndarray | int, least: int, x: Tensor, y: Tensor) -> np.ndarray:
+        """t as (N,), for each item of x and y (N, ...) a timestep in least..T."""
         t = np.asarray(t)
         if x.shape != y.shape or t.shape not in ((), x.shape[:1]) or not len(x):
             expected = "twice the same (N, ...), N at least 1, and timesteps (N,) or a single one"
             got = f"tensors {x.shape} and {y.shape} with timesteps {t.shape}"
             raise ValueError(f"Diffusion: {got}, expected {expected}")
-        if t.dtype.kind not in "iu" or (t < first).any() or (t > self.T).any():
+        if t.dtype.kind not in "iu" or (t < least).any() or (t > self.T).any():
             got = f"{t.dtype} from {t.min()} to {t.max()}"
-            raise IndexError(f"timesteps must be integers in {first}..{self.T}, got {got}")
+            raise IndexError(f"timesteps must be integers in {least}..{self.T}, got {got}")
         return np.broadcast_to(t, len(x))
 
 

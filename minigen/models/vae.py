@@ -66,8 +66,8 @@ class VAE(nn.Module):
 
     def prior(self, n: int) -> Independent:
         """p(z) = N(0, I) over latents (latent,), n times."""
-        first = next(self.parameters())
-        zeros = T.zeros(n, self.latent, dtype=first.dtype, device=first.device)
+        weight = next(self.parameters())
+        zeros = T.zeros(n, self.latent, dtype=weight.dtype, device=weight.device)
         return Independent(Normal(zeros, zeros + 1), 1)
 
     def observation(self, z: Tensor, labels: Labels = None) -> Independent:
@@ -84,14 +84,6 @@ class VAE(nn.Module):
         log_likelihood = self.observation(z, labels).log_prob(self.pixels(x))
         return BoundTerms(-log_likelihood, kl_divergence(q, self.prior(len(x))))
 
-    def loss(
-        self, x: Tensor, labels: Labels = None, beta: float = 1.0, rng: Rng | None = None
-    ) -> Tensor:
-        """reconstruction + beta KL, averaged over images (beta-VAE: Higgins et al. 2017); for
-        beta = 1, in expectation -ELBO."""
-        terms = self.terms(x, labels, rng)
-        return T.mean(terms.reconstruction + beta * terms.kl)
-
     def iwae_bound(
         self, x: Tensor, samples: int, labels: Labels = None, rng: Rng | None = None
     ) -> Tensor:
@@ -106,8 +98,8 @@ class VAE(nn.Module):
         log_weights = []
         for _ in range(samples):
             z = q.rsample(generator=rng)
-            joint = self.observation(z, labels).log_prob(pixels) + prior.log_prob(z)
-            log_weights.append(joint - q.log_prob(z))
+            log_joint = self.observation(z, labels).log_prob(pixels) + prior.log_prob(z)
+            log_weights.append(log_joint - q.log_prob(z))
         return T.logsumexp(T.stack(log_weights), 0) - math.log(samples)
 
     def pixels(self, x: Tensor) -> Tensor:

@@ -12,18 +12,20 @@ def mlp(*sizes: int) -> nn.Sequential:
     """Dense layers from sizes[0] to sizes[-1] features, with SiLU between them."""
     layers: list[nn.Module] = []
     for before, after in zip(sizes, sizes[1:]):
-        layers += [nn.Linear(before, after), nn.SiLU()]
+        layers += [nn.Linear(before, after), nn.SiLU()]  # (N, after)
     return nn.Sequential(*layers[:-1])
 
 
 def mlp_encoder(shape: ImageShape, features: int, hidden: int = 256) -> nn.Sequential:
     """Images (N, *shape) to (N, features) through two hidden layers."""
-    return nn.Sequential(nn.Flatten(), *mlp(math.prod(shape), hidden, hidden, features))
+    layers = mlp(math.prod(shape), hidden, hidden, features)
+    return nn.Sequential(nn.Flatten(), *layers)  # (N, C H W), (N, hidden) twice, (N, features)
 
 
 def mlp_decoder(features: int, shape: ImageShape, hidden: int = 256) -> nn.Sequential:
     """Vectors (N, features) to (N, *shape) through two hidden layers."""
-    return nn.Sequential(*mlp(features, hidden, hidden, math.prod(shape)), nn.Unflatten(1, shape))
+    layers = mlp(features, hidden, hidden, math.prod(shape))
+    return nn.Sequential(*layers, nn.Unflatten(1, shape))  # (N, hidden) twice, (N, C H W), images
 
 
 def conv_encoder(shape: ImageShape, features: int, width: int = 32) -> nn.Sequential:

@@ -37,7 +37,8 @@ def mlp_discriminator(dim: int, hidden: int = 128) -> nn.Sequential:
 
 
 def _dense(features: nn.Module, hidden: int, out: int, activation: Callable) -> nn.Sequential:
-    """Two hidden layers behind features (N, hidden); He et al. 2015's weights, leaky or not."""
+    """Features (N, hidden), two hidden layers (N, hidden), and numbers (N, out); He et al. 2015's
+    weights, leaky or not."""
     layers = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, out)
     for layer in layers:
         nn.init.kaiming_normal_(layer.weight)

@@ -10,6 +10,11 @@ Labels = np.ndarray | None
 """Integers (N,), or None for a model that is not conditional."""
 
 
+def labels_if_conditional(labels: Labels, classes: int) -> Labels:
+    """The labels, for a model of so many classes; for one without, None."""
+    return labels if classes else None
+
+
 def one_hot(labels: Labels, classes: int, like: Tensor) -> Tensor:
     """Labels (N,) as rows (N, classes) of zeros with a one, with the dtype and device of `like`."""
     if labels is None:

@@ -59,14 +59,17 @@ def patch_discriminator(channels: int, width: int = 32, layers: int = 1) -> nn.S
     `layers` convolutions halve the image, two more keep its scale. A patch has 9 * 2^layers - 2
     pixels a side: 16 with one layer, and the paper's 70 with three.
     """
-    first = nn.Conv2d(channels, width, 4, stride=2, padding=1)
-    stack: list[nn.Module] = [first, nn.LeakyReLU(0.2)]
+    stack: list[nn.Module] = [
+        nn.Conv2d(channels, width, 4, stride=2, padding=1),
+        nn.LeakyReLU(0.2),  # (N, width, H / 2, W / 2)
+    ]
     for k in range(1, layers + 1):
         stride = 2 if k < layers else 1
         stack += [
             nn.Conv2d(width, 2 * width, 4, stride=stride, padding=1, bias=False),
             nn.InstanceNorm2d(2 * width),
-            nn.LeakyReLU(0.2),
+            nn.LeakyReLU(0.2),  # (N, 2 width, ...), each side halved; in the last layer, 1 less
         ]
         width *= 2
-    return dcgan_weights(nn.Sequential(*stack, nn.Conv2d(width, 1, 4, padding=1)))
+    stack.append(nn.Conv2d(width, 1, 4, padding=1))  # (N, 1, h, w), each side 1 less again
+    return dcgan_weights(nn.Sequential(*stack))

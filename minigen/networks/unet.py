@@ -145,5 +145,5 @@ class MLPDenoiser(nn.Module):
         time = self.time(t, len(x))  # (N, width)
         h = self.stem(x)  # (N, width)
         for layer in self.layers:
-            h = h + layer(T.silu(h + time))
+            h = h + layer(T.silu(h + time))  # (N, width)
         return self.head(T.silu(h))  # (N, dim)

@@ -1,27 +1,22 @@
 """Autoencoders: images through a code and back, with a regulariser that keeps it from copying."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 import nn
-import tensor as T
 from minigen.data import SHAPES, Dataset, load
 from minigen.evaluation import pictures
 from minigen.evaluation.batches import in_batches
 from minigen.evaluation.report import FLOOR, Measures, reconstruction_measures, sample_measures
-from minigen.models.autoencoder import (
-    CORRUPTIONS,
-    SPARSITIES,
-    Autoencoder,
-    contraction,
-    squared_error,
-)
+from minigen.models import autoencoder
+from minigen.models.autoencoder import CORRUPTIONS, SPARSITIES, Autoencoder, reconstruction_error
 from minigen.networks.coders import DECODERS, ENCODERS
-from minigen.training.learner import Learner, checkpointed, cosine
+from minigen.training.learner import Learner, cosine, to_checkpoint
 from minigen.training.run import Run
-from minigen.training.settings import DataSettings, setting, unused_settings, with_default
+from minigen.training.settings import DataSettings, seeded, setting, unused_settings, with_default
 from tensor import Tensor
 
 PENALTIES = ("contractive", *SPARSITIES)
@@ -57,9 +52,8 @@ class AERecipe:
     samples_need_data = True
 
     def __init__(self, settings: AESettings):
+        self.rng = seeded(settings, AESettings)
         self.settings, self.heading = settings, f"{self.title} on {settings.data}"
-        T.manual_seed(settings.seed)
-        self.rng = np.random.default_rng(settings.seed)
         shape, latent = SHAPES[settings.data], settings.latent
         encoder = ENCODERS[settings.networks](shape, latent)
         if settings.regulariser == "kl":  # for a code in (0, 1)
@@ -68,7 +62,7 @@ class AERecipe:
         self.model = Autoencoder(encoder, decoder).to(settings.device)
         schedule = cosine(settings.steps, warmup_steps=100)
         self.learner = Learner(self.model, settings.lr, (0.9, 0.99), schedule, ema=0.99)
-        self.checkpointed = checkpointed(self.model, self.rng, {"model": self.learner})
+        self.checkpointed = to_checkpoint(self.model, self.rng, {"model": self.learner})
 
     @cached_property
     def data(self) -> Dataset:
@@ -86,10 +80,11 @@ class AERecipe:
         s = self.settings
         x, _ = self.data.batch(s.batch_size, self.rng, s.device)
         code = self.model.encoder(Tensor(self.corrupted(x.numpy(), self.rng), device=s.device))
-        reconstruction = squared_error(self.model.decoder(code), x)
+        reconstruction = reconstruction_error(self.model.decoder(code), x)
         metrics = {"loss": reconstruction}
         if s.regulariser in PENALTIES:
-            penalty = self.penalty(x, code)
+            is_sparse = s.regulariser in SPARSITIES
+            penalty = SPARSITIES[s.regulariser](code) if is_sparse else self.contraction(x)
             loss = reconstruction + s.weight * penalty
             metrics = {"loss": loss, "reconstruction": reconstruction, "penalty": penalty}
         self.learner.descend(metrics["loss"], k)
@@ -101,15 +96,10 @@ class AERecipe:
             return x
         return CORRUPTIONS[self.settings.corruption](x, self.settings.strength, rng)
 
-    def penalty(self, x: Tensor, code: Tensor) -> Tensor:
-        """What the regulariser asks for its code.
-
-        A contraction takes a backward per feature, so a quarter of the batch stands for all of it.
-        """
-        if self.settings.regulariser != "contractive":
-            return SPARSITIES[self.settings.regulariser](code)
-        few = x[: -(-len(x) // 4)].requires_grad_()
-        return contraction(self.model.encoder(few), few)
+    def contraction(self, x: Tensor) -> Tensor:
+        """The penalty on |dh/dx|^2, of a quarter of the batch: it takes a backward per feature."""
+        quarter = x[: math.ceil(len(x) / 4)].requires_grad_()
+        return autoencoder.contraction(self.model.encoder(quarter), quarter)
 
     def sample(self, n: int, seed: int) -> np.ndarray:
         """Decoded draws of a Gaussian fitted to the training codes (Ghosh et al. 2020 sec. 4).

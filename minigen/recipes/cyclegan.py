@@ -3,19 +3,14 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
 import nn
-import tensor as T
 from minigen.data.domains import Domains
-from minigen.evaluation.batches import in_batches
-from minigen.evaluation.report import BEFORE, Measures, translation_measures
+from minigen.evaluation.report import BEFORE
 from minigen.models.cyclegan import CycleGAN, ImagePool
 from minigen.networks.translators import patch_discriminator, resnet_generator
 from minigen.recipes import translation
-from minigen.training.learner import Learner, checkpointed
-from minigen.training.run import Run
-from minigen.training.settings import setting
+from minigen.training.learner import Learner, to_checkpoint
+from minigen.training.settings import seeded, setting
 from tensor import Tensor
 
 
@@ -42,21 +37,23 @@ class CycleGANRecipe:
     reference = BEFORE
     samples_need_data = True
     warning = None
+    translate, sample = translation.translate, translation.sample
+    evaluate, draw = translation.evaluate, translation.draw
 
     def __init__(self, settings: CycleGANSettings):
+        self.rng = seeded(settings, CycleGANSettings)
         self.settings, self.heading = settings, f"{self.title} on {settings.data}"
-        T.manual_seed(settings.seed)
-        self.rng = np.random.default_rng(settings.seed)
         shape = 3, settings.size, settings.size
         self.pool_x, self.pool_y = ImagePool(shape), ImagePool(shape)
         G, F = (resnet_generator(3, 3, settings.width, settings.blocks) for _ in range(2))
         D_X, D_Y = (patch_discriminator(3, settings.width) for _ in range(2))
         self.model = CycleGAN(G, F, D_X, D_Y).to(settings.device)
+        self.generators = {"x2y": G, "y2x": F}
         lr, betas, schedule = settings.lr, (0.5, 0.999), translation.linear_fall(settings.steps)
-        self.generators = Learner(nn.Sequential(G, F), lr, betas, schedule, ema=0.99)
-        self.discriminators = Learner(nn.Sequential(D_X, D_Y), lr, betas, schedule)
-        players = {"generators": self.generators, "discriminators": self.discriminators}
-        self.checkpointed = checkpointed(self.model, self.rng, players)
+        self.G_learner = Learner(nn.Sequential(G, F), lr, betas, schedule, ema=0.99)
+        self.D_learner = Learner(nn.Sequential(D_X, D_Y), lr, betas, schedule)
+        learners = {"generators": self.G_learner, "discriminators": self.D_learner}
+        self.checkpointed = to_checkpoint(self.model, self.rng, learners)
         self.checkpointed["pools"] = {"X": self.pool_x, "Y": self.pool_y}
 
     @cached_property
@@ -71,30 +68,9 @@ class CycleGANRecipe:
         fake_x, fake_y = model.F(y), model.G(x)
         losses = model.generator_losses(x, y, fake_x, fake_y, identity=s.identity > 0)
         grown = nn.schedules.warmup(k - 1, s.cycle_warmup)
-        generators = losses.total(grown * s.cycle, grown * s.identity)  # eq. 3
-        self.generators.descend(generators, k)
+        g_loss = losses.total(grown * s.cycle, grown * s.identity)  # eq. 3
+        self.G_learner.descend(g_loss, k)
         old_x, old_y = self.pool_x.query(fake_x, self.rng), self.pool_y.query(fake_y, self.rng)
-        discriminators = model.discriminator_loss(x, y, old_x, old_y)
-        self.discriminators.descend(discriminators, k)
-        return {"generators": generators, "discriminators": discriminators} | losses._asdict()
-
-    def translate(self, x: np.ndarray, direction: str = "x2y") -> np.ndarray:
-        """Images (N, 3, H, W) of one domain as images of the other, by the average of the weights.
-
-        Raises Diverged if they are not finite.
-        """
-        generator = self.model.G if direction == "x2y" else self.model.F
-        with self.generators.using_average():
-            return in_batches(generator, x, device=self.settings.device)
-
-    def sample(self, n: int, seed: int) -> np.ndarray:
-        """Translations of n random test images of X."""
-        return translation.sample_translations(self.data, self.translate, n, seed)
-
-    def evaluate(self, n: int, seed: int) -> Measures:
-        """The measures of translations of the first n test images; nothing is drawn by the seed."""
-        return translation_measures(self.data, n, self.translate)
-
-    def draw(self, run: Run) -> None:
-        """The losses, and translations of test images."""
-        translation.draw_translations(run, self.heading, self.data, self.translate)
+        d_loss = model.discriminator_loss(x, y, old_x, old_y)
+        self.D_learner.descend(d_loss, k)
+        return {"generators": g_loss, "discriminators": d_loss} | losses._asdict()

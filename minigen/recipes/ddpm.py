@@ -14,12 +14,13 @@ from minigen.evaluation.batches import finite
 from minigen.evaluation.report import FLOOR, Measures, sample_measures
 from minigen.models.ddpm import SCHEDULES, Diffusion, Rng, States, beta_schedule
 from minigen.networks.unet import MLPDenoiser, UNet
-from minigen.training.learner import Learner, checkpointed, cosine
+from minigen.training.learner import Learner, cosine, to_checkpoint
 from minigen.training.run import Run
-from minigen.training.settings import DataSettings, setting, with_default
+from minigen.training.settings import DataSettings, seeded, setting, with_default
 from tensor import Tensor
 
 BATCH_OF_SAMPLES = 500
+SAMPLERS = ("ancestral", "ddim")
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,14 @@ class DDPMRecipe:
     samples_need_data = False
 
     def __init__(self, settings: DDPMSettings):
+        self.rng = seeded(settings, DDPMSettings)
         self.settings, self.heading = settings, f"{self.title} on {settings.data}"
-        T.manual_seed(settings.seed)
-        self.rng = np.random.default_rng(settings.seed)
         self.shape = SHAPES[settings.data]
         self.diffusion = Diffusion(beta_schedule(settings.schedule, settings.timesteps))
         self.denoiser = _denoiser(self.shape).to(settings.device)
-        schedule = cosine(settings.steps, warmup_steps=100)
-        self.learner = Learner(self.denoiser, settings.lr, (0.9, 0.99), schedule, ema=0.99)
-        self.checkpointed = checkpointed(self.denoiser, self.rng, {"model": self.learner})
+        lr_schedule = cosine(settings.steps, warmup_steps=100)
+        self.learner = Learner(self.denoiser, settings.lr, (0.9, 0.99), lr_schedule, ema=0.99)
+        self.checkpointed = to_checkpoint(self.denoiser, self.rng, {"model": self.learner})
 
     @cached_property
     def data(self) -> Dataset:
@@ -76,7 +76,9 @@ class DDPMRecipe:
         return {"loss": loss}
 
     def check_sampling(self, sampler: str = "ancestral", sampler_steps: int | None = None) -> None:
-        """ValueError unless `sampler_steps` are for ddim, and at most T."""
+        """ValueError for another sampler, and unless `sampler_steps` are for ddim and at most T."""
+        if sampler not in SAMPLERS:
+            raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}")
         most = self.diffusion.T
         if sampler_steps and (sampler != "ddim" or sampler_steps > most):
             rule = f"is for --sampler ddim, and at most {most} for this run"
@@ -87,8 +89,9 @@ class DDPMRecipe:
     ) -> States:
         """The states of a sampler, from n draws of x_T ~ N(0, I) to x_0.
 
-        Images are held in [-1, 1], points are not.
+        Images are held in [-1, 1], points are not. Raises ValueError as `check_sampling` does.
         """
+        self.check_sampling(sampler, sampler_steps)
         x = T.randn((n, *self.shape), generator=rng, device=self.settings.device)
         is_image = len(self.shape) == 3
         if sampler == "ddim":
@@ -101,10 +104,11 @@ class DDPMRecipe:
     ) -> np.ndarray:
         """n samples by the average of the weights.
 
-        sampler: "ancestral" or "ddim"
+        sampler: one of SAMPLERS
         sampler_steps: those of ddim, T if it is None
 
-        Returns float32 (n, ...). Raises Diverged if they are not finite.
+        Returns float32 (n, ...). Raises ValueError as `check_sampling` does, Diverged if they are
+        not finite.
         """
         rng = np.random.default_rng(seed)
         total = (sampler_steps or self.diffusion.T) + 1

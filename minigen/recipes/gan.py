@@ -6,23 +6,24 @@ from functools import cached_property
 import numpy as np
 
 import nn
-import tensor as T
 from minigen.data import CLASSES, SHAPES, Dataset, load, repeating_labels
 from minigen.evaluation import batches, pictures
 from minigen.evaluation.report import FLOOR, Measures, label_measures, sample_measures
 from minigen.models.gan import GAN, LOSSES, PENALISED, clip_weights
 from minigen.networks.dcgan import dcgan_discriminator, dcgan_generator
 from minigen.networks.fourier import mlp_discriminator, mlp_generator
-from minigen.training.learner import Learner, checkpointed, cosine
+from minigen.networks.labels import labels_if_conditional
+from minigen.training.learner import Learner, cosine, to_checkpoint
 from minigen.training.run import Run
-from minigen.training.settings import DataSettings, setting, unused_settings, with_default
+from minigen.training.settings import DataSettings, seeded, setting, unused_settings, with_default
 from tensor import Tensor
 
 
 @dataclass(frozen=True)
 class GANSettings(DataSettings):
     """`critic_steps` is the k of Algorithm 1, which the papers of wgan and wgan-gp set to 5;
-    `penalty` is for gan-gp and wgan-gp, `clip` for wgan, whose paper has 0.01."""
+    `penalty` is for gan-gp and wgan-gp, `clip` for wgan, whose paper has 0.01. All are trained by
+    Adam; the paper of wgan has RMSProp."""
 
     steps: int = with_default(DataSettings, "steps", 4000)
     batch_size: int = with_default(DataSettings, "batch_size", 64)
@@ -49,17 +50,16 @@ class GANRecipe:
     samples_need_data = False
 
     def __init__(self, settings: GANSettings):
+        self.rng = seeded(settings, GANSettings)
         self.settings, self.heading = settings, f"{self.title} on {settings.data}"
-        T.manual_seed(settings.seed)
-        self.rng = np.random.default_rng(settings.seed)
         classes = CLASSES if settings.conditional else 0
         G, D = _players(settings, classes)
         self.model = GAN(G, D, settings.latent, settings.loss, classes).to(settings.device)
         lr, betas, schedule = settings.lr, (0.5, 0.99), cosine(settings.steps, warmup_steps=500)
-        self.generator = Learner(self.model.generator, lr, betas, schedule, ema=0.995)
-        self.discriminator = Learner(self.model.discriminator, lr, betas, schedule)
-        players = {"generator": self.generator, "discriminator": self.discriminator}
-        self.checkpointed = checkpointed(self.model, self.rng, players)
+        self.G_learner = Learner(self.model.generator, lr, betas, schedule, ema=0.995)
+        self.D_learner = Learner(self.model.discriminator, lr, betas, schedule)
+        learners = {"generator": self.G_learner, "discriminator": self.D_learner}
+        self.checkpointed = to_checkpoint(self.model, self.rng, learners)
 
     @cached_property
     def data(self) -> Dataset:
@@ -76,18 +76,14 @@ class GANRecipe:
         s, model = self.settings, self.model
         for _ in range(s.critic_steps):  # the turn of the discriminator
             x, labels = self.data.batch(s.batch_size, self.rng, s.device)
-            labels = self.labels_if_conditional(labels)
+            labels = labels_if_conditional(labels, model.classes)
             d_loss = model.discriminator_loss(x, labels, self.rng, s.penalty)
-            self.discriminator.descend(d_loss, k)
+            self.D_learner.descend(d_loss, k)
             if s.loss == "wgan":
                 clip_weights(model.discriminator.parameters(), s.clip)
         g_loss = model.generator_loss(len(x), labels, self.rng)  # the turn of the generator
-        self.generator.descend(g_loss, k)
+        self.G_learner.descend(g_loss, k)
         return {"discriminator": d_loss, "generator": g_loss}
-
-    def labels_if_conditional(self, labels: np.ndarray | None) -> np.ndarray | None:
-        """The labels, if the players see them."""
-        return labels if self.settings.conditional else None
 
     def sample(self, n: int, seed: int) -> np.ndarray:
         """n samples by the average of the weights; if conditional, of 0, ..., 9, 0, ...
@@ -96,9 +92,9 @@ class GANRecipe:
         """
         rng = np.random.default_rng(seed)
         samples = []
-        with self.generator.using_average():
+        with self.G_learner.using_average():
             for labels in np.split(repeating_labels(n), range(batches.BATCH, n, batches.BATCH)):
-                given = self.labels_if_conditional(labels)
+                given = labels_if_conditional(labels, self.model.classes)
                 samples.append(self.model.generate(len(labels), given, rng).numpy())
             return batches.finite(np.concatenate(samples))
 

@@ -3,19 +3,14 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
 import nn
-import tensor as T
 from minigen.data.domains import Domains
-from minigen.evaluation.batches import in_batches
-from minigen.evaluation.report import BEFORE, Measures, translation_measures
+from minigen.evaluation.report import BEFORE
 from minigen.models.pix2pix import Pix2Pix
 from minigen.networks.translators import patch_discriminator, resnet_generator
 from minigen.recipes import translation
-from minigen.training.learner import Learner, checkpointed
-from minigen.training.run import Run
-from minigen.training.settings import setting
+from minigen.training.learner import Learner, to_checkpoint
+from minigen.training.settings import seeded, setting
 from tensor import Tensor
 
 
@@ -41,20 +36,22 @@ class Pix2PixRecipe:
     reference = BEFORE
     samples_need_data = True
     warning = None
+    translate, sample = translation.translate, translation.sample
+    evaluate, draw = translation.evaluate, translation.draw
 
     def __init__(self, settings: Pix2PixSettings):
+        self.rng = seeded(settings, Pix2PixSettings)
         self.settings, self.heading = settings, f"{self.title} on {settings.data}"
-        T.manual_seed(settings.seed)
-        self.rng = np.random.default_rng(settings.seed)
         width, blocks = settings.width, settings.blocks
         G, D_Y = resnet_generator(3, 3, width, blocks), patch_discriminator(6, width)
         F, D_X = resnet_generator(3, 3, width, blocks), patch_discriminator(6, width)
         self.model = BothWays(Pix2Pix(G, D_Y), Pix2Pix(F, D_X)).to(settings.device)
+        self.generators = {"x2y": G, "y2x": F}
         lr, betas, schedule = settings.lr, (0.5, 0.999), translation.linear_fall(settings.steps)
-        self.generators = Learner(nn.Sequential(G, F), lr, betas, schedule, ema=0.99)
-        self.discriminators = Learner(nn.Sequential(D_Y, D_X), lr, betas, schedule)
-        players = {"generators": self.generators, "discriminators": self.discriminators}
-        self.checkpointed = checkpointed(self.model, self.rng, players)
+        self.G_learner = Learner(nn.Sequential(G, F), lr, betas, schedule, ema=0.99)
+        self.D_learner = Learner(nn.Sequential(D_Y, D_X), lr, betas, schedule)
+        learners = {"generators": self.G_learner, "discriminators": self.D_learner}
+        self.checkpointed = to_checkpoint(self.model, self.rng, learners)
 
     @cached_property
     def data(self) -> Domains:
@@ -62,36 +59,15 @@ class Pix2PixRecipe:
         return translation.load(self.settings, paired=True)
 
     def step(self, k: int) -> dict[str, Tensor]:
-        """A step of the generators, and one of the discriminators."""
+        """A step of the generators, then one of the discriminators; in sec. 3.3 D moves first."""
         s, x2y, y2x = self.settings, self.model.x2y, self.model.y2x
         x, y = self.data.pairs(s.batch_size, self.rng, s.device)
         fake_x, fake_y = y2x.G(y), x2y.G(x)
         to_y = x2y.generator_losses(x, y, fake_y)
         to_x = y2x.generator_losses(y, x, fake_x)
-        generators = to_y.total(s.l1) + to_x.total(s.l1)  # eq. 4, both ways
-        self.generators.descend(generators, k)
-        d_y, d_x = x2y.discriminator_loss(x, y, fake_y), y2x.discriminator_loss(y, x, fake_x)
-        self.discriminators.descend(d_y + d_x, k)
-        totals = {"generators": generators, "discriminators": d_y + d_x}
-        return totals | {"l1_y": to_y.l1, "l1_x": to_x.l1}
-
-    def translate(self, x: np.ndarray, direction: str = "x2y") -> np.ndarray:
-        """Images (N, 3, H, W) of one domain as images of the other, by the average of the weights.
-
-        Raises Diverged if they are not finite.
-        """
-        model = self.model.x2y if direction == "x2y" else self.model.y2x
-        with self.generators.using_average():
-            return in_batches(model.G, x, device=self.settings.device)
-
-    def sample(self, n: int, seed: int) -> np.ndarray:
-        """Translations of n random test images of X."""
-        return translation.sample_translations(self.data, self.translate, n, seed)
-
-    def evaluate(self, n: int, seed: int) -> Measures:
-        """The measures of translations of the first n test images; nothing is drawn by the seed."""
-        return translation_measures(self.data, n, self.translate)
-
-    def draw(self, run: Run) -> None:
-        """The losses, and translations of test images."""
-        translation.draw_translations(run, self.heading, self.data, self.translate)
+        g_loss = to_y.total(s.l1) + to_x.total(s.l1)  # eq. 4, both ways
+        self.G_learner.descend(g_loss, k)
+        d_loss = x2y.discriminator_loss(x, y, fake_y) + y2x.discriminator_loss(y, x, fake_x)
+        self.D_learner.descend(d_loss, k)
+        l1 = {"l1_y": to_y.l1, "l1_x": to_x.l1}
+        return {"generators": g_loss, "discriminators": d_loss} | l1

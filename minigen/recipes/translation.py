@@ -1,6 +1,10 @@
-"""What the recipes of CycleGAN and pix2pix share: settings, two domains, pictures."""
+"""What the recipes of CycleGAN and pix2pix share: settings, two domains, and four methods.
+
+A function of a `recipe` is a method of both their classes.
+"""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -8,7 +12,8 @@ import nn
 from minigen.data.domains import SIZE, Domains, load_domains
 from minigen.data.folders import load_folders
 from minigen.evaluation import pictures
-from minigen.evaluation.report import Translate
+from minigen.evaluation.batches import in_batches
+from minigen.evaluation.report import Measures, translation_measures
 from minigen.training.learner import Schedule
 from minigen.training.run import Run
 from minigen.training.settings import RunSettings, setting, with_default
@@ -58,15 +63,32 @@ def linear_fall(steps: int) -> Schedule:
     return lambda k: nn.schedules.linear(k - 1, steps, steps // 2)
 
 
-def sample_translations(data: Domains, translate: Translate, n: int, seed: int) -> np.ndarray:
+def translate(recipe: Any, x: np.ndarray, direction: str = "x2y") -> np.ndarray:
+    """Images (N, 3, H, W) of one domain as images of the other, by the average of the weights.
+
+    Raises ValueError for a direction not in DIRECTIONS, Diverged if they are not finite.
+    """
+    if direction not in DIRECTIONS:
+        raise ValueError(f"direction must be {' or '.join(DIRECTIONS)}, got {direction!r}")
+    with recipe.G_learner.using_average():
+        return in_batches(recipe.generators[direction], x, device=recipe.settings.device)
+
+
+def sample(recipe: Any, n: int, seed: int) -> np.ndarray:
     """Translations of n random test images of X."""
-    rows = np.random.default_rng(seed).integers(len(data.test_x), size=n)
-    return translate(data.test_x[rows], "x2y")
+    rows = np.random.default_rng(seed).integers(len(recipe.data.test_x), size=n)
+    return recipe.translate(recipe.data.test_x[rows], "x2y")
 
 
-def draw_translations(run: Run, heading: str, data: Domains, translate: Translate) -> None:
+def evaluate(recipe: Any, n: int, seed: int) -> Measures:
+    """The measures of translations of the first n test images; nothing is drawn by the seed."""
+    return translation_measures(recipe.data, n, recipe.translate)
+
+
+def draw(recipe: Any, run: Run) -> None:
     """The losses; test images, their translations, the truth where it is known, the way back."""
-    pictures.losses(run, ["generators", "discriminators"], f"{heading}: losses")
+    data, translate = recipe.data, recipe.translate
+    pictures.losses(run, ["generators", "discriminators"], f"{recipe.heading}: losses")
     x = data.test_x[: pictures.ROWS]
     fake_y = translate(x, "x2y")
     shown = {"x": x, "G(x)": fake_y, "F(G(x))": translate(fake_y, "y2x")}
@@ -74,5 +96,5 @@ def draw_translations(run: Run, heading: str, data: Domains, translate: Translat
         y = data.test_y[: pictures.ROWS]
         fake_x = translate(y, "y2x")
         shown |= {"y, the truth": y, "F(y)": fake_x, "G(F(y))": translate(fake_x, "x2y")}
-    title = f"{heading}: test images, translations, cycles"
+    title = f"{recipe.heading}: test images, translations, cycles"
     pictures.sequence(run.path / "translations.png", list(shown.values()), list(shown), title)

@@ -12,9 +12,10 @@ from minigen.evaluation.batches import in_batches
 from minigen.evaluation.report import FLOOR, Measures, sample_measures
 from minigen.models.vae import LIKELIHOODS, VAE, slerp, traversal
 from minigen.networks.coders import DECODERS, ENCODERS
-from minigen.training.learner import Learner, checkpointed, cosine
+from minigen.networks.labels import labels_if_conditional
+from minigen.training.learner import Learner, cosine, to_checkpoint
 from minigen.training.run import Run
-from minigen.training.settings import DataSettings, setting, with_default
+from minigen.training.settings import DataSettings, seeded, setting, with_default
 from nn.distributions import kl_divergence
 from tensor import Tensor
 
@@ -23,7 +24,8 @@ IWAE_SAMPLES = 100
 
 @dataclass(frozen=True)
 class VAESettings(DataSettings):
-    """`decoder` is the distribution of a pixel given the latent vector."""
+    """`decoder` is the distribution of a pixel given the latent vector, `beta` that of beta-VAE
+    (Higgins et al. 2017)."""
 
     data: str = setting("digits", "what to learn", choices=("digits", "mnist"))
     steps: int = with_default(DataSettings, "steps", 3000)
@@ -45,9 +47,8 @@ class VAERecipe:
     warning = None
 
     def __init__(self, settings: VAESettings):
+        self.rng = seeded(settings, VAESettings)
         self.settings, self.heading = settings, f"{self.title} on {settings.data}"
-        T.manual_seed(settings.seed)
-        self.rng = np.random.default_rng(settings.seed)
         (C, H, W), latent = SHAPES[settings.data], settings.latent
         classes = CLASSES if settings.conditional else 0
         encoder = ENCODERS[settings.networks]((C + classes, H, W), 2 * latent)
@@ -55,7 +56,7 @@ class VAERecipe:
         self.model = VAE(encoder, decoder, latent, settings.decoder, classes).to(settings.device)
         schedule = cosine(settings.steps, warmup_steps=100)
         self.learner = Learner(self.model, settings.lr, (0.9, 0.99), schedule, ema=0.99)
-        self.checkpointed = checkpointed(self.model, self.rng, {"model": self.learner})
+        self.checkpointed = to_checkpoint(self.model, self.rng, {"model": self.learner})
 
     @cached_property
     def data(self) -> Dataset:
@@ -66,21 +67,18 @@ class VAERecipe:
         """Kingma & Welling 2014, Algorithm 1, with one draw of z for each image."""
         s = self.settings
         x, labels = self.data.batch(s.batch_size, self.rng, s.device)
-        terms = self.model.terms(x, self.labels_if_conditional(labels), self.rng)  # eq. 10
+        labels = labels_if_conditional(labels, self.model.classes)
+        terms = self.model.terms(x, labels, self.rng)  # eq. 10
         reconstruction, kl = T.mean(terms.reconstruction), T.mean(terms.kl)
-        loss = reconstruction + s.beta * kl
+        loss = reconstruction + s.beta * kl  # for beta = 1 in expectation -ELBO
         self.learner.descend(loss, k)
         return {"loss": loss, "reconstruction": reconstruction, "kl": kl}
-
-    def labels_if_conditional(self, labels: np.ndarray | None) -> np.ndarray | None:
-        """The labels, if the model sees them."""
-        return labels if self.settings.conditional else None
 
     def decode(self, z: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """The mean images of latent vectors (N, latent)."""
 
         def decoded(z: Tensor, labels: np.ndarray) -> Tensor:
-            return self.model.decode(z, self.labels_if_conditional(labels))
+            return self.model.decode(z, labels_if_conditional(labels, self.model.classes))
 
         return in_batches(decoded, z, labels, device=self.settings.device)
 
@@ -98,7 +96,7 @@ class VAERecipe:
         rng = np.random.default_rng(seed)
 
         def bounds(x: Tensor, labels: np.ndarray) -> Tensor:
-            given = self.labels_if_conditional(labels)
+            given = labels_if_conditional(labels, self.model.classes)
             terms = self.model.terms(x, given, rng)
             iwae = self.model.iwae_bound(x, IWAE_SAMPLES, given, rng)
             return T.stack([terms.reconstruction, terms.kl, terms.elbo, iwae], 1)
@@ -121,7 +119,7 @@ class VAERecipe:
         x, labels = self.data.test[: pictures.ROWS], self.data.test_labels[: pictures.ROWS]
         with self.learner.using_average():
             images = Tensor(x, device=self.settings.device)
-            q = self.model.posterior(images, self.labels_if_conditional(labels))
+            q = self.model.posterior(images, labels_if_conditional(labels, self.model.classes))
             z = q.mean.numpy()
             kl = kl_divergence(q.base, self.model.prior(len(x)).base).numpy()
 
@@ -138,7 +136,7 @@ class VAERecipe:
             values = np.linspace(-3, 3, 9)
             dims = kl.mean(0).argsort()[::-1][: pictures.ROWS]
             moved = np.stack([traversal(z[0], dim, values) for dim in dims], 1)
-            first = np.full(len(dims), labels[0])
-            shown, titles = [self.decode(z, first) for z in moved], [f"z = {v:.2f}" for v in values]
+            label = np.full(len(dims), labels[0])
+            shown, titles = [self.decode(z, label) for z in moved], [f"z = {v:.2f}" for v in values]
             title = f"{self.heading}: a latent dimension a row, by falling KL"
             pictures.sequence(run.path / "traversal.png", shown, titles, title)

@@ -45,9 +45,17 @@ class Learner:
         self.average = None if ema is None else nn.EMA(network.parameters(), ema)
 
     def descend(self, loss: Tensor, k: int) -> None:
-        """Step k: the network moves down the gradient of the loss, and the average follows."""
+        """Step k: the network moves down the gradient of the loss, and the average follows.
+
+        TypeError for what is no tensor, RuntimeError if the loss does not depend on the network.
+        """
+        if not isinstance(loss, Tensor):
+            raise TypeError(f"descend: the loss must be a tensor, got {type(loss).__name__}")
+        parameters = self.optimizer.view.parameters
         self.optimizer.zero_grad()
-        loss.backward(inputs=self.optimizer.view.parameters)
+        loss.backward(inputs=parameters)
+        if all(p.grad is None for p in parameters):
+            raise RuntimeError("descend: the loss does not depend on the network of this learner")
         self.optimizer.lr = self.lr * self.schedule(k)
         self.optimizer.step()
         if self.average is not None:
@@ -70,7 +78,7 @@ class Learner:
             self.network.train()
 
 
-def checkpointed(model: nn.Module, rng: Rng, learners: dict[str, Learner]) -> dict[str, Any]:
+def to_checkpoint(model: nn.Module, rng: Rng, learners: dict[str, Learner]) -> dict[str, Any]:
     """What a checkpoint keeps of a recipe: its model, its one average, its optimisers, its rng."""
     (average,) = (x.average for x in learners.values() if x.average is not None)
     optimizers = {name: learner.optimizer for name, learner in learners.items()}

@@ -72,24 +72,24 @@ def _finite_step(recipe: Trainable, k: int) -> dict[str, float]:
 # States
 
 
-def state_of(checkpointed: Any) -> Any:
-    """The state of what a recipe has `checkpointed`: a tree of the same form."""
-    if isinstance(checkpointed, dict):
-        return {name: state_of(child) for name, child in checkpointed.items()}
-    if isinstance(checkpointed, np.random.Generator):
-        return checkpointed.bit_generator.state
-    return checkpointed.state_dict()
+def state_of(tree: Any) -> Any:
+    """The state of what a recipe has `checkpointed`, or of a part of it: a tree of its form."""
+    if isinstance(tree, dict):
+        return {name: state_of(child) for name, child in tree.items()}
+    if isinstance(tree, np.random.Generator):
+        return tree.bit_generator.state
+    return tree.state_dict()
 
 
-def load_state(checkpointed: Any, state: Any) -> None:
+def load_state(tree: Any, state: Any) -> None:
     """Go on from a state. KeyError or ValueError if it is of something else."""
-    if isinstance(checkpointed, dict):
-        for name, child in checkpointed.items():
+    if isinstance(tree, dict):
+        for name, child in tree.items():
             load_state(child, state[name])
-    elif isinstance(checkpointed, np.random.Generator):
-        checkpointed.bit_generator.state = state
+    elif isinstance(tree, np.random.Generator):
+        tree.bit_generator.state = state
     else:
-        checkpointed.load_state_dict(state)
+        tree.load_state_dict(state)
 
 
 def restore(recipe: Trainable, run: Run) -> int:

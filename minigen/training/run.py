@@ -123,10 +123,10 @@ class Run:
             config, state = _with_new_names(meta["config"]), dict(meta["state"])
             for name, array in arrays.items():
                 *folders, leaf = name.split("/")
-                place = state
+                branch = state
                 for folder in folders:
-                    place = place.setdefault(folder, {})
-                place[leaf] = array
+                    branch = branch.setdefault(folder, {})
+                branch[leaf] = array
         except (AttributeError, LookupError, TypeError, ValueError):
             cause = f"{path} is not a run's checkpoint as this version writes it"
             raise CheckpointError(f"{cause}: start a new run") from None

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field, fields
 from typing import Any, get_args, get_type_hints
 
+import numpy as np
+
+import tensor as T
 from minigen import data
 from tensor.arrays import parse_device
 
@@ -73,6 +76,17 @@ class RunSettings:
     def __post_init__(self) -> None:
         check(self)
         parse_device(self.device)
+
+
+def seeded(settings: RunSettings, expected: type) -> np.random.Generator:
+    """Seeds the generator of `tensor`, which draws weights; returns one for batches and noise.
+
+    TypeError unless the settings are of the class expected.
+    """
+    if not isinstance(settings, expected):
+        raise TypeError(f"expected {expected.__name__}, got {type(settings).__name__}")
+    T.manual_seed(settings.seed)
+    return np.random.default_rng(settings.seed)
 
 
 @dataclass(frozen=True)

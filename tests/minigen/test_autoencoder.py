@@ -19,8 +19,8 @@ from minigen.models.autoencoder import (
     kl_sparsity,
     l1_sparsity,
     masking_noise,
+    reconstruction_error,
     salt_and_pepper,
-    squared_error,
 )
 from minigen.recipes.ae import AERecipe, AESettings
 from tensor import Tensor, grad
@@ -53,11 +53,11 @@ def test_an_autoencoder_decodes_what_it_encodes() -> None:
 
 
 @given(x=tensors(st.tuples(few, few, few, few)))
-def test_squared_error_is_summed_over_pixels_and_averaged_over_images(x: Tensor) -> None:
+def test_the_reconstruction_error_is_summed_over_pixels_and_averaged_over_images(x: Tensor) -> None:
     y = Tensor(np.cos(np.arange(x.numel())).reshape(x.shape))
     each = [((a - b) ** 2).sum() for a, b in zip(x.numpy(), y.numpy(), strict=True)]
-    assert squared_error(x, y).item() == close(np.mean(each))
-    assert squared_error(T.cat([x, x]), T.cat([y, y])).item() == close(np.mean(each))
+    assert reconstruction_error(x, y).item() == close(np.mean(each))
+    assert reconstruction_error(T.cat([x, x]), T.cat([y, y])).item() == close(np.mean(each))
 
 
 @pytest.mark.parametrize("k", [2, 3])
@@ -78,7 +78,7 @@ def test_a_linear_autoencoder_finds_the_principal_subspace(k: int) -> None:
     untrained = principal_angle(model.decoder.weight.numpy(), directions[:k].T)
     for _ in range(1000):
         optimizer.zero_grad()
-        squared_error(model(x), x).backward()
+        reconstruction_error(model(x), x).backward()
         optimizer.step()
     assert untrained > 0.5
     assert principal_angle(model.decoder.weight.numpy(), directions[:k].T) < 1e-6

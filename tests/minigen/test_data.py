@@ -417,5 +417,6 @@ def test_load_lists_the_names() -> None:
 
 
 def test_a_data_set_cannot_be_changed_by_accident() -> None:
+    x = np.zeros((1, 2), np.float32)
     with pytest.raises(AttributeError):
-        Dataset("x", np.zeros((1, 2), np.float32), np.zeros((1, 2), np.float32)).name = "y"  # type: ignore[misc]
+        Dataset("x", x, x).name = "y"  # type: ignore[misc]

@@ -1,12 +1,14 @@
 """Learners: who moves, how far, and what the average of the weights is used for."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 import nn
 import tensor as T
 from minigen.evaluation.batches import finite, in_batches
-from minigen.training.learner import Learner, checkpointed, constant, cosine
+from minigen.training.learner import Learner, constant, cosine, to_checkpoint
 from minigen.training.loop import Diverged, load_state, state_of
 from tensor import Tensor
 
@@ -31,6 +33,23 @@ def test_a_step_moves_its_own_network_alone() -> None:
     assert all(map(np.array_equal, weights(first), before[0]))
     assert not any(map(np.array_equal, weights(second), before[1]))
     assert all(p.grad is None for p in first.parameters())
+
+
+def test_a_loss_of_another_network_is_refused() -> None:
+    """And nothing moves."""
+    first, second = networks()
+    learner, before = Learner(second, lr=0.1, ema=0.9), weights(second)
+    with pytest.raises(RuntimeError, match="the loss does not depend on the network of this learn"):
+        learner.descend(loss_of(first), 1)
+    assert all(map(np.array_equal, weights(second), before)) and learner.optimizer.steps == 0
+
+
+@pytest.mark.parametrize("loss", [1.0, np.float32(1), None, [T.ones()]])
+def test_a_loss_is_a_tensor(loss: Any) -> None:
+    network, _ = networks()
+    expected = f"the loss must be a tensor, got {type(loss).__name__}"
+    with pytest.raises(TypeError, match=expected):
+        Learner(network, lr=0.1).descend(loss, 1)
 
 
 def test_steps_are_those_of_adam_at_the_scheduled_rate() -> None:
@@ -103,17 +122,15 @@ def test_what_is_checkpointed_comes_back() -> None:
         first, second = networks()
         model = nn.Sequential(first, second)
         learners = {"a": Learner(first, 0.1, ema=0.9), "b": Learner(second, 0.1)}
-        return model, learners, checkpointed(model, np.random.default_rng(0), learners)
+        return model, learners, to_checkpoint(model, np.random.default_rng(0), learners)
 
     model, learners, kept = new()
     for learner in learners.values():
         learner.descend(loss_of(*model), 1)
     kept["rng"].random()
     state = state_of(kept)
-    assert list(state) == ["model", "ema", "optimizers", "rng"] and list(state["optimizers"]) == [
-        "a",
-        "b",
-    ]
+    assert list(state) == ["model", "ema", "optimizers", "rng"]
+    assert list(state["optimizers"]) == ["a", "b"]
     again, learners_again, kept_again = new()
     load_state(kept_again, state)
     assert kept_again["rng"].random() == kept["rng"].random()

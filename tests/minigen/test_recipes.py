@@ -12,12 +12,13 @@ import tensor as T
 from minigen.data import Dataset
 from minigen.evaluation import batches, pictures
 from minigen.models.gan import LOSSES, PENALISED
-from minigen.recipes import ddpm, gan
+from minigen.recipes import RECIPES, ddpm, gan
 from minigen.recipes.ddpm import DDPMRecipe
 from minigen.recipes.gan import GANRecipe
 from minigen.training.learner import Learner
+from minigen.training.settings import RunSettings
 from tensor import Tensor
-from tests.minigen.small_runs import GAN, POINTS, RING, new, new_run, trained
+from tests.minigen.small_runs import GAN, POINTS, RING, VAE, new, new_run, trained
 
 # DDPM
 
@@ -109,6 +110,44 @@ def test_a_schedule_that_leaves_some_of_the_data_is_reported(
         )
 
 
+@pytest.mark.parametrize("n", [0, 1])
+def test_a_sampler_that_there_is_not_is_refused_at_once(n: int) -> None:
+    recipe = DDPMRecipe(RING)
+    expected = "sampler must be one of ancestral, ddim, got 'ddmi'"
+    for ask in (
+        lambda: recipe.states(n, np.random.default_rng(0), "ddmi"),
+        lambda: recipe.check_sampling("ddmi"),
+        lambda: recipe.sample(1, 0, "ddmi"),
+    ):
+        with pytest.raises(ValueError, match=expected):
+            ask()
+    for how in (("ancestral", 2), ("ddim", 5)):
+        with pytest.raises(ValueError, match="is for --sampler ddim, and at most 4 for this run"):
+            recipe.states(n, np.random.default_rng(0), *how)
+
+
+# All
+
+
+@pytest.mark.parametrize("model", RECIPES)
+def test_a_recipe_is_made_of_its_own_settings(model: str) -> None:
+    recipe = RECIPES[model]
+    for wrong in ({"steps": 3}, RunSettings()):
+        expected = f"expected {recipe.Settings.__name__}, got {type(wrong).__name__}"
+        with pytest.raises(TypeError, match=expected):
+            recipe(wrong)
+
+
+# VAEs
+
+
+@pytest.mark.parametrize("beta", [0.0, 1.0, 4.0])
+def test_the_loss_of_a_vae_is_that_of_its_terms(beta: float) -> None:
+    logged = {name: x.item() for name, x in new(replace(VAE, beta=beta)).step(1).items()}
+    loss = logged["reconstruction"] + beta * logged["kl"]
+    assert logged["loss"] == pytest.approx(loss, rel=1e-6) and logged["kl"] > 0
+
+
 # GANs
 
 
@@ -125,12 +164,13 @@ def test_a_step_of_a_gan_is_k_of_the_discriminator_and_one_of_the_generator(
     """Each on a batch of its own, and with the other player still: it is not even given
     gradients."""
     recipe = GANRecipe(replace(POINTS, critic_steps=3))
+    learners = {"generator": recipe.G_learner, "discriminator": recipe.D_learner}
     moved: list[str] = []
     batches: list[Tensor] = []
     descend, batch = Learner.descend, Dataset.batch
 
     def descending(learner: Learner, loss: Tensor, k: int) -> None:
-        (moving,) = [name for name in PLAYERS if getattr(recipe, name) is learner]
+        (moving,) = [name for name in PLAYERS if learners[name] is learner]
         (other,) = {*PLAYERS} - {moving}
         before, still = weights_of_players(recipe), list(getattr(recipe.model, other).parameters())
         gradients = [p.grad for p in still]
@@ -152,25 +192,25 @@ def test_a_step_of_a_gan_is_k_of_the_discriminator_and_one_of_the_generator(
         recipe.step(k)
     assert moved == 2 * [*3 * ["discriminator"], "generator"]
     assert len({x.numpy().tobytes() for x in batches}) == 6
-    assert (recipe.generator.optimizer.steps, recipe.discriminator.optimizer.steps) == (2, 6)
+    assert (recipe.G_learner.optimizer.steps, recipe.D_learner.optimizer.steps) == (2, 6)
 
 
 def test_the_generator_alone_is_averaged() -> None:
     recipe = GANRecipe(POINTS)
-    assert recipe.checkpointed["ema"] is recipe.generator.average is not None
-    assert recipe.discriminator.average is None
+    assert recipe.checkpointed["ema"] is recipe.G_learner.average is not None
+    assert recipe.D_learner.average is None
 
 
 def test_both_players_see_the_labels_of_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe: Any = GANRecipe(replace(GAN, loss="hinge", conditional=True))
-    told, batches = [], []
+    shown, batches = [], []
     judge, generate, batch = recipe.model.judge, recipe.model.generate, recipe.data.batch
-    recipe.model.judge = lambda x, labels: told.append(labels) or judge(x, labels)
-    recipe.model.generate = lambda n, labels, rng: told.append(labels) or generate(n, labels, rng)
+    recipe.model.judge = lambda x, labels: shown.append(labels) or judge(x, labels)
+    recipe.model.generate = lambda n, labels, rng: shown.append(labels) or generate(n, labels, rng)
     monkeypatch.setattr(Dataset, "batch", lambda data, *a: batches.append(batch(*a)) or batches[-1])
     recipe.step(1)
     ((_, labels),) = batches
-    assert len(told) == 5 and all(np.array_equal(seen, labels) for seen in told)
+    assert len(shown) == 5 and all(np.array_equal(seen, labels) for seen in shown)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -213,7 +253,7 @@ def test_samples_come_from_the_averaged_generator_and_running_statistics() -> No
         recipe.sample(3, seed=7) == pytest.approx(x[:3], rel=1e-5, abs=1e-6)
         and len(np.unique(x, axis=0)) == 12
     )
-    recipe.generator.average.average[...] = 0
+    recipe.G_learner.average.average[...] = 0
     assert not recipe.sample(3, seed=7).any() and model.generator.training
 
 
@@ -239,7 +279,7 @@ def test_where_data_have_modes_their_coverage_is_measured(model: str, data: str)
     )
     assert all(value == floor for value, floor in measures.values())
     if data in ("ring", "grid"):
-        recipe.sample = lambda n, *_: np.tile(recipe.data.train[:1], (n, 1))  # type: ignore[method-assign]
+        recipe.sample = lambda n, *_: np.tile(recipe.data.train[:1], (n, 1))
         modes = {"ring": 8, "grid": 25}[data]
         coverage = [recipe.evaluate(200, seed=0)[name] for name in names]
         assert [value for value, _ in coverage] == pytest.approx([1, 1, math.log(modes)])

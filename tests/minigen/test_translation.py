@@ -28,8 +28,8 @@ SMALL: Any = {"steps": 2, "batch_size": 3, "width": 2}
 CYCLEGAN, PIX2PIX = CycleGANSettings(**SMALL), Pix2PixSettings(**SMALL)
 NEW = {"cyclegan": lambda: CycleGANRecipe(CYCLEGAN), "pix2pix": lambda: Pix2PixRecipe(PIX2PIX)}
 MOVED = {
-    "cyclegan": {"generators": {"G", "F"}, "discriminators": {"D_X", "D_Y"}},
-    "pix2pix": {"generators": {"x2y.G", "y2x.G"}, "discriminators": {"x2y.D", "y2x.D"}},
+    "cyclegan": {"G_learner": {"G", "F"}, "D_learner": {"D_X", "D_Y"}},
+    "pix2pix": {"G_learner": {"x2y.G", "y2x.G"}, "D_learner": {"x2y.D", "y2x.D"}},
 }
 both = pytest.mark.parametrize("model", list(NEW))
 
@@ -64,12 +64,12 @@ def test_each_learner_moves_its_own_networks(model: str, monkeypatch: pytest.Mon
 @both
 def test_the_generators_alone_are_averaged(model: str) -> None:
     recipe: Any = NEW[model]()
-    assert recipe.checkpointed["ema"] is recipe.generators.average is not None
-    assert recipe.discriminators.average is None
+    assert recipe.checkpointed["ema"] is recipe.G_learner.average is not None
+    assert recipe.D_learner.average is None
 
 
 def stand_still(recipe: Any) -> None:
-    recipe.generators.schedule = recipe.discriminators.schedule = lambda k: 0.0
+    recipe.G_learner.schedule = recipe.D_learner.schedule = lambda k: 0.0
 
 
 def test_discriminators_see_images_from_the_pools(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +141,7 @@ def test_only_pix2pix_sees_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("model", [CYCLEGAN, PIX2PIX], ids=["cyclegan", "pix2pix"])
 def test_the_learning_rate_falls_over_the_second_half(model: Any) -> None:
     recipe = (CycleGANRecipe if model is CYCLEGAN else Pix2PixRecipe)(replace(model, steps=8))
-    for learner in (recipe.generators, recipe.discriminators):
+    for learner in (recipe.G_learner, recipe.D_learner):
         rates = [learner.schedule(k) for k in range(1, 9)]
         assert rates == [1, 1, 1, 1, 1, 0.75, 0.5, 0.25]
 
@@ -191,6 +191,13 @@ def test_translations_are_those_of_the_averaged_generators(
     assert to_y == pytest.approx(G(Tensor(x)).numpy(), abs=1e-5) and to_x == pytest.approx(
         F(Tensor(x)).numpy(), abs=1e-5
     )
+
+
+@both
+def test_another_direction_is_refused(model: str) -> None:
+    x = np.zeros((1, 3, 16, 16), np.float32)
+    with pytest.raises(ValueError, match="direction must be x2y or y2x, got 'y2z'"):
+        NEW[model]().translate(x, "y2z")
 
 
 @both

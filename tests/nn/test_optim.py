@@ -467,7 +467,10 @@ def test_a_state_does_not_depend_on_the_order_in_memory(
 
 ERRORS: dict[str, tuple[Callable, str]] = {
     "learning rate": (lambda p: AdamW(p, lr=-1.0), r"AdamW: lr must lie in \[0, inf\), got -1.0"),
-    "text": (lambda p: Adam(p, lr="a"), r"Adam: lr must lie in \[0, inf\), got 'a'"),  # type: ignore[arg-type]
+    "text": (
+        lambda p: Adam(p, lr="a"),  # type: ignore[arg-type]
+        r"Adam: lr must lie in \[0, inf\), got 'a'",
+    ),
     "no number": (lambda p: SGD(p, lr=math.nan), r"SGD: lr must lie in \[0, inf\), got nan"),
     "weight decay": (
         lambda p: SGD(p, weight_decay=-1.0),
@@ -485,6 +488,10 @@ ERRORS: dict[str, tuple[Callable, str]] = {
     "one beta": (
         lambda p: Adam(p, betas=(0.9,)),
         r"Adam: betas must be two numbers in \[0, 1\), got \(0.9,\)",
+    ),
+    "no pair": (
+        lambda p: Adam(p, betas=0.9),
+        r"Adam: betas must be two numbers in \[0, 1\), got 0.9",
     ),
     "eps": (lambda p: Adam(p, eps=-1e-8), r"Adam: eps must lie in \[0, inf\), got -1e-08"),
     "parameters": (lambda p: SGD([]), "there are no parameters"),
