@@ -32,7 +32,7 @@ MAY_USE: dict[str, set[str]] = {
     "__main__": {"cli"},
     "__init__": set(),
 }
-"""The rooms of minigen, and what each may import besides itself."""
+"""The packages of minigen, and what each may import besides itself."""
 
 PACKAGES = ["tensor", "nn", "minigen"]
 SOURCES = sorted(path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))
