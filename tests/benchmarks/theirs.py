@@ -197,7 +197,7 @@ class GANTwin(Twin):
         self.wasserstein = mine.settings.loss == "wgan-gp"
         shape = SHAPES[mine.settings.data]
         model = twin.GAN(shape, mine.settings.latent, norm=not self.wasserstein)
-        networks = {"generator": model.generator, "discriminator": model.discriminator}
+        networks = {"G_learner": model.generator, "D_learner": model.discriminator}
         super().__init__(mine, model, networks, channels_last)
 
     def update(self, k: int) -> dict[str, Tensor]:
@@ -209,10 +209,10 @@ class GANTwin(Twin):
             discriminator = discriminator + self.mine.settings.penalty * self.gradient_penalty(
                 x, fake
             )
-        self.descend("discriminator", discriminator, k)
+        self.descend("D_learner", discriminator, k)
         judged = judge(self.model.generator(self.noise(len(x), self.rng)))
         generator = -judged.mean() if self.wasserstein else F.softplus(-judged).mean()
-        self.descend("generator", generator, k)
+        self.descend("G_learner", generator, k)
         return {"discriminator": discriminator, "generator": generator}
 
     def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -237,8 +237,8 @@ class CycleGANTwin(Twin):
     def __init__(self, mine: CycleGANRecipe, channels_last: bool = False):
         model = twin.CycleGAN(mine.settings.width, mine.settings.blocks)
         networks = {
-            "generators": nn.Sequential(model.G, model.F),
-            "discriminators": nn.Sequential(model.D_X, model.D_Y),
+            "G_learner": nn.Sequential(model.G, model.F),
+            "D_learner": nn.Sequential(model.D_X, model.D_Y),
         }
         super().__init__(mine, model, networks, channels_last)
         self.pool_x, self.pool_y = (
@@ -255,10 +255,10 @@ class CycleGANTwin(Twin):
         cycle = (F(fake_y) - x).abs().mean() + (G(fake_x) - y).abs().mean()
         weight = self.mine.settings.cycle * schedules.warmup(k - 1, self.mine.settings.cycle_warmup)
         generators = adversarial + weight * cycle
-        self.descend("generators", generators, k)
+        self.descend("G_learner", generators, k)
         of_X = self.discriminator_loss(D_X, x, self.from_pool(self.pool_x, fake_x))
         of_Y = self.discriminator_loss(D_Y, y, self.from_pool(self.pool_y, fake_y))
-        self.descend("discriminators", of_X + of_Y, k)
+        self.descend("D_learner", of_X + of_Y, k)
         return {"discriminators": of_X + of_Y, "generators": generators}
 
     def from_pool(self, pool: ImagePool, images: Tensor) -> Tensor:
