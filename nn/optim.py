@@ -70,7 +70,7 @@ class Optimizer:
                 begin, end, _ = rows.indices(len(p))
                 self.update(p[rows], g[rows], slice(start + begin, start + end))
 
-            map_blocks(update_block, len(p), shared_work(p, len(p) * (3 + len(self.slots))))
+            map_blocks(update_block, len(p), shared_work(p, len(p) // 2))
         self.view.bind(values)
 
     def state_dict(self) -> dict[str, Any]:

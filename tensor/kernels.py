@@ -68,7 +68,7 @@ def in_one_pass(loop: Callable, y: Array, *inputs: Array) -> Array:
     order = memory_order(y)
     out = y.transpose(order).reshape(-1)
     flat = [operand(x.transpose(order)).reshape(-1) for x in inputs]
-    numbers = y.size * (1 + len(flat))
+    numbers = y.size * (1 + len(flat)) // 4  # with each of which little is done
     map_blocks(lambda part: loop(*[x[part] for x in flat], out[part]), y.size, numbers)
     return y
 

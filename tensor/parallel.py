@@ -44,9 +44,9 @@ def get_num_threads() -> int:
 def map_blocks(work: Callable[[slice], object], n: int, numbers: int) -> list:
     """Call `work(slice)` for slices that together cover range(n); the results, in order.
 
-    `numbers` says how many the work touches in all: with 0, as on a GPU, there is one block. Else
-    a block touches about BLOCK at most, and where there are several, an even number where n allows,
-    so that the threads are done together.
+    `numbers` says how many the work touches in all, or fewer if it does little with each: with 0,
+    as on a GPU, there is one block. Else a block touches about BLOCK at most, and where there are
+    several, an even number where n allows, so that the threads are done together.
     """
     if numbers > BLOCK:
         count = 2 ** math.ceil(math.log2(numbers / BLOCK))
