@@ -5,6 +5,7 @@ with the same examples on every machine; or `thorough`.
 """
 
 import os
+import signal
 from types import ModuleType
 from typing import Any
 
@@ -14,6 +15,8 @@ from matplotlib.figure import Figure
 
 from tensor import kernels
 from tensor.arrays import import_cupy
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background Ctrl-C is ignored
 
 PROFILE = os.environ.get("MINIGEN_PROFILE", "ci")
 
