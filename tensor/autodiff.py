@@ -158,7 +158,7 @@ def recorded(op: Op) -> Any:
                 elif a.dtype is not dtype or type(a) is not array_type:
                     uniform = False
             else:
-                uniform = uniform and a.node is None
+                uniform = uniform and a.node is None  # a gradient would be lost
                 a = a._data
             values.append(a)
             parents.append(parent)
@@ -390,4 +390,4 @@ def sum_to(x: Array, shape: Shape) -> Tensor:
     """Sum `x` over the dimensions that `broadcast_to` would make of `shape`: its adjoint."""
     lead = x.ndim - len(shape)
     axes = tuple(k for k in range(x.ndim) if k < lead or (shape[k - lead] == 1 and x.shape[k] != 1))
-    return total(x, axes).reshape(shape) if axes else x
+    return total(x, axes).reshape(shape) if axes else x  # total: x.sum(axes), in float64

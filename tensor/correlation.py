@@ -98,7 +98,8 @@ def correlate(x: Array, weight: Array, bias: Array | None, size: Pair, geometry:
     return y
 
 
-# A kernel that steps over whole blocks, with their pixels as channels: it then steps one by one
+# A kernel that steps over whole blocks, with their pixels as channels: it then steps one by one.
+# A row of 4 weights that steps by 2 is one of 2 x 2: [a b c d] on x is [(a b) (c d)] on pairs of x.
 
 
 def _winograd_shape(x: Array, weight_shape: Shape, size: Pair, geometry: Geometry) -> Shape | None:

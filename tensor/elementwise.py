@@ -160,6 +160,7 @@ def leaky_relu(x, negative_slope: float = 0.01) -> Tensor:
     return _gate(x, x, negative_slope)
 
 
+# x has a VJP, of nothing, for an argument without one is refused where it requires a gradient.
 @op(a=lambda g, x, negative_slope: _gate(g, x, negative_slope), x=lambda g: None)
 @floating
 def _gate(a: Array, x: Array, negative_slope: float) -> Tensor:

@@ -81,10 +81,11 @@ def _images(rows: Array, shape: Shape) -> Array:
 def _normalize_forward(x, weight, bias, groups: int, eps: float, batch: bool, silu: bool):
     rows, weight, bias, eps = _rows(x, batch), operand(weight), operand(bias), float(eps)
     y, moments = np.empty(rows.shape, x.dtype), np.empty((2, len(rows), x.shape[1]))
+    mean, rstd = moments
 
     def block(items: slice) -> None:
-        loops().moments(rows[items], groups, eps, *moments[:, items])
-        loops().standardise(rows[items], *moments[:, items], weight, bias, y[items])
+        loops().moments(rows[items], groups, eps, mean[items], rstd[items])
+        loops().standardise(rows[items], mean[items], rstd[items], weight, bias, y[items])
         if silu:
             loops().silu(y[items].reshape(-1))
 
@@ -99,16 +100,17 @@ def _normalize_forward(x, weight, bias, groups: int, eps: float, batch: bool, si
 def _normalize_vjp(g, y, moments, x, weight, bias, groups: int, eps, batch: bool, silu: bool):
     g, y, rows = _rows(g, batch), _rows(y, batch), _rows(x, batch)
     weight, bias = operand(weight), operand(bias)
-    gx = np.empty(rows.shape, x.dtype)
+    gx, (mean, rstd) = np.empty(rows.shape, x.dtype), moments
 
     def block(items: slice) -> Array:
         sums = np.zeros((2, x.shape[1]))
         if silu:
-            loops().standardise(rows[items], *moments[:, items], weight, bias, gx[items])
+            loops().standardise(rows[items], mean[items], rstd[items], weight, bias, gx[items])
             loops().silu_vjp(g[items].reshape(-1), y[items].reshape(-1), gx[items].reshape(-1))
         else:
             gx[items] = g[items]
-        loops().standardise_vjp(rows[items], *moments[:, items], weight, groups, gx[items], *sums)
+        of_x = rows[items], mean[items], rstd[items]
+        loops().standardise_vjp(*of_x, weight, groups, gx[items], *sums)
         return sums
 
     g_weight, g_bias = np.sum(map_blocks(block, len(rows), 4 * x.size), 0).astype(x.dtype)

@@ -72,7 +72,7 @@ def _tiles(size: Pair, r: int) -> Pair:
 def convolve(
     loops, x: Array, weight: Array, bias: Array | None, size: Pair, padding: Pair
 ) -> Array:
-    """x (N, H, W, C) and weight (O, C, r, r) to (N, *size, O)."""
+    """x (N, H, W, C) and weight (O, C, r, r) to (N, *size, O): U = G w G^T, V = B^T d B."""
     O, C, r, _ = weight.shape
     GG, tiles = _GG(r, x.dtype), _tiles(size, r)
     if weight.strides[0] < weight.strides[1]:
@@ -114,6 +114,7 @@ def _rows(w: Array) -> Array:
 
 
 def _transformed(loops, x: Array, padding: Pair, tiles: Pair, r: int, seen: int) -> Array:
+    """(36, N tiles, C): of each tile B^T d B if it sees 6 pixels a side, A d A^T if 7 - r."""
     V = np.empty((36, len(x) * tiles[0] * tiles[1], x.shape[3]), x.dtype)
     loops.winograd_tiles(operand(x), padding, tiles, 7 - r, seen, V)
     return V

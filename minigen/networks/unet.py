@@ -64,7 +64,7 @@ class ResBlock(nn.Module):
         nn.init.zeros_(self.conv2.weight)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        h = self.conv1(self.norm1(x))  # (N, out_channels, H, W)
+        h = self.conv1(self.norm1(x))  # with SiLU: (N, out_channels, H, W)
         time = self.time(time)  # (N, out_channels)
         h = h + time.reshape(*time.shape, 1, 1)
         h = self.conv2(self.norm2(h))

@@ -1,7 +1,9 @@
 """The recipes, by the names that the command line knows.
 
-A recipe is made of its settings, and loads its data when it first needs them. The loop calls its
-`step`, the command line its `sample`, `evaluate` and `draw`.
+A recipe is made of its `Settings`, and loads its data when it first needs them. The loop calls its
+`step` and saves what it has `checkpointed`; the command line calls its `sample`, `evaluate` and
+`draw`. `title` and `heading` are what it is called, `reference` is what stands beside its measures,
+`samples_need_data` says whether it samples without data, `warning` what is questionable.
 """
 
 from typing import Any

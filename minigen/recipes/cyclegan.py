@@ -69,8 +69,8 @@ class CycleGANRecipe:
         losses = model.generator_losses(x, y, fake_x, fake_y, identity=s.identity > 0)
         grown = nn.schedules.warmup(k - 1, s.cycle_warmup)
         g_loss = losses.total(grown * s.cycle, grown * s.identity)  # eq. 3
-        self.G_learner.descend(g_loss, k)
+        self.G_learner.descend(g_loss, k)  # moves the generators alone
         old_x, old_y = self.pool_x.query(fake_x, self.rng), self.pool_y.query(fake_y, self.rng)
         d_loss = model.discriminator_loss(x, y, old_x, old_y)
-        self.D_learner.descend(d_loss, k)
+        self.D_learner.descend(d_loss, k)  # and the discriminators
         return {"generators": g_loss, "discriminators": d_loss} | losses._asdict()

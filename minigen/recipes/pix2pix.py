@@ -66,8 +66,8 @@ class Pix2PixRecipe:
         to_y = x2y.generator_losses(x, y, fake_y)
         to_x = y2x.generator_losses(y, x, fake_x)
         g_loss = to_y.total(s.l1) + to_x.total(s.l1)  # eq. 4, both ways
-        self.G_learner.descend(g_loss, k)
+        self.G_learner.descend(g_loss, k)  # moves the generators alone
         d_loss = x2y.discriminator_loss(x, y, fake_y) + y2x.discriminator_loss(y, x, fake_x)
-        self.D_learner.descend(d_loss, k)
+        self.D_learner.descend(d_loss, k)  # and the discriminators
         l1 = {"l1_y": to_y.l1, "l1_x": to_x.l1}
         return {"generators": g_loss, "discriminators": d_loss} | l1

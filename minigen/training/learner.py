@@ -79,7 +79,7 @@ class Learner:
 
 
 def to_checkpoint(model: nn.Module, rng: Rng, learners: dict[str, Learner]) -> dict[str, Any]:
-    """What a checkpoint keeps of a recipe: its model, its one average, its optimisers, its rng."""
+    """What a checkpoint keeps of a recipe: its model, its optimisers, its rng, its one average."""
     (average,) = (x.average for x in learners.values() if x.average is not None)
     optimizers = {name: learner.optimizer for name, learner in learners.items()}
     return {"model": model, "ema": average, "optimizers": optimizers, "rng": rng}
