@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from minigen.data.files import write_atomically
 from minigen.data.folders import png_files
-from minigen.data.png import read_png
+from minigen.data.png import read_png, write_png
 from minigen.evaluation import pictures
 from minigen.recipes import RECIPES
 from minigen.recipes.cyclegan import CycleGANRecipe
@@ -22,7 +23,6 @@ from minigen.recipes.pix2pix import Pix2PixRecipe
 from minigen.recipes.translation import DIRECTIONS
 from minigen.training import process
 from minigen.training.checkpoint import CheckpointError
-from minigen.training.files import write_atomically
 from minigen.training.loop import Diverged, restore, train
 from minigen.training.run import MAY_CHANGE, Run, RunError, new_folder
 from minigen.training.settings import DataSettings, flag
@@ -261,7 +261,7 @@ def _translate(options: argparse.Namespace) -> int:
     y = recipe.translate(x, options.direction)
     out = _out(options, run, f"translated-{options.direction}")
     for path, image in zip(paths, y):
-        pictures.write_png(out / path.name, image)
+        write_png(out / path.name, image)
     print(f"{len(y)} translations are in {out}")
     return 0
 

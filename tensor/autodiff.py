@@ -176,7 +176,7 @@ def recorded(op: Op) -> Any:
             y = demoted(y, values)
         if checking:
             check_finite(y, f"the output of {op.name!r}")
-        tensor = _new(TensorBase.tensor_class)
+        tensor = _new(TensorBase.tensor_class)  # wrap(y, node), without a call
         tensor._data = freeze(y) if type(y) is np.ndarray else y
         tensor.node = Node(op, parents, values, y, kept) if recording and any(parents) else None
         return tensor

@@ -117,7 +117,7 @@ def _entries(n: int, length: int) -> st.SearchStrategy[Any]:
 
 
 @dataclass(frozen=True)
-class Geometry:
+class OpGeometry:
     """Shapes and options that fit each other."""
 
     x_shape: Shape
@@ -129,7 +129,7 @@ class Geometry:
 
 
 @dataclass(frozen=True)
-class ConvGeometry(Geometry):
+class ConvGeometry(OpGeometry):
     """For conv2d."""
 
     weight_shape: Shape
@@ -155,7 +155,7 @@ class ConvTransposeGeometry(ConvGeometry):
 
 
 @dataclass(frozen=True)
-class PoolGeometry(Geometry):
+class PoolGeometry(OpGeometry):
     """For max_pool2d and avg_pool2d."""
 
     kernel_size: IntOrPair
@@ -164,7 +164,7 @@ class PoolGeometry(Geometry):
 
 
 @dataclass(frozen=True)
-class NormGeometry(Geometry):
+class NormGeometry(OpGeometry):
     """For group_norm; the shape suits the other norms, too."""
 
     num_groups: int

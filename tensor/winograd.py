@@ -53,7 +53,7 @@ def _GG(r: int, dtype: np.dtype) -> np.ndarray:
 
 
 PRECISIONS = frozenset([np.dtype(np.float32)])
-"""In float64, which is there for checking, sums are taken directly: ten times as accurate."""
+"""In float64, which is there for checking, sums are taken directly."""
 
 
 def serves(weight_shape: Shape, size: Pair, dtype: np.dtype) -> bool:

@@ -18,6 +18,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from minigen.data.files import write_atomically
+
 PathLike = str | os.PathLike[str]
 
 _PREFIXES = {"train": "train", "test": "t10k"}
@@ -119,9 +121,7 @@ def download_files(data_dir: PathLike, base_url: str, md5: Mapping[str, str]) ->
     for name, expected in md5.items():
         path = folder / name
         if not (path.is_file() and _md5(path.read_bytes()) == expected):
-            partial = path.with_name(f".{name}.part")
-            partial.write_bytes(_fetched(base_url + name, expected))
-            partial.replace(path)
+            write_atomically(path, _fetched(base_url + name, expected))
 
 
 def _fetched(url: str, expected_md5: str) -> bytes:

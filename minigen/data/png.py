@@ -1,4 +1,4 @@
-"""Reading PNGs."""
+"""Reading and writing PNGs."""
 
 import io
 import os
@@ -8,6 +8,7 @@ import matplotlib.image
 import numpy as np
 from numpy.typing import NDArray
 
+from minigen.data.files import write_atomically
 from minigen.data.resampling import resampled
 
 
@@ -34,3 +35,16 @@ def read_png(path: str | os.PathLike[str], size: int) -> NDArray[np.float32]:
     top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
     square = pixels[top : top + side, left : left + side].transpose(2, 0, 1)
     return 2 * resampled(square, size) - 1
+
+
+def write_png(path: str | os.PathLike[str], image: NDArray[np.float32]) -> None:
+    """Writes image (3, H, W), clipped to [-1, 1], as a PNG of 8 bits per channel.
+
+    Raises ValueError for another shape.
+    """
+    if image.ndim != 3 or len(image) != 3:
+        raise ValueError(f"write_png: image has shape {image.shape}, expected (3, H, W)")
+    levels = np.rint((np.clip(image, -1, 1) + 1) * 127.5).astype(np.uint8)
+    buffer = io.BytesIO()
+    matplotlib.image.imsave(buffer, levels.transpose(1, 2, 0), format="png", origin="upper")
+    write_atomically(path, buffer.getvalue())

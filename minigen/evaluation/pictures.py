@@ -1,17 +1,14 @@
 """Pictures of images, points and losses. Every function writes one labelled PNG."""
 
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib.image
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from minigen.training.files import write_atomically
+from minigen.data.files import write_atomically
 from minigen.training.run import Run
 
 ROWS = 8
@@ -100,16 +97,3 @@ def losses(run: Run, names: Sequence[str], title: str) -> None:
     """loss.png, of what was logged under these names. A run that has lost its metrics has none."""
     if metrics := run.metrics(*names):
         curves(run.path / "loss.png", metrics, names, title)
-
-
-def write_png(path: str | os.PathLike[str], image: NDArray[np.float32]) -> None:
-    """Writes image (3, H, W), clipped to [-1, 1], as a PNG of 8 bits per channel.
-
-    Raises ValueError for another shape.
-    """
-    if image.ndim != 3 or len(image) != 3:
-        raise ValueError(f"write_png: image has shape {image.shape}, expected (3, H, W)")
-    levels = np.rint((np.clip(image, -1, 1) + 1) * 127.5).astype(np.uint8)
-    buffer = io.BytesIO()
-    matplotlib.image.imsave(buffer, levels.transpose(1, 2, 0), format="png", origin="upper")
-    write_atomically(path, buffer.getvalue())

@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 
-from minigen.training.files import write_atomically
+from minigen.data.files import write_atomically
 
 PathLike = str | os.PathLike[str]
 

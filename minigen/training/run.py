@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from minigen.data.files import write_atomically
 from minigen.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from minigen.training.files import write_atomically
 from tensor import Tensor
 
 State = dict[str, Any]

@@ -268,6 +268,18 @@ def test_download_refuses_a_wrong_checksum(server: Path, tmp_path: Path) -> None
     assert os.listdir(tmp_path / "new") == ["a.gz"]
 
 
+def test_a_download_that_cannot_be_kept_leaves_nothing(
+    server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*paths: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="no space left"):
+        download_files(tmp_path / "new", f"{server.as_uri()}/", checksums(server))
+    assert os.listdir(tmp_path / "new") == []
+
+
 def test_download_says_when_there_is_no_answer(tmp_path: Path) -> None:
     with pytest.raises(
         ConnectionError, match=r"missing/a\.gz: cannot be fetched .*without a network"

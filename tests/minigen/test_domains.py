@@ -26,9 +26,8 @@ from minigen.data.domains import (
     to_paper,
 )
 from minigen.data.folders import load_folders
-from minigen.data.png import read_png
+from minigen.data.png import read_png, write_png
 from minigen.evaluation.neighbours import read_digits
-from minigen.evaluation.pictures import write_png
 
 grey_images = hnp.arrays(np.float32, (2, 1, 5, 5), elements=st.floats(-1, 1, width=32)).map(
     lambda x: np.repeat(x, 3, axis=1)

@@ -13,10 +13,9 @@ import pytest
 
 from minigen import cli
 from minigen.data.domains import Domains, from_paper, load_domains, to_paper
-from minigen.data.png import read_png
+from minigen.data.png import read_png, write_png
 from minigen.evaluation import batches, pictures
 from minigen.evaluation.neighbours import read_digits
-from minigen.evaluation.pictures import write_png
 from minigen.recipes.cyclegan import CycleGANRecipe, CycleGANSettings
 from minigen.recipes.pix2pix import Pix2PixRecipe, Pix2PixSettings
 from minigen.training.learner import Learner
