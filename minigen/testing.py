@@ -11,7 +11,8 @@ to 2 NODES - 1 that is exact: KL divergences and entropies, whose integrands are
 checked without their formulas being used.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -130,7 +131,7 @@ def check_reparameterisation(rsample: Callable[[Tensor, Tensor, Tensor], Tensor]
         noise = Tensor(nodes[:, None], dtype=np.float64)
         z = rsample(T.expand(mean, rows), T.expand(log_var, rows), noise)
         expected = f"expected draws of the shape of mean, {rows}"
-        assert z.shape == rows, f"rsample: {expected}, got shape {tuple(z.shape)}"
+        _require(z.shape == rows, f"rsample: {expected}, got shape {tuple(z.shape)}")
         m, v = mean.item(), np.exp(log_var.item())
         e = np.exp(m + v / 2)
         for name, values, moment, dmean, dlog_var in [
@@ -177,23 +178,29 @@ def _expected_log_ratio(p: Gaussian, q: Gaussian) -> np.ndarray:
 def _checked_shape(name: str, value: Tensor, p: Gaussian) -> Tensor:
     N, shape = len(p[0]), tuple(value.shape)
     expected = f"expected one number per Gaussian, ({N},)"
-    assert shape == (N,), f"{name}: {expected}, got shape {shape}"
+    _require(shape == (N,), f"{name}: {expected}, got shape {shape}")
     return value
 
 
-def _gradients(name: str, value: Tensor, **parameters: Tensor) -> tuple[Tensor, ...]:
-    """Those of the sum of `value`, where there are any."""
+def _gradients(name: str, value: Tensor, **parameters: Tensor) -> tuple[Any, ...]:
+    """Those of the sum of `value`, each of which must be there."""
     xs = list(parameters.values())
-    found: Sequence[Tensor | None] = [None] * len(xs)
+    found: tuple[Any, ...] = (None,) * len(xs)
     if value.requires_grad:
         found = T.grad(value.sum(), xs, retain_graph=True, allow_unused=True)
     for parameter, gradient in zip(parameters, found):
-        assert gradient is not None, f"no gradient flows from {name} to {parameter}"
-    return tuple(gradient for gradient in found if gradient is not None)
+        _require(gradient is not None, f"no gradient flows from {name} to {parameter}")
+    return found
 
 
 def _assert_close(identity: str, found: Tensor, expected, tolerance: float = 1e-9) -> None:
     """Relative to the larger of the expected values and 1."""
     error, scale = np.abs(found.numpy() - expected).max(), max(1.0, np.abs(expected).max())
     values = f"found {found.numpy()}, expected {expected}"
-    assert error <= tolerance * scale, f"{identity} does not hold: {values}"
+    _require(error <= tolerance * scale, f"{identity} does not hold: {values}")
+
+
+def _require(holds: bool, message: str) -> None:
+    """AssertionError unless it holds, also under `python -O`, which drops every `assert`."""
+    if not holds:
+        raise AssertionError(message)

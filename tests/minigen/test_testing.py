@@ -3,6 +3,7 @@ identity it breaks."""
 
 import importlib
 import math
+import subprocess
 import sys
 from collections.abc import Callable
 
@@ -271,6 +272,15 @@ def test_gaussians_are_leaves_of_one_shape(data: st.DataObject, shape: tuple | N
     mean, log_var = data.draw(diagonal_gaussians(shape))
     assert mean.shape == log_var.shape and mean.ndim == 2 and (shape is None or mean.shape == shape)
     assert all(x.requires_grad and x.is_leaf and x.dtype == np.float64 for x in (mean, log_var))
+
+
+def test_mistakes_are_found_under_python_O() -> None:
+    """It drops every `assert`, and a check must not pass for that."""
+    code = "from minigen.testing import check_kl_to_standard_normal as check\n"
+    code += "check(lambda mean, log_var: (mean**2).sum(1))"
+    process = subprocess.run([sys.executable, "-O", "-c", code], capture_output=True, text=True)
+    assert process.returncode == 1
+    assert "AssertionError: no gradient flows from KL to log_var" in process.stderr
 
 
 def test_without_hypothesis_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
