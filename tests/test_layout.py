@@ -27,10 +27,11 @@ MAY_USE: dict[str, set[str]] = {
     "training": {"data"},
     "evaluation": {"data", "training"},
     "recipes": {"data", "networks", "models", "training", "evaluation"},
-    "cli": {"data", "training", "evaluation", "recipes"},
+    "api": {"data", "training", "evaluation", "recipes"},
+    "cli": {"api", "data", "training", "recipes"},
     "testing": set(),
     "__main__": {"cli"},
-    "__init__": set(),
+    "__init__": {"api"},
 }
 """The packages of minigen, and what each may import besides itself."""
 

@@ -1,20 +1,21 @@
-"""Data sets by name: `load("digits")`, and the names the command line offers.
+"""Data sets by name, or the user's own: `load("digits")`, `load("photos")`.
 
-Images are float32 (N, 1, H, W) in [-1, 1], points float32 (N, 2).
+Images are float32 (N, C, H, W) in [-1, 1], points float32 (N, 2).
 """
 
 import os
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minigen.data import planar
+from minigen.data.dataset import About, Dataset
 from minigen.data.digits import load_digits
 from minigen.data.idx import load_mnist
-from tensor import Tensor
+from minigen.data.own import from_arrays, load_own
 
-__all__ = ["CLASSES", "MODES", "NAMES", "SHAPES", "Dataset", "repeating_labels", "load"]
+__all__ = ["ABOUT", "MODES", "NAMES", "About", "Dataset", "from_arrays", "load", "repeating_labels"]
 
 _PLANAR = {
     "ring": planar.ring,
@@ -23,15 +24,12 @@ _PLANAR = {
     "swiss-roll": planar.swiss_roll,
 }
 
-Rng = np.random.Generator
-Integers = NDArray[np.int64]
+_IMAGES = {"digits": About((1, 8, 8), 10), "mnist": About((1, 28, 28), 10)}
 
-_IMAGES: dict[str, tuple[int, ...]] = {"digits": (1, 8, 8), "mnist": (1, 28, 28)}
+ABOUT = _IMAGES | dict.fromkeys(_PLANAR, About((2,)))
+"""What is known, before it is loaded, of each data set that has a name."""
 
-SHAPES = _IMAGES | dict.fromkeys(_PLANAR, (2,))
-"""The shape of one image or point of each data set."""
-
-NAMES = tuple(SHAPES)
+NAMES = tuple(ABOUT)
 
 MODES = {
     "ring": (planar.ring_centres(), planar.RING_SIGMA),
@@ -39,51 +37,39 @@ MODES = {
 }
 """The centres and the sigma of each mixture of equally likely Gaussians."""
 
-CLASSES = 10
-"""How many classes there are in each data set that has labels."""
+_DIGITS = tuple("0123456789")
 
 
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """A train and a test set; labels are int64 (N,), or None for points that have none."""
-
-    name: str
-    train: NDArray[np.float32]
-    test: NDArray[np.float32]
-    train_labels: Integers | None = None
-    test_labels: Integers | None = None
-
-    def batch(self, n: int, rng: Rng, device: str = "cpu") -> tuple[Tensor, Integers | None]:
-        """n random items of the train set, and their labels if there are any."""
-        rows = rng.integers(len(self.train), size=n)
-        labels = None if self.train_labels is None else self.train_labels[rows]
-        return Tensor(self.train[rows], device=device), labels
-
-    @property
-    def most_evaluated(self) -> int:
-        """How many samples can be compared with as many test items and as many train items."""
-        return min(len(self.train), len(self.test))
+def repeating_labels(n: int, classes: int) -> NDArray[np.int64] | None:
+    """0, 1, ..., classes - 1, 0, 1, ... as the labels of n samples: (n,). None without classes."""
+    return np.arange(n) % classes if classes else None
 
 
-def repeating_labels(n: int) -> NDArray[np.int64]:
-    """0, 1, ..., 9, 0, 1, ... as the labels of n samples: (n,)."""
-    return np.arange(n) % CLASSES
+def load(
+    name: str, data_dir: str | os.PathLike[str] | None = None, size: int | None = None,
+    channels: int | None = None,
+) -> Dataset:  # fmt: skip
+    """The data set called `name`, one of NAMES, or at the path `name`; the same arrays each time.
 
+    data_dir: the folder where "mnist" finds its IDX files, or Fashion-MNIST's; where data of the
+        user's own lie now, if not at `name`
+    size, channels: of the user's own images, see `load_own`
 
-def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
-    """The data set called `name`, one of NAMES; the same arrays each time.
-
-    "mnist" reads its IDX files, or Fashion-MNIST's, from `data_dir`; the other sets need no folder.
     The planar sets are drawn once and for all: 10,000 points to train, 2,500 to test.
 
-    Raises ValueError for another name, or a `data_dir` that is missing or not needed.
+    Raises OSError and ValueError for data that cannot be read, and ValueError for another name, or
+    a `data_dir` that is missing or not needed.
     """
     if name not in NAMES:
-        raise ValueError(f"unknown data set {name!r}; choose from {', '.join(NAMES)}")
+        path = Path(data_dir or name)
+        if not path.exists():
+            choice = f"{', '.join(NAMES)}, or pass a folder of images, or a .npy or .npz file"
+            raise ValueError(f"unknown data set {str(path)!r}; choose from {choice}")
+        return load_own(path, size, channels)
     if name == "mnist":
         folder = _required(data_dir)
         train, test = load_mnist("train", folder), load_mnist("test", folder)
-        return Dataset(name, train[0], test[0], train[1], test[1])
+        return Dataset(name, train[0], test[0], train[1], test[1], _DIGITS)
     if data_dir is not None:
         folder = repr(str(data_dir))
         raise ValueError(f"{name} is not read from a folder, got {folder}: leave out --data-dir")
@@ -91,7 +77,7 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
         rng = np.random.default_rng(0)
         return Dataset(name, train=_PLANAR[name](10_000, rng), test=_PLANAR[name](2_500, rng))
     train, test = load_digits("train"), load_digits("test")
-    return Dataset(name, train[0], test[0], train[1], test[1])
+    return Dataset(name, train[0], test[0], train[1], test[1], _DIGITS)
 
 
 def _required(data_dir: str | os.PathLike[str] | None) -> str | os.PathLike[str]:

@@ -13,9 +13,10 @@ LARGE = 1024
 
 
 def in_batches(
-    f: Callable[..., Tensor], x: np.ndarray, *others: np.ndarray, device: str = "cpu"
+    f: Callable[..., Tensor], x: np.ndarray, *others: np.ndarray | None, device: str = "cpu"
 ) -> np.ndarray:
-    """f of x, as a tensor, and of the arrays that go with it: memory does not grow with the data.
+    """f of x, as a tensor, and of what goes with it, arrays or None: memory does not grow with the
+    data.
 
     Raises FloatingPointError if an output is not finite.
     """
@@ -24,7 +25,8 @@ def in_batches(
     for k in range(0, len(x), size):
         rows = slice(k, k + size)
         batch = Tensor(x[rows], dtype=np.float32, device=device)
-        outputs.append(f(batch, *(other[rows] for other in others)).numpy())
+        parts = (None if other is None else other[rows] for other in others)
+        outputs.append(f(batch, *parts).numpy())
     return finite(np.concatenate(outputs))
 
 

@@ -23,7 +23,7 @@ def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:
     Raises ValueError for fewer than two points, features that differ, or values not finite.
     """
     x, y = checked_points("frechet_distance", at_least=2, x=x, y=y)
-    return frechet_distance_gaussians(*_gaussian_fit(x), *_gaussian_fit(y))
+    return _squared_distance(x.mean(axis=0), _root(x), y.mean(axis=0), _root(y))
 
 
 def frechet_distance_gaussians(m1: ArrayLike, C1: ArrayLike, m2: ArrayLike, C2: ArrayLike) -> float:
@@ -41,9 +41,7 @@ def frechet_distance_gaussians(m1: ArrayLike, C1: ArrayLike, m2: ArrayLike, C2: 
     m2, C2 = _checked_gaussian("m2", m2, "C2", C2)
     if m1.shape != m2.shape:
         raise ValueError(f"frechet_distance_gaussians: m1 has {len(m1)} features, m2 has {len(m2)}")
-    F1, F2 = _factor("C1", C1), _factor("C2", C2)
-    U, _, Vt = np.linalg.svd(F2.T @ F1)
-    return float(np.sum((m1 - m2) ** 2) + np.sum((F1 - F2 @ (U @ Vt)) ** 2))
+    return _squared_distance(m1, _factor("C1", C1), m2, _factor("C2", C2))
 
 
 def precision_recall(real: ArrayLike, fake: ArrayLike, k: int = 3) -> tuple[float, float]:
@@ -114,8 +112,20 @@ def principal_angle(A: ArrayLike, B: ArrayLike) -> float:
     return float(np.arcsin(np.minimum(1, np.linalg.norm(Q - P @ (P.T @ Q), 2))))
 
 
-def _gaussian_fit(x: Reals) -> tuple[Reals, Reals]:
-    return x.mean(axis=0), np.atleast_2d(np.cov(x, rowvar=False))
+def _squared_distance(m1: Reals, F1: Reals, m2: Reals, F2: Reals) -> float:
+    """The distance by roots F1 (D, k), F2 (D, l) of the covariances; Q then is l x k."""
+    if F1.shape[1] < F2.shape[1]:
+        F1, F2 = F2, F1
+    U, _, Vt = np.linalg.svd(F2.T @ F1, full_matrices=False)
+    return float(np.sum((m1 - m2) ** 2) + np.sum((F1 - F2 @ (U @ Vt)) ** 2))
+
+
+def _root(x: Reals) -> Reals:
+    """F with F F^T the unbiased covariance of points x (N, D): (D, N) or (D, D), the smaller."""
+    N, D = x.shape
+    if N <= D:
+        return (x - x.mean(axis=0)).T / np.sqrt(N - 1)
+    return _factor("the covariance", np.atleast_2d(np.cov(x, rowvar=False)))
 
 
 def _factor(name: str, C: Reals) -> Reals:

@@ -48,7 +48,7 @@ def samples(path: Path, x: np.ndarray, title: str) -> None:
     figure = Figure(figsize=(5, 5))
     axes = figure.subplots()
     show(axes, x, columns=int(np.ceil(np.sqrt(len(x)))))
-    axes.set_title(title)
+    axes.set_title(title, parse_math=False)
     _save(figure, path)
 
 
@@ -60,7 +60,7 @@ def sequence(path: Path, states: Sequence[np.ndarray], labels: Sequence[str], ti
     for axes, x, label in zip(panels[0], states, labels):
         show(axes, x, columns=1)
         axes.set_title(label, fontsize=9)
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     _save(figure, path)
 
 
@@ -71,7 +71,7 @@ def overlay(path: Path, sets: dict[str, np.ndarray], title: str) -> None:
     for x in sets.values():
         show(axes, x, columns=1)
     axes.legend(list(sets), markerscale=5)
-    axes.set_title(title)
+    axes.set_title(title, parse_math=False)
     _save(figure, path)
 
 
@@ -88,7 +88,8 @@ def curves(path: Path, metrics: list[dict[str, float]], names: Sequence[str], ti
         axes.plot(steps[window - 1 :], mean, color=f"C{k}", label=f"{name}, mean of {window} steps")
     if all(line[name] > 0 for line in metrics for name in names):
         axes.set_yscale("log")
-    axes.set(xlabel="step", ylabel=", ".join(names), title=title)
+    axes.set(xlabel="step", ylabel=", ".join(names))
+    axes.set_title(title, parse_math=False)
     axes.legend()
     _save(figure, path)
 

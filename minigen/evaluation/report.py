@@ -17,6 +17,13 @@ Translate = Callable[[np.ndarray, str], np.ndarray]
 """Images (N, 3, H, W) of one domain, and "x2y" or "y2x", to images of the other."""
 
 
+class Measure(NamedTuple):
+    """A measure of a model's samples, and of what they are compared with, if anything."""
+
+    value: float
+    reference: float | None
+
+
 class Reference(NamedTuple):
     """What the measures are compared with, and how many samples they need at least."""
 

@@ -7,16 +7,17 @@ from functools import cached_property
 import numpy as np
 
 import nn
-from minigen.data import SHAPES, Dataset, load
+from minigen.data import Dataset
 from minigen.evaluation import pictures
 from minigen.evaluation.batches import in_batches
 from minigen.evaluation.report import FLOOR, Measures, reconstruction_measures, sample_measures
 from minigen.models import autoencoder
 from minigen.models.autoencoder import CORRUPTIONS, SPARSITIES, Autoencoder, reconstruction_error
+from minigen.models.latent import lerp
 from minigen.networks.coders import DECODERS, ENCODERS
 from minigen.training.learner import Learner, cosine, to_checkpoint
 from minigen.training.run import Run
-from minigen.training.settings import DataSettings, seeded, setting, unused_settings, with_default
+from minigen.training.settings import ImageSettings, seeded, setting, unused_settings, with_default
 from tensor import Tensor
 
 PENALTIES = ("contractive", *SPARSITIES)
@@ -24,11 +25,10 @@ REGULARISERS = ("none", "denoising", *PENALTIES)
 
 
 @dataclass(frozen=True)
-class AESettings(DataSettings):
+class AESettings(ImageSettings):
     """`weight` is for l1, kl and contractive; `corruption` and `strength` are for denoising."""
 
-    data: str = setting("digits", "what to learn", choices=("digits", "mnist"))
-    batch_size: int = with_default(DataSettings, "batch_size", 128)
+    batch_size: int = with_default(ImageSettings, "batch_size", 128)
     latent: int = setting(16, "dimensions of the latent code", within=(1, 10**4))
     networks: str = setting("mlp", "dense or convolutional networks", choices=tuple(ENCODERS))
     regulariser: str = setting("none", "what keeps the code from copying", choices=REGULARISERS)
@@ -53,8 +53,8 @@ class AERecipe:
 
     def __init__(self, settings: AESettings):
         self.rng = seeded(settings, AESettings)
-        self.settings, self.heading = settings, f"{self.title} on {settings.data}"
-        shape, latent = SHAPES[settings.data], settings.latent
+        self.settings, self.heading = settings, f"{self.title} on {settings.data_name}"
+        (shape, _), latent = settings.about, settings.latent
         encoder = ENCODERS[settings.networks](shape, latent)
         if settings.regulariser == "kl":  # for a code in (0, 1)
             encoder = nn.Sequential(encoder, nn.Sigmoid())
@@ -67,7 +67,7 @@ class AERecipe:
     @cached_property
     def data(self) -> Dataset:
         """Loaded when it is first needed."""
-        return load(self.settings.data, self.settings.data_dir)
+        return self.settings.load()
 
     @property
     def warning(self) -> str | None:
@@ -106,12 +106,25 @@ class AERecipe:
 
         Returns float32 (n, ...) within [-1, 1]. Raises Diverged if they are not finite.
         """
-        rng, device = np.random.default_rng(seed), self.settings.device
+        codes = self.encode(self.data.train)
+        covariance = np.cov(codes, rowvar=False).reshape(2 * codes.shape[1:])
+        rng = np.random.default_rng(seed)
+        drawn = rng.multivariate_normal(codes.mean(0), covariance, n)
+        return self.decode(drawn).clip(-1, 1)
+
+    def encode(self, x: np.ndarray) -> np.ndarray:
+        """The codes (N, latent) of images (N, ...), by the average of the weights."""
         with self.learner.using_average():
-            codes = in_batches(self.model.encoder, self.data.train, device=device)
-            covariance = np.cov(codes, rowvar=False).reshape(2 * codes.shape[1:])
-            drawn = rng.multivariate_normal(codes.mean(0), covariance, n)
-            return in_batches(self.model.decoder, drawn, device=device).clip(-1, 1)
+            return in_batches(self.model.encoder, x, device=self.settings.device)
+
+    def decode(self, code: np.ndarray) -> np.ndarray:
+        """The images of codes (N, latent)."""
+        with self.learner.using_average():
+            return in_batches(self.model.decoder, code, device=self.settings.device)
+
+    def between(self, a: np.ndarray, b: np.ndarray, n: int) -> np.ndarray:
+        """n codes on the straight line from one to another: (n, latent)."""
+        return lerp(a, b, n)
 
     def reconstruct(self, x: np.ndarray) -> np.ndarray:
         """Images (N, ...) through the code and back, by the average of the weights."""

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 import nn
 import tensor as T
-from minigen.data import SHAPES, Dataset, load
+from minigen.data import Dataset
 from minigen.evaluation import pictures
 from minigen.evaluation.batches import finite
 from minigen.evaluation.report import FLOOR, Measures, sample_measures
@@ -43,8 +43,8 @@ class DDPMRecipe:
 
     def __init__(self, settings: DDPMSettings):
         self.rng = seeded(settings, DDPMSettings)
-        self.settings, self.heading = settings, f"{self.title} on {settings.data}"
-        self.shape = SHAPES[settings.data]
+        self.settings, self.heading = settings, f"{self.title} on {settings.data_name}"
+        self.shape, _ = settings.about
         self.diffusion = Diffusion(beta_schedule(settings.schedule, settings.timesteps))
         self.denoiser = _denoiser(self.shape).to(settings.device)
         lr_schedule = cosine(settings.steps, warmup_steps=100)
@@ -54,7 +54,7 @@ class DDPMRecipe:
     @cached_property
     def data(self) -> Dataset:
         """Loaded when it is first needed: samples can be drawn without it."""
-        return load(self.settings.data, self.settings.data_dir)
+        return self.settings.load()
 
     @property
     def warning(self) -> str | None:

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 import nn
-from minigen.data import CLASSES, SHAPES, Dataset, load, repeating_labels
+from minigen.data import Dataset, repeating_labels
 from minigen.evaluation import batches, pictures
 from minigen.evaluation.report import FLOOR, Measures, label_measures, sample_measures
 from minigen.models.gan import GAN, LOSSES, PENALISED, clip_weights
@@ -37,8 +37,8 @@ class GANSettings(DataSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.conditional and len(SHAPES[self.data]) == 1:
-            raise ValueError(f"conditional is for images, which have labels: {self.data} has none")
+        if self.conditional:
+            self.check_conditional()
 
 
 class GANRecipe:
@@ -51,8 +51,8 @@ class GANRecipe:
 
     def __init__(self, settings: GANSettings):
         self.rng = seeded(settings, GANSettings)
-        self.settings, self.heading = settings, f"{self.title} on {settings.data}"
-        classes = CLASSES if settings.conditional else 0
+        self.settings, self.heading = settings, f"{self.title} on {settings.data_name}"
+        classes = settings.about.classes if settings.conditional else 0
         G, D = _players(settings, classes)
         self.model = GAN(G, D, settings.latent, settings.loss, classes).to(settings.device)
         lr, betas, schedule = settings.lr, (0.5, 0.99), cosine(settings.steps, warmup_steps=500)
@@ -64,7 +64,7 @@ class GANRecipe:
     @cached_property
     def data(self) -> Dataset:
         """Loaded when it is first needed: samples can be drawn without it."""
-        return load(self.settings.data, self.settings.data_dir)
+        return self.settings.load()
 
     @property
     def warning(self) -> str | None:
@@ -86,34 +86,35 @@ class GANRecipe:
         return {"discriminator": d_loss, "generator": g_loss}
 
     def sample(self, n: int, seed: int) -> np.ndarray:
-        """n samples by the average of the weights; if conditional, of 0, ..., 9, 0, ...
+        """n samples by the average of the weights; if conditional, of each class in turn.
 
         Returns float32 (n, ...). Raises Diverged if they are not finite.
         """
         rng = np.random.default_rng(seed)
+        labels = repeating_labels(n, self.model.classes)
         samples = []
         with self.G_learner.using_average():
-            for labels in np.split(repeating_labels(n), range(batches.BATCH, n, batches.BATCH)):
-                given = labels_if_conditional(labels, self.model.classes)
-                samples.append(self.model.generate(len(labels), given, rng).numpy())
+            for start in range(0, n, batches.BATCH):
+                size = min(batches.BATCH, n - start)
+                given = None if labels is None else labels[start : start + size]
+                samples.append(self.model.generate(size, given, rng).numpy())
             return batches.finite(np.concatenate(samples))
 
     def evaluate(self, n: int, seed: int) -> Measures:
         """The measures of n samples, and of a conditional model of their labels."""
         fake = self.sample(n, seed)
         measures = sample_measures(fake, self.data)
-        if self.settings.conditional:
-            measures |= label_measures(fake, repeating_labels(n), self.data)
-        return measures
+        labels = repeating_labels(n, self.model.classes)
+        return measures if labels is None else measures | label_measures(fake, labels, self.data)
 
     def draw(self, run: Run) -> None:
         """The losses; samples by class if conditional, or next to test images, or over points."""
         pictures.losses(run, ["discriminator", "generator"], f"{self.heading}: losses")
         path, seed, rows = run.path / "comparison.png", self.settings.seed, pictures.ROWS
         if self.settings.conditional:
-            x = self.sample(rows * CLASSES, seed)
-            columns = [x[label::CLASSES] for label in range(CLASSES)]
-            titles = [str(label) for label in range(CLASSES)]
+            titles = list(self.data.class_names)
+            x = self.sample(rows * len(titles), seed)
+            columns = [x[label :: len(titles)] for label in range(len(titles))]
             pictures.sequence(path, columns, titles, f"{self.heading}: samples by class")
         elif self.data.test.ndim == 4:
             real = self.data.test[: 4 * rows]
@@ -128,7 +129,7 @@ class GANRecipe:
 
 def _players(settings: GANSettings, classes: int) -> tuple[nn.Module, nn.Module]:
     """A generator and a discriminator. With a gradient penalty there is no batch norm."""
-    shape = SHAPES[settings.data]
+    shape, _ = settings.about
     if len(shape) == 1:
         return mlp_generator(settings.latent, *shape), mlp_discriminator(*shape)
     C, H, W = shape

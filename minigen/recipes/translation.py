@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import nn
+from minigen.data import About
 from minigen.data.domains import SIZE, Domains, load_domains
 from minigen.data.folders import load_folders
 from minigen.evaluation import pictures
@@ -28,8 +29,8 @@ class TranslationSettings(RunSettings):
     steps: int = with_default(RunSettings, "steps", 1500)
     batch_size: int = with_default(RunSettings, "batch_size", 8)
     lr: float = with_default(RunSettings, "lr", 1e-3)
-    data_x: str | None = setting(None, "a folder of PNG files: X (default: made from the digits)")
-    data_y: str | None = setting(None, "a folder of PNG files: Y")
+    data_x: str | None = setting(None, "a folder of images: X (default: made from the digits)")
+    data_y: str | None = setting(None, "a folder of images: Y")
     size: int = setting(SIZE, "height and width that images in folders get", within=(8, 512))
     width: int = setting(16, "channels of the first layer of each network", within=(1, 1024))
     blocks: int = setting(1, "residual blocks of each generator", within=(0, 100))
@@ -46,6 +47,11 @@ class TranslationSettings(RunSettings):
     def data(self) -> str:
         """What the domains are called."""
         return "digits" if self.data_x is None else "folders"
+
+    @property
+    def about(self) -> About:
+        """The shape of an image."""
+        return About((3, self.size, self.size))
 
 
 def load(settings: TranslationSettings, paired: bool) -> Domains:

@@ -6,16 +6,17 @@ from functools import cached_property
 import numpy as np
 
 import tensor as T
-from minigen.data import CLASSES, SHAPES, Dataset, load, repeating_labels
+from minigen.data import Dataset, repeating_labels
 from minigen.evaluation import pictures
 from minigen.evaluation.batches import in_batches
 from minigen.evaluation.report import FLOOR, Measures, sample_measures
-from minigen.models.vae import LIKELIHOODS, VAE, slerp, traversal
+from minigen.models.latent import slerp, traversal
+from minigen.models.vae import LIKELIHOODS, VAE
 from minigen.networks.coders import DECODERS, ENCODERS
-from minigen.networks.labels import labels_if_conditional
+from minigen.networks.labels import Labels, labels_if_conditional
 from minigen.training.learner import Learner, cosine, to_checkpoint
 from minigen.training.run import Run
-from minigen.training.settings import DataSettings, seeded, setting, with_default
+from minigen.training.settings import ImageSettings, seeded, setting, with_default
 from nn.distributions import kl_divergence
 from tensor import Tensor
 
@@ -23,18 +24,22 @@ IWAE_SAMPLES = 100
 
 
 @dataclass(frozen=True)
-class VAESettings(DataSettings):
+class VAESettings(ImageSettings):
     """`decoder` is the distribution of a pixel given the latent vector, `beta` that of beta-VAE
     (Higgins et al. 2017)."""
 
-    data: str = setting("digits", "what to learn", choices=("digits", "mnist"))
-    steps: int = with_default(DataSettings, "steps", 3000)
-    batch_size: int = with_default(DataSettings, "batch_size", 128)
+    steps: int = with_default(ImageSettings, "steps", 3000)
+    batch_size: int = with_default(ImageSettings, "batch_size", 128)
     latent: int = setting(16, "dimensions of the latent code", within=(1, 10**4))
     networks: str = setting("mlp", "dense or convolutional networks", choices=tuple(ENCODERS))
     decoder: str = setting("bernoulli", "the distribution of a pixel", choices=LIKELIHOODS)
     beta: float = setting(1.0, "the weight of the KL term", within=(0, 1e6))
     conditional: bool = setting(False, "show encoder and decoder the label")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.conditional:
+            self.check_conditional()
 
 
 class VAERecipe:
@@ -48,9 +53,9 @@ class VAERecipe:
 
     def __init__(self, settings: VAESettings):
         self.rng = seeded(settings, VAESettings)
-        self.settings, self.heading = settings, f"{self.title} on {settings.data}"
-        (C, H, W), latent = SHAPES[settings.data], settings.latent
-        classes = CLASSES if settings.conditional else 0
+        self.settings, self.heading = settings, f"{self.title} on {settings.data_name}"
+        ((C, H, W), classes), latent = settings.about, settings.latent
+        classes = classes if settings.conditional else 0
         encoder = ENCODERS[settings.networks]((C + classes, H, W), 2 * latent)
         decoder = DECODERS[settings.networks](latent + classes, (C, H, W))
         self.model = VAE(encoder, decoder, latent, settings.decoder, classes).to(settings.device)
@@ -61,7 +66,7 @@ class VAERecipe:
     @cached_property
     def data(self) -> Dataset:
         """Loaded when it is first needed: samples can be drawn without it."""
-        return load(self.settings.data, self.settings.data_dir)
+        return self.settings.load()
 
     def step(self, k: int) -> dict[str, Tensor]:
         """Kingma & Welling 2014, Algorithm 1, with one draw of z for each image."""
@@ -74,37 +79,44 @@ class VAERecipe:
         self.learner.descend(loss, k)
         return {"loss": loss, "reconstruction": reconstruction, "kl": kl}
 
-    def decode(self, z: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """The mean images of latent vectors (N, latent)."""
+    def encode(self, x: np.ndarray, labels: Labels = None) -> np.ndarray:
+        """The means (N, latent) of q(z | x) for images (N, C, H, W), labelled if conditional."""
+        with self.learner.using_average():
+            return in_batches(self._posterior_mean, x, labels, device=self.settings.device)
 
-        def decoded(z: Tensor, labels: np.ndarray) -> Tensor:
-            return self.model.decode(z, labels_if_conditional(labels, self.model.classes))
+    def _posterior_mean(self, x: Tensor, labels: Labels) -> Tensor:
+        return self.model.posterior(x, labels).mean
 
-        return in_batches(decoded, z, labels, device=self.settings.device)
+    def decode(self, z: np.ndarray, labels: Labels = None) -> np.ndarray:
+        """The mean images of latent vectors (N, latent), labelled if conditional."""
+        with self.learner.using_average():
+            return in_batches(self.model.decode, z, labels, device=self.settings.device)
+
+    def between(self, a: np.ndarray, b: np.ndarray, n: int) -> np.ndarray:
+        """n latent vectors on the arc from one to another: (n, latent)."""
+        return slerp(a, b, n)
 
     def sample(self, n: int, seed: int) -> np.ndarray:
-        """The mean images of n draws from the prior; if conditional, of 0, ..., 9, 0, ...
+        """The mean images of n draws from the prior; if conditional, of each class in turn.
 
         Returns float32 (n, ...) within [-1, 1]. Raises Diverged if they are not finite.
         """
-        with self.learner.using_average():
-            z = self.model.prior(n).sample(generator=np.random.default_rng(seed)).numpy()
-            return self.decode(z, repeating_labels(n)).clip(-1, 1)
+        rng = np.random.default_rng(seed)
+        z = self.model.prior(n).sample(generator=rng).numpy()
+        return self.decode(z, repeating_labels(n, self.model.classes)).clip(-1, 1)
 
     def evaluate(self, n: int, seed: int) -> Measures:
         """The bound and its terms on test images, in nats each; then the measures of samples."""
         rng = np.random.default_rng(seed)
 
-        def bounds(x: Tensor, labels: np.ndarray) -> Tensor:
-            given = labels_if_conditional(labels, self.model.classes)
-            terms = self.model.terms(x, given, rng)
-            iwae = self.model.iwae_bound(x, IWAE_SAMPLES, given, rng)
+        def bounds(x: Tensor, labels: Labels) -> Tensor:
+            terms = self.model.terms(x, labels, rng)
+            iwae = self.model.iwae_bound(x, IWAE_SAMPLES, labels, rng)
             return T.stack([terms.reconstruction, terms.kl, terms.elbo, iwae], 1)
 
-        assert self.data.test_labels is not None
-        x, labels = self.data.test, self.data.test_labels
+        labels = labels_if_conditional(self.data.test_labels, self.model.classes)
         with self.learner.using_average():
-            values = in_batches(bounds, x, labels, device=self.settings.device)
+            values = in_batches(bounds, self.data.test, labels, device=self.settings.device)
         means = values.mean(0, dtype=np.float64)
         iwae = f"test IWAE, S = {IWAE_SAMPLES}"
         names = ("test reconstruction", "test KL", "test ELBO", iwae)
@@ -115,11 +127,11 @@ class VAERecipe:
         """The losses; reconstructions; ways between two images; what a latent dimension does."""
         names = ["loss", "reconstruction", "kl"]
         pictures.losses(run, names, f"{self.heading}: nats per image")
-        assert self.data.test_labels is not None
-        x, labels = self.data.test[: pictures.ROWS], self.data.test_labels[: pictures.ROWS]
+        x = self.data.test[: pictures.ROWS]
+        labels = labels_if_conditional(self.data.test_labels, self.model.classes)
+        labels = None if labels is None else labels[: len(x)]
         with self.learner.using_average():
-            images = Tensor(x, device=self.settings.device)
-            q = self.model.posterior(images, labels_if_conditional(labels, self.model.classes))
+            q = self.model.posterior(Tensor(x, device=self.settings.device), labels)
             z = q.mean.numpy()
             kl = kl_divergence(q.base, self.model.prior(len(x)).base).numpy()
 
@@ -136,7 +148,7 @@ class VAERecipe:
             values = np.linspace(-3, 3, 9)
             dims = kl.mean(0).argsort()[::-1][: pictures.ROWS]
             moved = np.stack([traversal(z[0], dim, values) for dim in dims], 1)
-            label = np.full(len(dims), labels[0])
+            label = None if labels is None else labels[:1].repeat(len(dims))
             shown, titles = [self.decode(z, label) for z in moved], [f"z = {v:.2f}" for v in values]
             title = f"{self.heading}: a latent dimension a row, by falling KL"
             pictures.sequence(run.path / "traversal.png", shown, titles, title)

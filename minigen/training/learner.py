@@ -68,6 +68,7 @@ class Learner:
         A FloatingPointError in it, as of outputs that are not finite, becomes Diverged.
         """
         weights = nullcontext() if self.average is None else self.average.applied()
+        was_training = self.network.training
         self.network.eval()
         try:
             with weights, T.no_grad(), np.errstate(all="ignore"), one_blas_thread():
@@ -75,7 +76,7 @@ class Learner:
         except FloatingPointError as error:
             raise Diverged(f"{error}: a lower --lr may help") from error
         finally:
-            self.network.train()
+            self.network.train(was_training)
 
 
 def to_checkpoint(model: nn.Module, rng: Rng, learners: dict[str, Learner]) -> dict[str, Any]:

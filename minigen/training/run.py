@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from minigen.data.files import write_atomically
-from minigen.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from minigen.training.checkpoint import CheckpointError, PathLike, load_checkpoint, save_checkpoint
 from tensor import Tensor
 
 State = dict[str, Any]
@@ -34,7 +34,7 @@ class RunError(Exception):
     """A folder that cannot be used as a run: the message says why, and what to do."""
 
 
-def new_folder(path: str | Path, advice: str) -> Path:
+def new_folder(path: PathLike, advice: str) -> Path:
     """A new or empty folder. RunError, with advice, if it holds something or cannot be made."""
     path = Path(path)
     try:
@@ -49,7 +49,7 @@ def new_folder(path: str | Path, advice: str) -> Path:
 class Run:
     """The folder of one run. `Run.create` makes a new one, `Run(path)` opens one that exists."""
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: PathLike):
         self.path = Path(path)
         try:
             self.config = json.loads((self.path / "config.json").read_text())
@@ -64,7 +64,7 @@ class Run:
         self.config = _with_new_names(self.config)
 
     @classmethod
-    def create(cls, path: str | Path, config: dict[str, Any]) -> Run:
+    def create(cls, path: PathLike, config: dict[str, Any]) -> Run:
         """A new run in an empty or new folder. What is there already is never overwritten."""
         path = new_folder(path, f"choose another --out, or go on with --resume {path}")
         try:

@@ -1,21 +1,32 @@
 """Settings: fields of a dataclass that say their type, what they may be, and what they are for."""
 
-from dataclasses import dataclass, field, fields
-from typing import Any, get_args, get_type_hints
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import numpy as np
 
 import tensor as T
 from minigen import data
+from minigen.data import About, Dataset
 from tensor.arrays import parse_device
 
+D = TypeVar("D", bound="DataSettings")
 Range = tuple[float, float] | None
 Choices = tuple[str, ...] | None
+
+OWN = "a folder of PNG and JPEG images, or a .npy or .npz file"
+LABELS = "images in folders named after their classes, or an array of labels, would do"
 
 
 def setting(default: Any, help: str, within: Range = None, choices: Choices = None) -> Any:
     """A field of a settings dataclass, `within` a closed range or one of `choices`."""
     return field(default=default, metadata={"help": help, "within": within, "choices": choices})
+
+
+def found(default: Any) -> Any:
+    """A field of a settings dataclass that is no option: it is found out."""
+    return field(default=default, metadata={"found": True})
 
 
 def with_default(settings: Any, name: str, default: Any) -> Any:
@@ -30,23 +41,33 @@ def flag(name: str) -> str:
 
 
 def check(settings: Any) -> None:
-    """ValueError unless each field of a dataclass has its declared type and an allowed value.
+    """ValueError unless each field of a dataclass has its declared type and an allowed value."""
+    for f in fields(settings):
+        check_setting(type(settings), f.name, getattr(settings, f.name))
+
+
+def check_setting(settings: Any, name: str, value: Any) -> None:
+    """ValueError unless the field `name` of a settings dataclass may have this value by itself.
 
     True is not 1 here; an int may stand where a float is expected.
     """
-    hints = get_type_hints(type(settings))
-    for f in fields(settings):
-        name, value = f.name, getattr(settings, f.name)
-        types = get_args(hints[name]) or (hints[name],)
-        if type(value) not in types and not (type(value) is int and float in types):
-            expected = " or ".join(t.__name__ for t in types)
-            raise ValueError(f"{name} must be of type {expected}, got {value!r:.60}")
-        within, choices = f.metadata.get("within"), f.metadata.get("choices")
-        if within and not within[0] <= value <= within[1]:
-            low, high = within
-            raise ValueError(f"{name} must lie between {low} and {high}, got {value!r:.60}")
-        if choices and value not in choices:
-            raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r:.60}")
+    metadata = next(f.metadata for f in fields(settings) if f.name == name)
+    types = types_of(settings, name)
+    if type(value) not in types and not (type(value) is int and float in types):
+        expected = " or ".join(t.__name__ for t in types)
+        raise ValueError(f"{name} must be of type {expected}, got {value!r:.60}")
+    within, choices = metadata.get("within"), metadata.get("choices")
+    if within and value is not None and not within[0] <= value <= within[1]:
+        low, high = within
+        raise ValueError(f"{name} must lie between {low} and {high}, got {value!r:.60}")
+    if choices and value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r:.60}")
+
+
+def types_of(settings: Any, name: str) -> tuple[type, ...]:
+    """The types that the field `name` of a settings dataclass may have: (int,) or (str, None's)."""
+    declared = get_type_hints(settings)[name]
+    return get_args(declared) or (declared,)
 
 
 def unused_settings(settings: Any, choice: str, used: dict[str, tuple[str, ...]]) -> str | None:
@@ -91,7 +112,76 @@ def seeded(settings: RunSettings, expected: type) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class DataSettings(RunSettings):
-    """The settings of a model of one data set."""
+    """The settings of a model of one data set.
 
-    data: str = setting("digits", "what to learn", choices=data.NAMES)
-    data_dir: str | None = setting(None, "where the IDX files of MNIST or Fashion-MNIST lie")
+    `size`, `channels` and `classes` belong to the user's own data, and are found in them: see
+    `fitted`. Those of the data sets that have names are known.
+    """
+
+    data: str = setting("digits", f"what to learn: {', '.join(data.NAMES)}, or {OWN}")
+    data_dir: str | None = setting(None, "where the IDX files of MNIST, or your data, lie now")
+    size: int | None = setting(None, "height and width for your own images", within=(4, 512))
+    channels: int | None = setting(None, "1, grey, or 3, colour, of your own images", within=(1, 3))
+    classes: int = found(0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.data in data.NAMES and (self.size or self.channels):
+            raise ValueError(f"size and channels are for images of your own, not for {self.data}")
+        if self.size and self.size % 4:
+            rule = f"must be a multiple of 4, such as {self.size + -self.size % 4}"
+            raise ValueError(f"size {rule}, for networks halve images twice: got {self.size}")
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known what the data are."""
+        return self.data in data.NAMES or self.channels is not None
+
+    @property
+    def about(self) -> About:
+        """The shape of an image or point, and the number of classes. ValueError if not known."""
+        if self.data in data.NAMES:
+            return data.ABOUT[self.data]
+        if self.channels is None:
+            look = "settings.fitted(settings.load()) finds out"
+            raise ValueError(f"it is not known what {self.data!r} is: {look}")
+        sides = (self.size, self.size) if self.size else ()
+        return About((self.channels, *sides), self.classes)
+
+    @property
+    def data_name(self) -> str:
+        """What the data are called."""
+        return self.data if self.data in data.NAMES else Path(self.data).stem
+
+    def load(self) -> Dataset:
+        """The data. OSError and ValueError where that cannot be, or they are of another kind."""
+        loaded = data.load(self.data, self.data_dir, self.size, self.channels)
+        if self.is_known and loaded.about != self.about:
+            now, then = (f"{shape}, {n} classes" for shape, n in (loaded.about, self.about))
+            raise ValueError(f"{self.data_name} is another data set now: {now}; it was {then}")
+        return loaded
+
+    def fitted(self: D, loaded: Dataset) -> D:
+        """The settings for data that are as those loaded."""
+        if self.data in data.NAMES:
+            return self
+        channels, *sides = loaded.about.shape
+        size = sides[0] if sides else None
+        return replace(self, channels=channels, size=size, classes=loaded.about.classes)
+
+    def check_conditional(self) -> None:
+        """ValueError for a conditional model of data that are known to have no labels."""
+        if self.is_known and not self.about.classes:
+            rule = "conditional is for images, which have labels"
+            raise ValueError(f"{rule}: {self.data_name} has none; {LABELS}")
+
+
+@dataclass(frozen=True)
+class ImageSettings(DataSettings):
+    """The settings of a model of images."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.is_known and len(self.about.shape) == 1:
+            images = ", ".join(name for name in data.NAMES if len(data.ABOUT[name].shape) == 3)
+            raise ValueError(f"data must be images, {images} or your own: {self.data} are points")

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import tensor as T
-from minigen.data import SHAPES
 from minigen.models.cyclegan import ImagePool
 from minigen.models.ddpm import beta_schedule
 from minigen.recipes.cyclegan import CycleGANRecipe
@@ -172,7 +171,7 @@ class VAETwin(Twin):
     """Of a `VAERecipe` with dense networks and Bernoulli pixels."""
 
     def __init__(self, mine: VAERecipe, channels_last: bool = False):
-        model = twin.VAE(SHAPES[mine.settings.data], mine.settings.latent)
+        model = twin.VAE(mine.settings.about.shape, mine.settings.latent)
         super().__init__(mine, model, {"learner": model}, channels_last)
 
     def update(self, k: int) -> dict[str, Tensor]:
@@ -195,7 +194,7 @@ class GANTwin(Twin):
 
     def __init__(self, mine: GANRecipe, channels_last: bool = False):
         self.wasserstein = mine.settings.loss == "wgan-gp"
-        shape = SHAPES[mine.settings.data]
+        shape = mine.settings.about.shape
         model = twin.GAN(shape, mine.settings.latent, norm=not self.wasserstein)
         networks = {"G_learner": model.generator, "D_learner": model.discriminator}
         super().__init__(mine, model, networks, channels_last)

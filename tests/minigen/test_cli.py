@@ -26,7 +26,7 @@ import numpy as np
 import pytest
 
 import nn
-from minigen import cli
+from minigen import api, cli
 from minigen.evaluation import batches, pictures
 from minigen.recipes import vae
 from minigen.recipes.ae import REGULARISERS, AERecipe, AESettings
@@ -121,7 +121,7 @@ def small_runs() -> Iterator[None]:
         patch.setattr(AERecipe, "Settings", SmallAE)
         patch.setattr(VAERecipe, "Settings", SmallVAE)
         patch.setattr(GANRecipe, "Settings", SmallGAN)
-        patch.setattr(cli, "SAMPLES_OF_A_RUN", 5)
+        patch.setattr(api, "SAMPLES_OF_A_RUN", 5)
         yield
 
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from minigen.data import NAMES, SHAPES, Dataset, idx, load, planar
+from minigen.data import ABOUT, NAMES, Dataset, idx, load, planar
 from minigen.data.digits import load_digits
 from minigen.data.idx import download_files, download_mnist, load_mnist, read_idx
 
@@ -387,9 +387,11 @@ def test_swiss_roll_winds_once_and_a_half_outwards() -> None:
 def test_load_knows_every_name_and_repeats(name: str) -> None:
     data = load(name)
     assert data.name == name and data.train.dtype == data.test.dtype == np.float32
-    assert data.train.shape[1:] == data.test.shape[1:] == SHAPES[name] and len(data.train) > len(
-        data.test
+    assert (
+        data.train.shape[1:] == data.test.shape[1:] == ABOUT[name].shape
+        and data.about == ABOUT[name]
     )
+    assert len(data.train) > len(data.test)
     assert np.array_equal(data.train, load(name).train) and np.array_equal(
         data.test, load(name).test
     )
@@ -412,7 +414,7 @@ def test_load_draws_train_and_test_independently(name: str) -> None:
 def test_load_pairs_images_with_labels(tmp_path: Path) -> None:
     write_mnist(tmp_path, np.zeros((4, 28, 28), np.uint8), np.arange(4, dtype=np.uint8))
     digits, mnist = load("digits"), load("mnist", data_dir=tmp_path)
-    assert mnist.train.shape[1:] == mnist.test.shape[1:] == SHAPES["mnist"]
+    assert mnist.train.shape[1:] == mnist.test.shape[1:] == ABOUT["mnist"].shape
     np.testing.assert_array_equal(digits.train_labels, load_digits("train")[1])
     np.testing.assert_array_equal(digits.test_labels, load_digits("test")[1])
     np.testing.assert_array_equal([mnist.train_labels, mnist.test_labels], [[0, 1, 2, 3]] * 2)

@@ -11,16 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minigen import cli
+from minigen import api, cli, load
 from minigen.data.domains import Domains, from_paper, load_domains, to_paper
-from minigen.data.png import read_png, write_png
+from minigen.data.images import read_image, write_png
 from minigen.evaluation import batches, pictures
 from minigen.evaluation.neighbours import read_digits
 from minigen.recipes.cyclegan import CycleGANRecipe, CycleGANSettings
 from minigen.recipes.pix2pix import Pix2PixRecipe, Pix2PixSettings
 from minigen.training.learner import Learner
-from minigen.training.loop import restore
-from minigen.training.run import Run
 from tensor import Tensor
 
 SMALL: Any = {"steps": 2, "batch_size": 3, "width": 2}
@@ -243,7 +241,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The working folder, in which X and Y are folders of images."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pictures, "_save", lambda figure, path: path.touch())
-    monkeypatch.setattr(cli, "SAMPLES_OF_A_RUN", 5)
+    monkeypatch.setattr(api, "SAMPLES_OF_A_RUN", 5)
     rng = np.random.default_rng(0)
     for folder in ("X", "Y"):
         Path(folder).mkdir()
@@ -297,10 +295,8 @@ def test_from_training_to_translations(place: Path, model: str, options: list[An
         assert (
             status == 0 and str(folder) in out and {path.name for path in folder.iterdir()} == names
         )
-        recipe: Any = cli._described(Run("run"), {})
-        restore(recipe, Run("run"))
-        expected = recipe.translate(read_png("X/3.png", size)[None], direction)[0]
-        assert read_png(folder / "3.png", size) == pytest.approx(expected, abs=1 / 127)
+        expected = load("run").translate(read_image("X/3.png", size)[None], direction)[0]
+        assert read_image(folder / "3.png", size) == pytest.approx(expected, abs=1 / 127)
 
 
 @pytest.mark.parametrize(
@@ -321,10 +317,10 @@ def test_from_training_to_translations(place: Path, model: str, options: list[An
         (["translate", "run", "--input", "X"], ["--direction"]),
         (["translate", "run", "--direction", "x2y"], ["--input"]),
         (["translate", "run", "--input", "X", "--direction", "up"], ["x2y", "y2x", "up"]),
-        (["translate", "run", "--input", "run", "--direction", "x2y"], ["run", "PNG"]),
+        (["translate", "run", "--input", "run", "--direction", "x2y"], ["run", "images"]),
         (
             ["translate", "run", "--input", "run/config.json", "--direction", "x2y"],
-            ["config.json", "PNG"],
+            ["config.json", "image"],
         ),
         (
             ["translate", "run", "--input", "X", "--direction", "x2y", "--out", "Y"],

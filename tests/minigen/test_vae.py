@@ -12,7 +12,8 @@ from hypothesis.extra import numpy as hnp
 
 import nn
 import tensor as T
-from minigen.models.vae import VAE, lerp, slerp, traversal
+from minigen.models.latent import lerp, slerp, traversal
+from minigen.models.vae import VAE
 from minigen.networks.coders import mlp_decoder, mlp_encoder
 from tensor import Tensor
 

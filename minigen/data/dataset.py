@@ -1,0 +1,51 @@
+"""What every data set is to a recipe: items to train on, items to test with, and what they are."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tensor import Tensor
+
+Rng = np.random.Generator
+Integers = NDArray[np.int64]
+
+
+class About(NamedTuple):
+    """What a network must know of data: the shape of one image (C, H, W) or point (2,), and the
+    number of classes, 0 if there are no labels."""
+
+    shape: tuple[int, ...]
+    classes: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A train and a test set; labels are int64 (N,), or None where there are none.
+
+    Images are float32 (N, C, H, W) in [-1, 1], points float32 (N, 2).
+    """
+
+    name: str
+    train: NDArray[np.float32]
+    test: NDArray[np.float32]
+    train_labels: Integers | None = None
+    test_labels: Integers | None = None
+    class_names: tuple[str, ...] = ()
+
+    @property
+    def about(self) -> About:
+        """The shape of an item, and the number of classes."""
+        return About(self.train.shape[1:], len(self.class_names))
+
+    def batch(self, n: int, rng: Rng, device: str = "cpu") -> tuple[Tensor, Integers | None]:
+        """n random items of the train set, and their labels if there are any."""
+        rows = rng.integers(len(self.train), size=n)
+        labels = None if self.train_labels is None else self.train_labels[rows]
+        return Tensor(self.train[rows], device=device), labels
+
+    @property
+    def most_evaluated(self) -> int:
+        """How many samples can be compared with as many test items and as many train items."""
+        return min(len(self.train), len(self.test))
