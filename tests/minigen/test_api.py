@@ -1,0 +1,300 @@
+"""minigen from Python, as from the command line: what it gives, and what it leaves alone."""
+
+import io
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import minigen
+import tensor as T
+from minigen import UsageError, cli
+from minigen.evaluation import pictures
+from minigen.evaluation.report import Measure
+from minigen.recipes import vae
+from minigen.training.run import RunError
+from tests.minigen.small_runs import contents
+
+SMALL: dict[str, dict[str, Any]] = {
+    "ddpm": {"steps": 2, "batch_size": 4, "timesteps": 3},
+    "vae": {"steps": 2, "batch_size": 4, "latent": 3},
+    "ae": {"steps": 2, "batch_size": 4, "latent": 3},
+    "gan": {"steps": 2, "batch_size": 4, "latent": 3},
+}
+REAL_IMAGES_IN = {
+    "ddpm": "forward.png",
+    "vae": "reconstructions.png",
+    "ae": "reconstructions.png",
+    "gan": "comparison.png",
+}
+every_model = pytest.mark.parametrize("model", SMALL)
+COLOURS = np.random.default_rng(0).integers(256, size=(60, 10, 8, 3), dtype=np.uint8)
+LABELS = 30 * ["tulip", "rose"]
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The working folder; `my photos é` in it holds COLOURS, half of them as JPEG."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(vae, "IWAE_SAMPLES", 2)
+    Path("my photos é").mkdir()
+    for k, pixels in enumerate(COLOURS):
+        Image.fromarray(pixels).save(f"my photos é/{k}.{'jpg' if k % 2 else 'png'}")
+    yield tmp_path
+
+
+def command(*arguments: object) -> tuple[int, str, str]:
+    """`minigen ARGUMENTS` in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            status = cli.main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            status = int(end.code or 0)
+    return status, out.getvalue(), err.getvalue()
+
+
+def is_coloured(path: Path) -> bool:
+    pixels = np.asarray(Image.open(path).convert("RGB"), int)
+    return bool((np.ptp(pixels, axis=2) > 30).mean() > 0.01)
+
+
+# Training on data of one's own
+
+
+@every_model
+@pytest.mark.parametrize("data", ["my photos é", "array", "file.npz"])
+def test_three_lines_train_a_model_of_colour_images(model: str, data: str) -> None:
+    np.savez("file.npz", images=COLOURS, labels=LABELS)
+    trained = minigen.train(
+        model, COLOURS if data == "array" else data, size=8, out="out", **SMALL[model]
+    )
+    samples = trained.sample(5)
+    measures = trained.evaluate()
+    assert samples.shape == (5, 3, 8, 8) and samples.dtype == np.float32
+    assert abs(samples).max() <= 1 and is_coloured(Path("out", REAL_IMAGES_IN[model]))
+    assert trained.done == 2 and trained.path == Path("out")
+    assert all(isinstance(m, Measure) and type(m.value) is float for m in measures.values())
+    assert measures["Fréchet distance"].reference is not None
+
+
+@every_model
+def test_the_command_line_does_the_same(model: str) -> None:
+    trained = minigen.train(model, "my photos é", size=8, out="python", **SMALL[model])
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL[model].items()]
+    status, _, err = command(
+        "train", model, "--data", "my photos é", "--size", 8, *options, "--out", "shell"
+    )
+    assert status == 0, err
+    shell, python = contents(minigen.load("shell").run), contents(trained.run)
+    assert shell == python and "checkpoint.npz" in python
+    status, out, _ = command("evaluate", "shell")
+    assert status == 0 and out.startswith("6 samples of shell")
+    for name, measure in trained.evaluate().items():
+        assert f"{name:20}{measure.value:12.4g}" in out
+
+
+def test_labels_make_models_conditional(place: Path) -> None:
+    for name in ("rose", "tulip"):
+        Path("flowers", name).mkdir(parents=True)
+        for k in range(30):
+            shutil.copy(f"my photos é/{2 * k}.png", f"flowers/{name}/{k}.png")
+    for model in ("vae", "gan"):
+        folder = minigen.train(model, "flowers", size=8, conditional=True, **SMALL[model])
+        array = minigen.train(model, COLOURS, LABELS, size=8, conditional=True, **SMALL[model])
+        for trained in (folder, array):
+            assert trained.recipe.model.classes == 2
+            assert trained.recipe.data.class_names == ("rose", "tulip")
+            assert minigen.load(trained.path).evaluate()
+    assert (Path("runs/gan-flowers/comparison.png")).exists()
+
+
+def test_points_of_ones_own() -> None:
+    points = np.random.default_rng(0).normal(size=(80, 2))
+    for model in ("ddpm", "gan"):
+        trained = minigen.train(model, points, **SMALL[model])
+        assert trained.sample(5).shape == (5, 2) and trained.path == Path(f"runs/{model}-array")
+        assert len(trained.evaluate()) == 3
+
+
+def test_few_images_are_enough_for_a_large_batch() -> None:
+    trained = minigen.train("vae", COLOURS[:2], size=8, steps=2, batch_size=64)
+    assert trained.sample(3).shape == (3, 3, 8, 8)
+    with pytest.raises(UsageError, match="test data for 1$"):
+        trained.evaluate()
+
+
+# Runs
+
+
+@every_model
+def test_a_run_can_be_opened_and_moved_with_the_array_that_it_keeps(model: str) -> None:
+    trained = minigen.train(model, COLOURS, size=8, out="first", **SMALL[model])
+    expected, measures = trained.sample(4, seed=7), trained.evaluate(6)
+    shutil.move("first", "elsewhere")
+    opened = minigen.load("elsewhere")
+    assert opened.done == 2 and opened.name == model
+    assert np.array_equal(opened.sample(4, seed=7), expected) and opened.evaluate(6) == measures
+    assert command("evaluate", "elsewhere")[0] == 0
+
+
+def test_a_run_goes_on_from_python() -> None:
+    minigen.train("ddpm", COLOURS, size=8, out="run", **SMALL["ddpm"])
+    opened = minigen.load("run", steps=4)
+    assert opened.train() and opened.done == 4
+    assert [line["step"] for line in opened.run.metrics()] == [1, 2, 3, 4]
+    assert minigen.load("run").recipe.settings.steps == 4
+    with pytest.raises(UsageError, match=r"at step 4 already"):
+        minigen.load("run", steps=3).train()
+
+
+def test_what_is_interrupted_goes_on_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = SMALL["vae"] | {"steps": 4, "size": 8}
+    whole = minigen.train("vae", COLOURS, out="whole", **settings)
+    model = minigen.api.new("vae", COLOURS, out="cut", **settings)
+    step = model.recipe.step
+
+    def interrupted(k: int) -> Any:
+        if k == 2:
+            signal.raise_signal(signal.SIGINT)
+        return step(k)
+
+    monkeypatch.setattr(model.recipe, "step", interrupted)
+    assert not model.train() and model.done == 2
+    assert "2 of 4 steps" in repr(model) and not Path("cut/samples.png").exists()
+    assert minigen.load("cut").train()
+    assert contents(minigen.load("cut").run) == contents(whole.run)
+
+
+def test_data_that_went_or_changed_are_named() -> None:
+    trained = minigen.train("ddpm", "my photos é", size=8, **SMALL["ddpm"])
+    shutil.move("my photos é", "moved")
+    opened = minigen.load(trained.path)
+    assert opened.sample(2).shape == (2, 3, 8, 8)
+    with pytest.raises(UsageError, match="my photos é"):
+        opened.evaluate()
+    with pytest.raises(UsageError, match="my photos é"):
+        opened.train()
+    assert minigen.load(trained.path, data_dir="moved").evaluate()
+    Path("moved/roses").mkdir()
+    for path in list(Path("moved").glob("*.*g")):
+        path.rename(Path("moved/roses", path.name))
+    with pytest.raises(UsageError, match=r"another data set now: \(3, 8, 8\), 1 classes"):
+        minigen.load(trained.path, data_dir="moved").evaluate()
+
+
+# Codes
+
+
+@pytest.mark.parametrize("model", ["ae", "vae"])
+def test_codes_of_images(model: str) -> None:
+    trained = minigen.train(model, COLOURS, size=8, **SMALL[model])
+    images = trained.recipe.data.test
+    codes = trained.encode(images)
+    assert codes.shape == (6, 3)
+    pixels = np.rint((images.transpose(0, 2, 3, 1) + 1) * 127.5).astype(np.uint8)
+    assert trained.encode(pixels) == pytest.approx(codes, abs=0.05)
+    decoded = trained.decode(codes)
+    assert decoded.shape == (6, 3, 8, 8)
+    path = trained.interpolate(images[0], images[1], n=5)
+    assert path.shape == (5, 3, 8, 8)
+    assert path[[0, -1]] == pytest.approx(decoded[:2], abs=1e-4)
+
+
+def test_codes_of_a_conditional_vae_need_a_label() -> None:
+    settings = SMALL["vae"] | {"size": 8, "conditional": True}
+    trained = minigen.train("vae", COLOURS, LABELS, **settings)
+    x = trained.recipe.data.test
+    z = trained.encode(x, np.zeros(6, int))
+    assert trained.decode(z, np.ones(6, int)).shape == x.shape
+    assert trained.interpolate(x[0], x[1], 3, label=1).shape == (3, 3, 8, 8)
+    with pytest.raises(ValueError, match="labels"):
+        trained.encode(x)
+
+
+def test_translations() -> None:
+    settings = {"steps": 1, "batch_size": 2, "width": 2, "size": 8}
+    trained = minigen.train("cyclegan", data_x="my photos é", data_y="my photos é", **settings)
+    y = trained.translate(COLOURS[:3, :8], "x2y")
+    assert y.shape == (3, 3, 8, 8)
+    with pytest.raises(ValueError, match="direction must be x2y or y2x"):
+        trained.translate(y, "up")
+
+
+# What is wrong, and what is left alone
+
+
+def untrained() -> Any:
+    return minigen.api.new("ddpm", COLOURS, size=8, out="new", **SMALL["ddpm"])
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: minigen.train("dpm"), "'dpm'; choose from ae, vae, ddpm"),
+        (lambda: minigen.train("ddpm", stepz=3), "no setting stepz; it has steps"),
+        (lambda: minigen.train("ddpm", classes=3), "no setting classes"),
+        (lambda: minigen.train("ddpm", steps="many"), "steps must be of type int"),
+        (lambda: minigen.train("ddpm", "nowhere"), "'nowhere'; choose from digits"),
+        (lambda: minigen.train("ddpm", "digits", size=8), "size and channels are for images"),
+        (lambda: minigen.train("ddpm", "my photos é", labels=LABELS), "labels go with an array"),
+        (lambda: minigen.train("ddpm", COLOURS, size=9), "multiple of 4, such as 12"),
+        (lambda: minigen.train("ddpm", COLOURS[:, :6]), "multiple of 4, such as 8"),
+        (lambda: minigen.train("vae", np.zeros((9, 2))), "must be images"),
+        (lambda: minigen.train("vae", "ring"), "must be images, digits, mnist or your own"),
+        (lambda: minigen.train("vae", COLOURS, size=8, conditional=True), "array has none"),
+        (lambda: minigen.train("gan", "my photos é", conditional=True), "photos é has none"),
+        (lambda: minigen.train("cyclegan", COLOURS), "pass data_x= and data_y="),
+        (lambda: minigen.train("ddpm", COLOURS, size=8, channels=2), "channels must be 1 or 3"),
+        (lambda: untrained().sample(), "no checkpoint yet"),
+        (lambda: untrained().encode(COLOURS), "only ae and vae encode"),
+        (lambda: untrained().interpolate(COLOURS, COLOURS), "only ae and vae interpolate"),
+        (lambda: untrained().translate(COLOURS, "x2y"), "only cyclegan and pix2pix translate"),
+        (lambda: untrained().sample(sampler="euler"), "one of ancestral, ddim"),
+        (lambda: minigen.load(untrained().path, lr=1.0), "--lr cannot change"),
+    ],
+)
+def test_calls_that_cannot_be(call: Callable[[], Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        call()
+
+
+def test_a_run_in_the_way_is_never_overwritten() -> None:
+    untrained()
+    with pytest.raises(RunError, match="new exists and is not empty"):
+        untrained()
+    with pytest.raises(RunError, match="no config.json"):
+        minigen.load("my photos é")
+
+
+def test_nothing_of_the_process_is_changed() -> None:
+    def state() -> list[Any]:
+        numpy_state = np.random.get_state()
+        return [
+            T.default_generator().bit_generator.state,
+            [np.asarray(x).tolist() for x in numpy_state],  # type: ignore[arg-type]
+            np.geterr(),
+            signal.getsignal(signal.SIGINT),
+            T.get_num_threads(),
+            T.is_grad_enabled(),
+            "matplotlib.pyplot" in sys.modules,
+        ]
+
+    before = state()
+    trained = minigen.train("gan", COLOURS, size=8, **SMALL["gan"])
+    trained.evaluate()
+    minigen.load(trained.path).sample(2)
+    assert state() == before
+
+
+def test_titles_may_hold_what_matplotlib_takes_for_formulas(place: Path) -> None:
+    Path("my photos é").rename("$5_{ and $")
+    minigen.train("ae", "$5_{ and $", size=8, **SMALL["ae"])
+    assert pictures.ROWS and Path("runs/ae-$5_{ and $/reconstructions.png").exists()
