@@ -135,10 +135,14 @@ def test_every_data_file_is_installed(setup_cfg: ConfigParser) -> None:
     assert {ROOT / package / "py.typed" for package in PACKAGES} <= listed
 
 
-def test_the_first_page_of_the_readme_prints_what_it_says() -> None:
-    page = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0]
+@pytest.mark.parametrize("heading", ["A first page", "From Python"])
+def test_a_page_of_the_readme_prints_what_it_says(
+    heading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    section = (ROOT / "README.md").read_text().split(f"\n## {heading}\n")[1]
+    page = section.split("```python\n")[1].split("```")[0]
     with redirect_stdout(io.StringIO()) as out:
         exec(page, {})
-    assert (
-        out.getvalue().splitlines() == re.findall(r"^print.*?  # (.*)$", page, re.MULTILINE) != []
-    )
+    said = re.findall(r"^print.*?  # (.*)$", page, re.MULTILINE)
+    assert out.getvalue().splitlines() == said != []

@@ -59,7 +59,9 @@ def _arrays_in(path: Path) -> dict[str, np.ndarray]:
         loaded = np.load(content, allow_pickle=False)
         return {"images": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
     except Exception as error:  # numpy and zipfile fail on damage in a dozen ways
-        raise ValueError(f"{path}: neither a folder nor a .npy or .npz file of plain arrays ({error})") from error
+        raise ValueError(
+            f"{path}: neither a folder nor a .npy or .npz file of plain arrays ({error})"
+        ) from error
 
 
 def from_arrays(

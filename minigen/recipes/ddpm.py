@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 import nn
 import tensor as T

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol, SupportsFloat
 
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from minigen.training.checkpoint import CheckpointError
 from minigen.training.run import Run, State
