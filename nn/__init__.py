@@ -4,6 +4,7 @@ import inspect as _inspect
 
 from nn import distributions as distributions
 from nn import init as init
+from nn import safetensors as safetensors
 from nn import schedules as schedules
 from nn.activations import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
 from nn.attention import SelfAttention2d

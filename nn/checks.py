@@ -64,6 +64,9 @@ def fitting(name: str, value: Any, like: Array) -> Array:
         array = value.data if isinstance(value, Tensor) else np.asarray(value)
     except ValueError:  # a list of rows of different lengths
         array = np.empty((), object)
+    except (TypeError, RuntimeError) as error:  # of another library: bfloat16, or on a GPU
+        given = f"a {type(value).__name__} that NumPy cannot read ({error})"
+        raise ValueError(f"{name}: expected {like.dtype} {like.shape}, got {given}") from error
     if array.shape != like.shape or not np.can_cast(array.dtype, like.dtype, "same_kind"):
         given = type(value).__name__ if array.dtype == object else f"{array.dtype} {array.shape}"
         raise ValueError(f"{name}: expected {like.dtype} {like.shape}, got {given}")

@@ -117,14 +117,20 @@ class Module:
         return self
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All parameters and buffers by name, a snapshot: training never writes into a tensor."""
+        """All parameters and buffers by name, a snapshot: training never writes into a tensor.
+
+        PyTorch's module of the same layers takes it over:
+        `theirs.load_state_dict({k: torch.from_dlpack(x) for k, x in ours.state_dict().items()})`.
+        """
         return {name: x.detach() for name, x in self.named_tensors()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over values by name. If any does not fit, none is taken, and a KeyError or
         ValueError lists all.
 
-        PyTorch's `num_batches_tracked`, which batch norm does not need here, is passed over.
+        A state of PyTorch's will do, `theirs.state_dict()`, or `theirs.float().cpu().state_dict()`
+        if it is bfloat16 or on a GPU. Its `num_batches_tracked`, which batch norm does not need
+        here, is passed over.
         """
         owner = type(self).__name__
         if not isinstance(state, Mapping):

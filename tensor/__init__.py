@@ -9,7 +9,7 @@ import inspect as _inspect
 # fmt: off
 from tensor.autodiff import broadcast_to, cast, grad
 from tensor.convolution import conv2d, conv_transpose2d
-from tensor.creation import default_generator, manual_seed, ones, rand, randn, zeros
+from tensor.creation import default_generator, from_dlpack, manual_seed, ones, rand, randn, zeros
 from tensor.elementwise import (
     abs, add, clamp, cos, div, eq, erf, exp, ge, gelu, gt, isfinite, le, leaky_relu, log, lt,
     maximum, minimum, mul, ne, neg, pow, relu, sigmoid, sign, silu, sin, softplus, sqrt, square,

@@ -1,4 +1,4 @@
-"""New tensors: constants and random numbers.
+"""New tensors: constants, random numbers, and the arrays of other libraries.
 
 Random numbers come from `numpy.random.Generator`s on the host and go from there to the device: a
 seed gives the same numbers on a CPU and on a GPU, and a checkpoint can hold a generator's state,
@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.random import Generator, default_rng
 
-from tensor.arrays import sizes, to_device
-from tensor.base import supported, wrap
+from tensor.arrays import import_cupy, sizes, to_device
+from tensor.base import TensorBase, supported, wrap
 
 if TYPE_CHECKING:
     from tensor.tensor import Tensor
 
 _default = default_rng()
+_DLPACK_CUDA = 2
 
 
 def manual_seed(seed: int) -> Generator:
@@ -61,3 +62,20 @@ def rand(
     """Independent uniform draws from [0, 1); `size` is integers or one tuple."""
     numbers = (generator or _default).random(sizes(size), dtype)
     return _new(numbers, dtype, device, requires_grad)
+
+
+def from_dlpack(x) -> Tensor:
+    """A tensor with the values of another library's array, on its device: CPU or CUDA.
+
+    They are copied, for the other library may go on to write into its memory. TypeError for what
+    has no `__dlpack__`, and for dtypes that tensors or NumPy do not have, such as PyTorch's
+    bfloat16: convert it there. An array that wants a gradient must be detached first.
+    """
+    if not hasattr(x, "__dlpack_device__"):
+        raise TypeError(f"from_dlpack: expected an array with __dlpack__, got {type(x).__name__}")
+    xp = import_cupy() if x.__dlpack_device__()[0] == _DLPACK_CUDA else np
+    try:
+        array = xp.from_dlpack(x)
+    except RuntimeError as error:
+        raise TypeError(f"from_dlpack: this array cannot be read: {error}") from error
+    return TensorBase.tensor_class(array)

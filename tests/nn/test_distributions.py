@@ -121,9 +121,8 @@ def assert_within(
 
 
 def assert_close(found, expected, tolerance: float = 1e-10) -> None:
-    np.testing.assert_allclose(
-        np.asarray(found), np.asarray(expected), rtol=tolerance, atol=tolerance
-    )
+    found, expected = (x.numpy() if isinstance(x, Tensor) else x for x in (found, expected))
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
 
 
 # Shapes

@@ -49,7 +49,8 @@ def weights(layer: Module) -> dict[str, np.ndarray]:
 
 
 def assert_close(a, b) -> None:
-    np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-9, atol=1e-9)
+    a, b = (x.numpy() if isinstance(x, Tensor) else x for x in (a, b))
+    np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
 
 
 # Every layer
@@ -189,9 +190,9 @@ def test_layers_are_float32_until_told_otherwise(name: str) -> None:
         Tensor(np.ones(CASES[name].x_shape), dtype=np.float32, requires_grad=True),
     )
     layer(x).sum().backward()
-    assert {
-        np.asarray(y).dtype for y in (layer(x), x.grad, *(p.grad for p in layer.parameters()))
-    } == {np.dtype(np.float32)}
+    assert {y.dtype for y in (layer(x), x.grad, *(p.grad for p in layer.parameters()))} == {
+        np.dtype(np.float32)
+    }
 
 
 @every_layer

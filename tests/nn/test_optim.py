@@ -186,15 +186,15 @@ def values(parameters: Sequence[Tensor]) -> list[np.ndarray]:
 
 
 def assert_close(
-    parameters: Sequence[Tensor | None], expected: Sequence[np.ndarray], tolerance: float = 1e-9
+    parameters: Sequence[Any], expected: Sequence[np.ndarray], tolerance: float = 1e-9
 ) -> None:
-    for p, x in zip(parameters, expected, strict=True):
-        np.testing.assert_allclose(np.asarray(p), x, rtol=tolerance, atol=tolerance)
+    for p, x in zip(values(parameters), expected, strict=True):
+        np.testing.assert_allclose(p, x, rtol=tolerance, atol=tolerance)
 
 
-def assert_same(parameters: Sequence[Tensor | None], expected: Sequence[np.ndarray]) -> None:
-    for p, x in zip(parameters, expected, strict=True):
-        assert np.array_equal(np.asarray(p), x)
+def assert_same(parameters: Sequence[Any], expected: Sequence[np.ndarray]) -> None:
+    for p, x in zip(values(parameters), expected, strict=True):
+        assert np.array_equal(p, x)
 
 
 @every_algorithm

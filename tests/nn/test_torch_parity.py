@@ -49,7 +49,8 @@ def assert_close(ours: Sequence | dict, theirs: Sequence | dict) -> None:
         assert list(ours) == list(theirs)
         ours, theirs = list(ours.values()), list(theirs.values())
     for a, b in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-9, atol=1e-9)
+        a = a.numpy() if isinstance(a, Tensor) else a
+        np.testing.assert_allclose(a, np.asarray(b), rtol=1e-9, atol=1e-9)
 
 
 def assert_same_output_and_gradients(ours: nn.Module, theirs: Any, x: np.ndarray) -> None:

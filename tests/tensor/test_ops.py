@@ -28,7 +28,8 @@ COMPARISONS: dict[str, Callable] = {
 }
 NOT_DIFFERENTIABLE = COMPARISONS | {"isfinite": np.isfinite, "sign": np.sign, "argmax": np.argmax}
 NO_OPS = [
-    *["Tensor", "ones", "zeros", "rand", "randn", "manual_seed", "default_generator"],
+    *["Tensor", "ones", "zeros", "rand", "randn", "from_dlpack"],
+    *["manual_seed", "default_generator"],
     *[
         "grad",
         "no_grad",

@@ -191,14 +191,6 @@ def test_a_star_brings_no_modules() -> None:
     assert not [name for name in tensor.__all__ if isinstance(getattr(tensor, name), ModuleType)]
 
 
-def test_numpy_reads_tensors() -> None:
-    x = t(2, 3)
-    assert np.asarray(x).shape == (2, 3) and np.asarray(x, np.float32).dtype == np.float32
-    writable = np.array(x)
-    writable[:] = 5
-    assert (x.numpy() == 1).all()
-
-
 def test_integers_are_counted_with_and_promoted() -> None:
     x = Tensor([1, 2, 3])
     assert (x + 1).dtype == (x * x).dtype == np.int64
