@@ -86,6 +86,7 @@ TORCH: dict[str, Callable] = {
     "getitem": lambda x, index: x[as_torch(index)],
     "pad": F.pad,
     "solve": solve,
+    "cholesky": lambda x: torch.linalg.cholesky((x + x.mT) / 2),
     "linear": F.linear,
     "conv2d": F.conv2d,
     "conv_transpose2d": F.conv_transpose2d,
