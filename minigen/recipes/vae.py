@@ -121,7 +121,7 @@ class VAERecipe:
             images = Tensor(x, device=self.settings.device)
             q = self.model.posterior(images, labels_if_conditional(labels, self.model.classes))
             z = q.mean.numpy()
-            kl = kl_divergence(q.base, self.model.prior(len(x)).base).numpy()
+            kl = kl_divergence(q.base_dist, self.model.prior(len(x)).base_dist).numpy()
 
             shown, titles = [x, self.decode(z, labels)], ["test image", "reconstruction"]
             path, title = run.path / "reconstructions.png", f"{self.heading}: reconstructions"
