@@ -126,7 +126,7 @@ class Normal(Distribution):
 
 
 class Laplace(Distribution):
-    """Laplace(loc, scale), element by element: as peaked as the errors that the L1 loss expects.
+    """Laplace(loc, scale), element by element: -log p is the L1 loss over scale, plus a constant.
 
     Raises ValueError unless scale > 0.
     """
@@ -274,26 +274,6 @@ class MultivariateNormal(Distribution):
         return _log_det(self.scale_tril) + 0.5 * self.event_shape[0] * (LOG_2PI + 1)
 
 
-def _lower_triangular(name: str, matrix: Tensor) -> Tensor:
-    """L, of which no gradient flows above the diagonal, from the matrix that has this name."""
-    tri, wrong = np.tri(matrix.shape[-1], dtype=matrix.dtype), f"MultivariateNormal: {name} must be"
-    values = matrix.numpy()
-    if name == "scale_tril":
-        _check_positive("MultivariateNormal: the diagonal of scale_tril", _diagonal(matrix))
-        if np.triu(values, 1).any():
-            raise ValueError(f"{wrong} lower triangular")
-        return matrix * tri
-    if not np.allclose(values, np.swapaxes(values, -1, -2), atol=1e-6):
-        raise ValueError(f"{wrong} symmetric")
-    try:
-        if name == "covariance_matrix":
-            return T.cholesky(matrix)
-        upper = T.flip(T.cholesky(T.flip(matrix, (-1, -2))), (-1, -2))  # S^-1 = U U^T, S = L L^T:
-        return _inverse(T.transpose(upper, -1, -2)) * tri  # L = U^-T
-    except ValueError:
-        raise ValueError(f"{wrong} positive definite") from None
-
-
 class Bernoulli(Distribution):
     """1 with probability probs = sigmoid(logits), else 0, element by element.
 
@@ -346,7 +326,7 @@ class Bernoulli(Distribution):
     def log_prob(self, value) -> Tensor:
         """x log p + (1 - x) log(1 - p). For grey x: minus a cross-entropy."""
         check_probabilities("Bernoulli.log_prob: value", value)
-        x = value if hasattr(value, "dtype") else np.asarray(value, self._given.dtype)
+        x = value if hasattr(value, "dtype") else np.asarray(value)
         return self._mean_log_prob(x, 1 - x) if self._by_probs else -bernoulli_cost(self._given, x)
 
     def entropy(self) -> Tensor:
@@ -626,6 +606,27 @@ def _floats(name: str, x) -> Tensor:
 def _broadcast(owner: str, *parameters: Tensor) -> list[Tensor]:
     shape = _common_shape(owner, *(x.shape for x in parameters))
     return [T.expand(x, shape) for x in parameters]
+
+
+def _lower_triangular(name: str, matrix: Tensor) -> Tensor:
+    """L, of which no gradient flows above the diagonal, from the matrix that has this name."""
+    tri, wrong = np.tri(matrix.shape[-1], dtype=matrix.dtype), f"MultivariateNormal: {name} must be"
+    values = matrix.numpy()
+    if name == "scale_tril":
+        _check_positive("MultivariateNormal: the diagonal of scale_tril", _diagonal(matrix))
+        if np.triu(values, 1).any():
+            raise ValueError(f"{wrong} lower triangular")
+        return matrix * tri
+    if not np.allclose(values, np.swapaxes(values, -1, -2), atol=1e-6):
+        raise ValueError(f"{wrong} symmetric")
+    try:
+        if name == "covariance_matrix":
+            return T.cholesky(matrix)
+        # S^-1 = U U^T with U upper triangular: the Cholesky factor from the other end. So L = U^-T.
+        upper = T.flip(T.cholesky(T.flip(matrix, (-1, -2))), (-1, -2))
+        return _inverse(T.transpose(upper, -1, -2)) * tri
+    except ValueError:
+        raise ValueError(f"{wrong} positive definite") from None
 
 
 def _check_event(distribution: Distribution, value) -> None:

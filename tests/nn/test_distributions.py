@@ -245,6 +245,11 @@ def test_densities_with_kinks_and_jumps_integrate_to_their_moments(
     assert_close((costs * masses).sum(0), p.entropy(), 1e-3)
 
 
+def test_an_interval_holds_its_lower_end_and_not_its_upper_one() -> None:
+    found = Uniform(-1.0, 1.0).log_prob(Tensor([-1.5, -1.0, 0.0, 1.0, 1.5]))
+    assert_close(found, [-np.inf, -math.log(2), -math.log(2), -np.inf, -np.inf], 1e-6)
+
+
 @given(xs=parameters("MultivariateNormal"), seed=seeds)
 def test_multivariate_normal_densities_are_those_of_the_textbook(
     xs: list[Tensor], seed: int

@@ -172,3 +172,11 @@ def test_values_and_derivatives_are_torchs(name: str, data: st.DataObject) -> No
     theirs = derivatives(torch.autograd.grad, torchs_leaf, partial(torchs(name), **options), arrays)
     for mine, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-9, atol=1e-9)
+
+
+def test_cholesky_reads_the_lower_triangle_and_gives_a_symmetric_gradient() -> None:
+    x = [np.array([[2.0, 9.0], [1.0, 3.0]])]
+    ours = derivatives(tensor.grad, our_leaf, tensor.cholesky, x)
+    theirs = derivatives(torch.autograd.grad, torchs_leaf, torch.linalg.cholesky, x)
+    for mine, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-9, atol=1e-9)
