@@ -11,15 +11,15 @@ from tensor.autodiff import broadcast_to, cast, grad
 from tensor.convolution import conv2d, conv_transpose2d
 from tensor.creation import default_generator, from_dlpack, manual_seed, ones, rand, randn, zeros
 from tensor.elementwise import (
-    abs, add, clamp, cos, div, eq, erf, exp, ge, gelu, gt, isfinite, le, leaky_relu, log, lt,
-    maximum, minimum, mul, ne, neg, pow, relu, sigmoid, sign, silu, sin, softplus, sqrt, square,
+    abs, add, clamp, cos, div, eq, erf, exp, ge, gelu, gt, isfinite, le, leaky_relu, log, log1p,
+    lt, maximum, minimum, mul, ne, neg, pow, relu, sigmoid, sign, silu, sin, softplus, sqrt, square,
     sub, tanh, where,
 )
 from tensor.modes import detect_anomaly, enable_grad, is_grad_enabled, no_grad
 from tensor.normalization import batch_norm, group_norm, instance_norm, layer_norm
 from tensor.parallel import get_num_threads, set_num_threads
 from tensor.pooling import avg_pool2d, embedding, max_pool2d, upsample_nearest
-from tensor.products import linear, matmul, solve
+from tensor.products import cholesky, linear, matmul, solve
 from tensor.reductions import argmax, log_softmax, logsumexp, max, mean, min, softmax, sum, var
 from tensor.shaping import (
     cat, chunk, expand, flatten, flip, getitem, narrow, pad, permute, reshape, squeeze, stack,

@@ -79,6 +79,13 @@ def log(x: Array) -> Tensor:
     return array_module(x).log(x)
 
 
+@op(x=lambda g, x: g / (1.0 + x))
+@floating
+def log1p(x: Array) -> Tensor:
+    """log(1 + x), which keeps its digits where x is small."""
+    return array_module(x).log1p(x)
+
+
 @op(x=lambda g, y: g / (2.0 * y))
 @floating
 def sqrt(x: Array) -> Tensor:

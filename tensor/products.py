@@ -1,8 +1,9 @@
-"""Matrix products, and their inverse."""
+"""Matrix products, their inverse, and the Cholesky factor: a root of a matrix."""
 
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -86,7 +87,44 @@ def solve(A: Array, B: Array) -> Tensor:
     A, B = (xp.broadcast_to(x, batch + x.shape[-2:]) for x in (A, B))  # CuPy would not by itself
     if xp is np:
         return xp.linalg.solve(A, B)
+    with _raising():
+        return xp.linalg.solve(A, B)
+
+
+def _raising() -> AbstractContextManager:
+    """Here CuPy raises errors as NumPy does: by itself it gives NaN for a singular matrix."""
     import cupyx
 
-    with cupyx.errstate(linalg="raise"):  # without it, a singular matrix gives NaN and no error
-        return xp.linalg.solve(A, B)
+    return cupyx.errstate(linalg="raise")
+
+
+@op(x=lambda g: _half_lower(g))
+def _half_lower(x: Array) -> Tensor:
+    """Phi of Murray 2016: the lower triangle, with half the diagonal."""
+    n = x.shape[-1]
+    mask = np.tri(n, dtype=x.dtype) - 0.5 * np.eye(n, dtype=x.dtype)
+    return x * array_module(x).asarray(mask)
+
+
+def _cholesky_vjp(g, y):
+    """L^-T Phi(L^T g) L^-1, made symmetric as its argument is (Murray 2016 sec. 3)."""
+    upper = transpose(y, -1, -2)
+    left = solve(upper, _half_lower(upper @ g))
+    share = solve(upper, transpose(left, -1, -2))
+    return 0.5 * (share + transpose(share, -1, -2))
+
+
+@op(x=_cholesky_vjp)
+def cholesky(x: Array) -> Tensor:
+    """The lower triangular L with L L^T = x, for symmetric, positive definite x (..., n, n).
+
+    As in PyTorch's `linalg.cholesky`, only the lower triangle of x is read, and the gradient is
+    symmetric. Raises ValueError for a matrix that is not positive definite.
+    """
+    if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
+        raise ValueError(f"cholesky: expected x (..., n, n), got {x.shape}")
+    xp = array_module(x)
+    if xp is np:
+        return xp.linalg.cholesky(x)
+    with _raising():
+        return xp.linalg.cholesky(x)

@@ -84,6 +84,7 @@ class Tensor(TensorBase):
     ne = elementwise.ne
     exp = elementwise.exp
     log = elementwise.log
+    log1p = elementwise.log1p
     sqrt = elementwise.sqrt
     square = elementwise.square
     sin = elementwise.sin

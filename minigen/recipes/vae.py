@@ -133,7 +133,7 @@ class VAERecipe:
         with self.learner.using_average():
             q = self.model.posterior(Tensor(x, device=self.settings.device), labels)
             z = q.mean.numpy()
-            kl = kl_divergence(q.base, self.model.prior(len(x)).base).numpy()
+            kl = kl_divergence(q.base_dist, self.model.prior(len(x)).base_dist).numpy()
 
             shown, titles = [x, self.decode(z, labels)], ["test image", "reconstruction"]
             path, title = run.path / "reconstructions.png", f"{self.heading}: reconstructions"

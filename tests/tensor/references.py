@@ -83,6 +83,16 @@ def solve(A, B) -> np.ndarray:
     return X
 
 
+def cholesky(x) -> np.ndarray:
+    """Column by column, of the symmetric part."""
+    x = (x + np.swapaxes(x, -1, -2)) / 2
+    L = np.zeros(x.shape)
+    for j in range(x.shape[-1]):
+        rest = x[..., j:, j] - (L[..., j:, :j] * L[..., j : j + 1, :j]).sum(-1)
+        L[..., j:, j] = rest / np.sqrt(rest[..., :1])
+    return L
+
+
 # Pooling
 
 

@@ -65,6 +65,11 @@ def power_of(b, a) -> Tensor:
     return tensor.pow(a, b)
 
 
+def cholesky(x) -> Tensor:
+    """Of the symmetric part: what moves one element moves its mirror image with it."""
+    return tensor.cholesky((x + tensor.transpose(x, -1, -2)) * 0.5)
+
+
 def cast(x) -> Tensor:
     return tensor.cast(x, x.dtype)
 
@@ -167,6 +172,14 @@ def linear_systems(draw: st.DrawFn) -> Call:
     large = 7 * np.eye(n)[draw(st.permutations(range(n)))]
     A = draw(tensors((*batch_a, n, n))).numpy() + large
     return Call((Tensor(A, requires_grad=True), draw(tensors((*batch_b, n, k)))), {})
+
+
+@st.composite
+def positive_definite(draw: st.DrawFn) -> Call:
+    """Matrices whose symmetric parts have large diagonals."""
+    n, batch = draw(st.integers(1, 3)), draw(shapes(max_dims=1, max_side=2))
+    x = draw(tensors((*batch, n, n))).numpy() + 7 * np.eye(n)
+    return Call((Tensor(x, requires_grad=True),), {})
 
 
 @st.composite
@@ -353,6 +366,7 @@ ELEMENTWISE = {
     "pow of a number": Entry(power_of, power_of, elementwise({}, a=st.sampled_from([1, 2.5]))),
     "exp": Entry(tensor.exp, np.exp, elementwise({})),
     "log": Entry(tensor.log, np.log, elementwise(POSITIVE)),
+    "log1p": Entry(tensor.log1p, np.log1p, elementwise({"min_value": -0.9})),
     "sqrt": Entry(tensor.sqrt, np.sqrt, elementwise(POSITIVE)),
     "square": Entry(tensor.square, np.square, elementwise({})),
     "sin": Entry(tensor.sin, np.sin, elementwise({})),
@@ -423,6 +437,7 @@ NETWORKS = {
     "matmul": Entry(tensor.matmul, np.matmul, factors()),
     "linear": Entry(tensor.linear, ref.linear, dense()),
     "solve": Entry(tensor.solve, ref.solve, linear_systems()),
+    "cholesky": Entry(cholesky, ref.cholesky, positive_definite()),
     "conv2d": Entry(tensor.conv2d, ref.conv2d, convolved(conv_geometries())),
     "conv_transpose2d": Entry(
         tensor.conv_transpose2d, ref.conv_transpose2d, convolved(conv_transpose_geometries())

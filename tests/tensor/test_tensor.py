@@ -367,6 +367,16 @@ WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
         r"^solve: expected .* B \(\.\.\., n, k\), got \(2, 2\) and \(2,\)",
     ),
     (lambda: tensor.solve(t(2, 1, 1), t(3, 1, 1)), ValueError, r"^solve: shape mismatch"),
+    (
+        lambda: tensor.cholesky(t(3, 2)),
+        ValueError,
+        r"^cholesky: expected x \(\.\.\., n, n\), got \(3, 2\)",
+    ),
+    (
+        lambda: tensor.cholesky(tensor.ones(2, 2)),
+        ValueError,
+        "^cholesky: Matrix is not positive definite",
+    ),
     (lambda: tensor.solve(tensor.ones(2, 2), t(2, 1)), ValueError, "^solve: Singular matrix"),
     (lambda: tensor.clamp(t(2)), ValueError, "^clamp: give min, max or both"),
     (

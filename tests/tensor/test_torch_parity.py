@@ -86,6 +86,7 @@ TORCH: dict[str, Callable] = {
     "getitem": lambda x, index: x[as_torch(index)],
     "pad": F.pad,
     "solve": solve,
+    "cholesky": lambda x: torch.linalg.cholesky((x + x.mT) / 2),
     "linear": F.linear,
     "conv2d": F.conv2d,
     "conv_transpose2d": F.conv_transpose2d,
@@ -169,5 +170,13 @@ def test_values_and_derivatives_are_torchs(name: str, data: st.DataObject) -> No
     arrays = [x.numpy() for x in inputs]
     ours = derivatives(tensor.grad, our_leaf, partial(TABLE[name].f, **options), arrays)
     theirs = derivatives(torch.autograd.grad, torchs_leaf, partial(torchs(name), **options), arrays)
+    for mine, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-9, atol=1e-9)
+
+
+def test_cholesky_reads_the_lower_triangle_and_gives_a_symmetric_gradient() -> None:
+    x = [np.array([[2.0, 9.0], [1.0, 3.0]])]
+    ours = derivatives(tensor.grad, our_leaf, tensor.cholesky, x)
+    theirs = derivatives(torch.autograd.grad, torchs_leaf, torch.linalg.cholesky, x)
     for mine, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-9, atol=1e-9)
