@@ -54,8 +54,8 @@ class VAERecipe:
     def __init__(self, settings: VAESettings):
         self.rng = seeded(settings, VAESettings)
         self.settings, self.heading = settings, f"{self.title} on {settings.data_name}"
-        ((C, H, W), classes), latent = settings.about, settings.latent
-        classes = classes if settings.conditional else 0
+        (C, H, W), latent = settings.about.shape, settings.latent
+        classes = settings.about.classes if settings.conditional else 0
         encoder = ENCODERS[settings.networks]((C + classes, H, W), 2 * latent)
         decoder = DECODERS[settings.networks](latent + classes, (C, H, W))
         self.model = VAE(encoder, decoder, latent, settings.decoder, classes).to(settings.device)
