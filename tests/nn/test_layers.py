@@ -126,14 +126,18 @@ CASES: dict[str, Case] = {
         partial(ref.instance_norm, eps=0.1),
     ),
     "GroupNorm without bias": Case(
-        lambda: nn.GroupNorm(2, 4, bias=False), PIXELS, partial(ref.group_norm, num_groups=2)
+        lambda: nn.GroupNorm(2, 4, bias=False),
+        PIXELS,
+        lambda x, weight: ref.group_norm(x, weight, num_groups=2),
     ),
     "LayerNorm": Case(lambda: nn.LayerNorm(4), (2, 3, 4), ref.layer_norm),
     "LayerNorm of two axes": Case(
         lambda: nn.LayerNorm((3, 4), eps=0.1), (2, 3, 4), partial(ref.layer_norm, eps=0.1)
     ),
     "LayerNorm without bias": Case(
-        lambda: nn.LayerNorm([4], bias=False), (2, 4), partial(ref.layer_norm, bias=0)
+        lambda: nn.LayerNorm([4], bias=False),
+        (2, 4),
+        lambda x, weight: ref.layer_norm(x, weight, 0),
     ),
     "LayerNorm plain": Case(
         lambda: nn.LayerNorm(4, elementwise_affine=False),

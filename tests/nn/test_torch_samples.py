@@ -7,7 +7,7 @@ of each class agree, and why others are refused.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,17 +30,26 @@ REFUSALS = (TypeError, ValueError, IndexError)
 
 
 def ours(x: Any) -> Any:
-    """The arguments of a call with PyTorch's tensors as ours."""
-    if isinstance(x, (tuple, dict)):
-        return {k: ours(v) for k, v in x.items()} if isinstance(x, dict) else tuple(map(ours, x))
-    is_tensor = isinstance(x, torch.Tensor)
-    return Tensor(x.detach().numpy(), requires_grad=x.requires_grad) if is_tensor else x
+    """The arguments of a call with ours in the place of PyTorch's tensors."""
+    if isinstance(x, dict):
+        return {name: ours(value) for name, value in x.items()}
+    if isinstance(x, tuple):
+        return tuple(map(ours, x))
+    if isinstance(x, torch.Tensor):
+        return Tensor(x.detach().numpy(), requires_grad=x.requires_grad)
+    return x
 
 
-def arrays(module: Any) -> dict[str, np.ndarray]:
+def state(module: Any) -> dict[str, Any]:
     """The state of a module of either package, without PyTorch's count of batches."""
-    state = {name: x.detach().numpy().copy() for name, x in module.state_dict().items()}
-    return {name: x for name, x in state.items() if not name.endswith("num_batches_tracked")}
+    named = module.state_dict().items()
+    return {name: x for name, x in named if not name.endswith("num_batches_tracked")}
+
+
+def gradients(module: Any, args: Sequence) -> dict[Any, Any]:
+    """Those of a module's parameters and of the tensors that it was called with."""
+    of_parameters = {name: p.grad for name, p in module.named_parameters()}
+    return of_parameters | dict(enumerate(x.grad for x in args))
 
 
 def same(mine: Any, other: Any) -> bool:
@@ -52,6 +61,10 @@ def same(mine: Any, other: Any) -> bool:
     return a.dtype == b.dtype and a.shape == b.shape and np.allclose(a, b, tolerance, tolerance)
 
 
+def all_same(mine: dict, other: dict) -> bool:
+    return mine.keys() == other.keys() and all(same(mine[name], other[name]) for name in mine)
+
+
 def module_outcome(info: Any, sample: Any, dtype: Any, training: bool) -> str:
     """What becomes of a module with PyTorch's weights, in one pass forward and backward."""
     made, called = sample.constructor_input, sample.forward_input
@@ -61,28 +74,22 @@ def module_outcome(info: Any, sample: Any, dtype: Any, training: bool) -> str:
     try:
         layer = getattr(nn, info.module_cls.__name__)(*ours(made.args), **ours(made.kwargs))
         layer.to(str(dtype).removeprefix("torch.")).train(training)
-        layer.load_state_dict(arrays(theirs))
+        layer.load_state_dict({name: x.numpy() for name, x in state(theirs).items()})
         args = ours(called.args)
         y = layer(*args, **ours(called.kwargs))
     except REFUSALS as error:
         return f"refused: {error}"
     z = theirs(*called.args, **called.kwargs)
-    weights = torch.randn(z.shape).to(z.dtype)
-    (y * Tensor(weights.numpy())).sum().backward()
-    (z * weights).sum().backward()
-    parameters = zip(dict(layer.named_parameters()).items(), theirs.named_parameters(), strict=True)
+    cotangent = torch.randn(z.shape).to(z.dtype)
+    (y * Tensor(cotangent.numpy())).sum().backward()
+    (z * cotangent).sum().backward()
     agreed = {
         "value": same(y, z),
-        "gradient": all(same(a.grad, b.grad) for a, b in zip(args, called.args)),
-        "gradients of parameters": all(
-            n == m and same(p.grad, q.grad) for (n, p), (m, q) in parameters
-        ),
-        "state": all(
-            map(same, layer.state_dict().values(), map(torch.tensor, arrays(theirs).values()))
-        ),
+        "gradients": all_same(gradients(layer, args), gradients(theirs, called.args)),
+        "state": all_same(state(layer), state(theirs)),
     }
     wrong = [name for name, agrees in agreed.items() if not agrees]
-    return f"differs in {wrong}: {made}" if wrong else "agrees"
+    return f"differs in {wrong}: {made.args} {made.kwargs}" if wrong else "agrees"
 
 
 def module_outcomes(name: str) -> Iterator[str]:

@@ -78,3 +78,9 @@ def test_there_is_much_to_compare() -> None:
 @pytest.mark.parametrize("name", PAIRS)
 def test_options_have_torchs_names_places_and_defaults(name: str) -> None:
     assert not misplaced(name, *PAIRS[name])
+
+
+def test_functional_has_the_ops_and_losses_that_torchs_has() -> None:
+    names = [name for name in vars(nn.functional) if not name.startswith("_")]
+    assert "conv2d" in names and "mse_loss" in names
+    assert all(hasattr(torch.nn.functional, name) for name in names)
