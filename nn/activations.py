@@ -65,7 +65,7 @@ class Tanh(Module):
 
 
 class Softplus(Module):
-    """log(1 + exp(x))"""
+    """log(1 + exp(x)), also above 20, where PyTorch returns x."""
 
     def forward(self, x: Tensor) -> Tensor:
         return T.softplus(x)

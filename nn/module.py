@@ -51,9 +51,8 @@ class Module:
     training = True
 
     def __setattr__(self, name: str, value: Any) -> None:
-        own = self.__dict__.get(name)
-        if type(value) is Tensor and isinstance(own, (Parameter, Buffer)):
-            kind = type(own).__name__
+        if type(value) is Tensor and isinstance(vars(self).get(name), (Parameter, Buffer)):
+            kind = type(vars(self)[name]).__name__
             instead = f"give it new values with copy_(), or set another {kind}"
             raise TypeError(f"{type(self).__name__}.{name} is a {kind}: {instead}")
         super().__setattr__(name, value)

@@ -618,14 +618,15 @@ def test_softmax_is_the_gradient_of_logsumexp(x: Tensor) -> None:
 def test_bernoulli_log_probabilities_are_minus_binary_cross_entropies(x: Tensor, seed: int) -> None:
     for target in (Bernoulli(x).sample((), rng(seed)), Tensor(rng(seed).random(x.shape))):
         assert_close(
-            Bernoulli(x).log_prob(target), -nn.binary_cross_entropy_with_logits(x, target, "none")
+            Bernoulli(x).log_prob(target),
+            -nn.binary_cross_entropy_with_logits(x, target, reduction="none"),
         )
 
 
 @given(x=tensors(rows), seed=seeds)
 def test_categorical_log_probabilities_are_minus_cross_entropies(x: Tensor, seed: int) -> None:
     labels = values_for(Categorical(x), seed)
-    assert_close(Categorical(x).log_prob(labels), -nn.cross_entropy(x, labels, "none"))
+    assert_close(Categorical(x).log_prob(labels), -nn.cross_entropy(x, labels, reduction="none"))
 
 
 @given(x=tensors(st.tuples(few, st.just(2))), y=tensors((1, 2)))
