@@ -41,6 +41,13 @@ def check_pairs(owner: str, **given: Any) -> None:
         as_pair(value, f"{owner}: {name}", 0 if "padding" in name else 1)
 
 
+def check_only(owner: str, only: Any, **given: Any) -> None:
+    """ValueError unless all options of PyTorch's have the one value that is supported here."""
+    for name, value in given.items():
+        if not (value is only or (isinstance(value, (int, float, str)) and value == only)):
+            raise ValueError(f"{owner}: {name}={value!r} is not supported, only {only!r}")
+
+
 def check_names(owner: str, state: Any, names: Sequence[str]) -> None:
     """TypeError unless a saved state is a dict, KeyError unless it holds exactly these names."""
     if not isinstance(state, Mapping):

@@ -729,14 +729,15 @@ def test_bernoulli_log_probabilities_are_minus_binary_cross_entropies(x: Tensor,
     ):
         assert_close(
             Bernoulli(logits=x).log_prob(target),
-            -nn.binary_cross_entropy_with_logits(x, target, "none"),
+            -nn.binary_cross_entropy_with_logits(x, target, reduction="none"),
         )
 
 
 @given(x=tensors(rows), seed=seeds)
 def test_categorical_log_probabilities_are_minus_cross_entropies(x: Tensor, seed: int) -> None:
     labels = values_for(Categorical(logits=x), seed)
-    assert_close(Categorical(logits=x).log_prob(labels), -nn.cross_entropy(x, labels, "none"))
+    log_probs = Categorical(logits=x).log_prob(labels)
+    assert_close(log_probs, -nn.cross_entropy(x, labels, reduction="none"))
 
 
 @given(x=tensors(st.tuples(few, st.just(2))), y=tensors((1, 2)))

@@ -184,7 +184,7 @@ def test_losses_and_their_gradients(name: str, reduction: str) -> None:
         np.arange(5) % 4 if name == "cross_entropy" else np.random.default_rng(1).random(x.shape)
     )
     mine, other = Tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
-    y = getattr(nn, name)(mine, target, reduction)
+    y = getattr(nn, name)(mine, target, reduction=reduction)
     z = getattr(torch.nn.functional, name)(other, torch.tensor(target), reduction=reduction)
     assert_close([y], [z.detach()])
     y.sum().backward()
@@ -237,3 +237,11 @@ def test_clipping_by_norm(max_norm: float) -> None:
         torch.nn.utils.clip_grad_norm_([q], max_norm).item()
     )
     np.testing.assert_allclose(p.grad.numpy(), q.grad, rtol=1e-5)
+
+
+def test_clipping_by_a_norm_that_is_no_number() -> None:
+    p, q = nn.Parameter(np.ones(2)), torch.nn.Parameter(torch.ones(2, dtype=torch.float64))
+    p.grad, q.grad = Tensor(np.array([1.0, np.nan])), torch.tensor([1.0, np.nan]).double()
+    nn.clip_grad_norm_([p], 1.0)
+    torch.nn.utils.clip_grad_norm_([q], 1.0)
+    np.testing.assert_array_equal(p.grad.numpy(), q.grad)
