@@ -35,11 +35,11 @@ class GELU(Module):
     """x * Phi(x); approximate="tanh" is much faster on the CPU."""
 
     def __init__(self, approximate: str = "none"):
-        T.gelu(T.zeros(1), approximate)  # refuses what it does not know
+        T.gelu(T.zeros(1), approximate=approximate)  # refuses what it does not know
         self.approximate = approximate
 
     def forward(self, x: Tensor) -> Tensor:
-        return T.gelu(x, self.approximate)
+        return T.gelu(x, approximate=self.approximate)
 
 
 class Sigmoid(Module):

@@ -125,7 +125,7 @@ class GroupNorm(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         _check_channels("GroupNorm", x, self.num_channels)
-        return T.group_norm(x, self.num_groups, self.weight, self.bias, self.eps, self.silu)
+        return T.group_norm(x, self.num_groups, self.weight, self.bias, self.eps, silu=self.silu)
 
 
 class InstanceNorm2d(Module):
@@ -138,7 +138,7 @@ class InstanceNorm2d(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         _check_channels("InstanceNorm2d", x, self.num_features)
-        return T.instance_norm(x, self.weight, self.bias, self.eps)
+        return T.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
 
 
 class LayerNorm(Module):
@@ -257,4 +257,4 @@ class Upsample(Module):
         self.scale_factor = scale_factor
 
     def forward(self, x: Tensor) -> Tensor:
-        return T.upsample_nearest(x, self.scale_factor)
+        return T.upsample_nearest(x, scale_factor=self.scale_factor)

@@ -36,9 +36,9 @@ def test_huge_logits_neither_overflow_nor_lose_what_matters(x: Tensor, shift: fl
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_logits_far_apart(dtype: type) -> None:
     x = Tensor(np.array([0.0, 1e4, -1e4]), dtype=dtype)
-    assert softmax(x).numpy().tolist() == [0, 1, 0]
-    assert log_softmax(x).numpy().tolist() == [-1e4, 0, -2e4]
-    assert logsumexp(x).item() == 1e4
+    assert softmax(x, 0).numpy().tolist() == [0, 1, 0]
+    assert log_softmax(x, 0).numpy().tolist() == [-1e4, 0, -2e4]
+    assert logsumexp(x, 0).item() == 1e4
 
 
 @pytest.mark.parametrize("create_graph", [False, True])
@@ -66,7 +66,7 @@ def test_logsumexp_of_nothing_likely_and_of_infinity() -> None:
 
 @given(x=tensors(shapes(1)))
 def test_probabilities_add_up_to_1(x: Tensor) -> None:
-    for dim in (None, -1):
+    for dim in (tuple(range(x.ndim)), -1):
         np.testing.assert_allclose(softmax(x, dim).sum(dim).numpy(), 1, rtol=1e-12)
         np.testing.assert_allclose(logsumexp(log_softmax(x, dim), dim).numpy(), 0, atol=1e-12)
 
@@ -75,7 +75,7 @@ def test_probabilities_add_up_to_1(x: Tensor) -> None:
 
 
 @pytest.mark.parametrize("create_graph", [False, True])
-@pytest.mark.parametrize("name", ["max", "min"])
+@pytest.mark.parametrize("name", ["amax", "amin"])
 @given(x=tensors((2, 4), min_value=-0.004, max_value=0.004))
 def test_ties_share_the_gradient(name: str, create_graph: bool, x: Tensor) -> None:
     f = getattr(tensor, name)
@@ -124,7 +124,7 @@ def test_a_variance_with_nothing_to_divide_by_is_an_error() -> None:
         var(Tensor([1.0]))
 
 
-@pytest.mark.parametrize("f", [sum, mean, logsumexp, softmax, tensor.max, tensor.min, var])
+@pytest.mark.parametrize("f", [sum, mean, logsumexp, softmax, tensor.amax, tensor.amin, var])
 @pytest.mark.parametrize(
     ("dim", "error"),
     [(2, IndexError), (-3, IndexError), ((0, 2), IndexError), ((0, -2), ValueError)],
@@ -142,7 +142,7 @@ def test_sums_do_not_depend_on_the_order_in_memory(
     array = np.random.default_rng(0).standard_normal(shape)
     x = Tensor(array.transpose(order).copy()).permute(tuple(np.argsort(order).tolist()))
     for dims in itertools.chain.from_iterable(
-        itertools.combinations(range(4), n) for n in range(5)
+        itertools.combinations(range(4), n) for n in range(1, 5)
     ):
         for keepdim in (False, True):
             expected = array.sum(dims, keepdims=keepdim)

@@ -162,12 +162,12 @@ def test_tensors_are_hashed_by_identity() -> None:
 
 
 def test_methods_are_the_functions() -> None:
-    # a property; three that take sizes without brackets; one whose first argument is its second
-    others = {"grad", "reshape", "permute", "expand", "where"}
+    # a property; some that take sizes without brackets; one whose first argument is its second
+    others = {"grad", "reshape", "permute", "expand", "flip", "where"}
     shared = {
         name for name in tensor.__all__ if callable(getattr(tensor, name)) and hasattr(Tensor, name)
     } - others
-    assert {"add", "eq", "exp", "sum", "max", "softmax", "transpose", "matmul", "flip"} < shared
+    assert {"add", "eq", "exp", "sum", "max", "softmax", "transpose", "matmul", "std"} < shared
     assert all(getattr(Tensor, name) is getattr(tensor, name) for name in shared)
 
 
@@ -295,21 +295,25 @@ def test_gradients_travel_back_from_a_device(device: str) -> None:
 WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
     (lambda: t(2, 3) + t(4), ValueError, r"^add: .*\(2, ?3\).*\(4,\)"),
     (lambda: tensor.where(t(2) > 0, t(3), t(3)), ValueError, r"^where: .*\(2,\).*\(3,\)"),
-    (lambda: t(2) + "a", TypeError, "^add: expected a tensor, an array or a number, got str"),
+    (
+        lambda: t(2) + "a",
+        TypeError,
+        "^add: expected a tensor, an array or a number as 'b', got 'a'$",
+    ),
     (
         lambda: t(2) * None,
         TypeError,
-        "^mul: expected a tensor, an array or a number, got NoneType$",
+        "^mul: expected a tensor, an array or a number as 'b', got None$",
     ),
     (
         lambda: tensor.maximum(t(2), None),
         TypeError,
-        "^maximum: expected a tensor, an array or a number, got NoneType$",
+        "^maximum: expected a tensor, an array or a number as 'b', got None$",
     ),
     (
         lambda: tensor.where(t(2) > 0, t(2), None),
         TypeError,
-        "^where: expected a tensor, an array .* got NoneType$",
+        "^where: expected a tensor, an array .* as 'b', got None$",
     ),
     (
         lambda: t(2) * [1j, 2j],
@@ -330,24 +334,20 @@ WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
     (
         lambda: tensor.add([1.0], [2.0]),
         TypeError,
-        "^add: expected a tensor, an array or a number, got list$",
+        "^add: expected a tensor, an array or a number as 'a', got list$",
     ),
     (
         lambda: tensor.sum([1.0]),
         TypeError,
-        "^sum: expected a tensor, an array or a number, got list$",
+        "^sum: expected a tensor, an array or a number as 'x', got list$",
     ),
     (lambda: tensor.leaky_relu(2.0), TypeError, "^leaky_relu: expected a tensor, got float$"),
     (
         lambda: tensor.exp("a"),
         TypeError,
-        "^exp: ufunc 'exp' not supported for the input types[^()]*$",
+        "^exp: expected a tensor, an array or a number as 'x', got 'a'$",
     ),
-    (
-        lambda: tensor.clamp(t(2), [0, 1, 2]),
-        TypeError,
-        r"^clamp: expected a number, got \(0, 1, 2\)",
-    ),
+    (lambda: tensor.clamp(t(2), [0, 1, 2]), ValueError, r"^clamp: .*\(2,\).*\(3,\)"),
     (lambda: t(2) + np.ones(3), ValueError, r"^add: .*\(2,\).*\(3,\)"),
     (lambda: tensor.tanh(*[]), TypeError, r"^tanh\(\) takes \['x'\]; missing \['x'\]"),
     (lambda: tensor.tanh(*[t(2)] * 2), TypeError, r"^tanh\(\) takes \['x'\]; too many given"),
@@ -370,15 +370,15 @@ WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
         r"^solve: expected A \(\.\.\., n, n\).*\(3, 2, 4\).*\(4, 1\)",
     ),
     (
-        lambda: tensor.solve(t(2, 2), t(2)),
+        lambda: tensor.solve(t(2, 2), t(3)),
         ValueError,
-        r"^solve: expected .* B \(\.\.\., n, k\), got \(2, 2\) and \(2,\)",
+        r"^solve: expected .* B \(\.\.\., n, k\), got \(2, 2\) and \(3, 1\)",
     ),
     (lambda: tensor.solve(t(2, 1, 1), t(3, 1, 1)), ValueError, r"^solve: shape mismatch"),
     (lambda: tensor.solve(tensor.ones(2, 2), t(2, 1)), ValueError, "^solve: Singular matrix"),
     (lambda: tensor.clamp(t(2)), ValueError, "^clamp: give min, max or both"),
     (
-        lambda: tensor.gelu(t(2), "fast"),
+        lambda: tensor.gelu(t(2), approximate="fast"),
         ValueError,
         "^gelu: approximate must be 'none' or 'tanh', got 'fast'",
     ),
@@ -396,12 +396,7 @@ WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
     (lambda: t(2, 3)[[0, 1], [0, 1, 2]], IndexError, r"^getitem: .*\(2,\).*\(3,\)"),
     (lambda: t().sum(5), IndexError, "^sum: dim 5 is out of range for a tensor with 0 dimensions"),
     (lambda: t(2).sum(0.5), TypeError, "^sum: expected an integer or several, got 0.5"),
-    (
-        lambda: t(2, 1).squeeze(1.0),
-        TypeError,
-        "^squeeze: 'float' object cannot be interpreted as an integer",
-    ),
-    (lambda: t(2, 3).squeeze(0), ValueError, r"^squeeze: dimension 0 of \(2, 3\) has length 2"),
+    (lambda: t(2, 1).squeeze(1.0), TypeError, "^squeeze: expected an integer or several, got 1.0"),
     (lambda: t(2, 1).squeeze(3), IndexError, "^squeeze: dim 3 is out of range"),
     (lambda: t(2, 3).unsqueeze(7), IndexError, "^unsqueeze: dim 7 is out of range"),
     (lambda: t(2, 3).transpose(0, 5), IndexError, "^transpose: dim 5 is out of range"),
@@ -412,11 +407,12 @@ WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
     (lambda: t(2, 3).narrow(2, 0, 1), IndexError, "^narrow: dim 2 is out of range"),
     (lambda: t(2, 3).narrow(1, 1, 3), (IndexError, ValueError), "^narrow: "),
     (lambda: t(2, 3).narrow(1, -1, 1), (IndexError, ValueError), "^narrow: "),
-    (lambda: t(2, 3).chunk(2, 1), ValueError, "^chunk: length 3 of dim 1 is not divisible by 2"),
+    (lambda: t(2, 3).split(0), ValueError, "^split: expected a size of at least 1, got 0"),
+    (lambda: t(2, 3).split([1, 1], 1), ValueError, r"^split: sizes \(1, 1\) do not add up to 3"),
     (lambda: t(2, 3).chunk(2, 2), IndexError, "^chunk: dim 2 is out of range"),
     (lambda: t(2, 3).chunk(0), ValueError, "^chunk: expected at least one part, got chunks=0"),
     (lambda: tensor.cat([[1.0], [2.0]]), TypeError, "^cat: expected a tensor, got list$"),
-    (lambda: tensor.cat([t(2)], None), TypeError, "^cat: .*'int' and 'NoneType'$"),
+    (lambda: tensor.cat([t(2)], None), TypeError, "^cat: expected an integer, got None"),
     (lambda: tensor.cat([]), ValueError, "^cat: nothing to join"),
     (
         lambda: tensor.cat([t(2, 3), t(2, 4)]),
@@ -441,12 +437,12 @@ WRONG_CALLS: list[tuple[Callable, type | tuple[type, ...], str]] = [
     (
         lambda: tensor.conv2d([1.0], t(5, 4, 3, 3)),
         TypeError,
-        "^conv2d: expected a tensor, got list$",
+        "^conv2d: expected a tensor as 'x', got list$",
     ),
     (
         lambda: tensor.conv2d(t(1, 1, 2, 2), None),
         TypeError,
-        "^conv2d: expected a tensor, got NoneType$",
+        "^conv2d: expected a tensor as 'weight', got None$",
     ),
     (
         lambda: tensor.conv2d(*[t(1, 1, 2, 2)]),
