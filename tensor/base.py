@@ -32,6 +32,8 @@ class TensorBase:
     def __init__(self, data, requires_grad: bool = False, *, dtype=None, device: str | None = None):
         if isinstance(data, TensorBase):
             data = data.data
+        if data is None or isinstance(data, str):
+            raise TypeError(f"expected numbers or an array, got {data!r}")
         array = as_array(data)
         if dtype is None and array.dtype == FLOAT64 and not hasattr(data, "dtype"):
             dtype = FLOAT32

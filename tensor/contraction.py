@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tensor.arrays import array_module
 from tensor.base import raw
-from tensor.errors import composite
+from tensor.errors import composite, described
 from tensor.products import matmul
 from tensor.reductions import sum
 from tensor.shaping import _getitem, permute, reshape, squeeze
@@ -27,6 +27,9 @@ def einsum(equation: str, *operands) -> Tensor:
     dimension of length 1 broadcasts. Without "->" the output has the labels that occur once, in
     alphabetical order. Operands are multiplied from left to right. "..." is not supported.
     """
+    if not isinstance(equation, str):
+        example = "an equation such as 'ij,jk->ik' first"
+        raise TypeError(f"expected {example}, got {described(equation)}")
     inputs, output = _parsed(equation, [x.shape for x in operands])
     terms = [_without_repeats(x, labels) for x, labels in zip(operands, inputs)]
     sizes: Sizes = {}

@@ -38,6 +38,7 @@ def _new(array: np.ndarray, dtype, device: str | None, requires_grad: bool) -> T
     return wrap(to_device(array, device or "cpu")).requires_grad_(requires_grad)
 
 
+@composite
 def zeros(*size, dtype=None, device=None, requires_grad=False) -> Tensor:
     """A tensor of zeros; `size` is integers or one tuple.
 
@@ -46,6 +47,7 @@ def zeros(*size, dtype=None, device=None, requires_grad=False) -> Tensor:
     return _new(np.zeros(integers(sizes(size))), dtype, device, requires_grad)
 
 
+@composite
 def ones(*size, dtype=None, device=None, requires_grad=False) -> Tensor:
     """A tensor of ones; `size` is integers or one tuple."""
     return _new(np.ones(integers(sizes(size))), dtype, device, requires_grad)
@@ -99,6 +101,7 @@ def _numbers(dtype, *given) -> tuple[list, np.dtype]:
     return numbers, dtype
 
 
+@composite
 def randn(
     *size, generator: Generator | None = None, dtype=None, device=None, requires_grad=False
 ) -> Tensor:
@@ -108,6 +111,7 @@ def randn(
     return _new(numbers, dtype, device, requires_grad)
 
 
+@composite
 def rand(
     *size, generator: Generator | None = None, dtype=None, device=None, requires_grad=False
 ) -> Tensor:

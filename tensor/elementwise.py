@@ -264,7 +264,7 @@ def abs(x: Array) -> Tensor:
 
 
 def _zeros(g):
-    return where(False, g, 0.0)
+    return 0.0 * g
 
 
 @op(x=_zeros)
@@ -341,7 +341,7 @@ def clamp(x: Array, min: Array | None = None, max: Array | None = None) -> Tenso
 )
 def where(condition: Array, a: Array, b: Array) -> Tensor:
     """a where the condition holds, b elsewhere."""
-    return _module(condition, a, b).where(condition, a, b)
+    return _module(condition, a, b).where(_number(condition), a, b)
 
 
 def _module(*operands):
@@ -378,13 +378,20 @@ def ge(a: Array, b: Array) -> Tensor:
 @op()
 def eq(a: Array, b: Array) -> Tensor:
     """a == b"""
-    return a == b
+    return _number(a) == _number(b)
 
 
 @op()
 def ne(a: Array, b: Array) -> Tensor:
     """a != b"""
-    return a != b
+    return _number(a) != _number(b)
+
+
+def _number(x: Array) -> Array:
+    """x, unless it is None or a text, which NumPy would compare with."""
+    if x is None or isinstance(x, str):
+        raise TypeError(f"expected a tensor, an array or a number, got {x!r}")
+    return x
 
 
 @op()

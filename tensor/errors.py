@@ -20,15 +20,24 @@ def described(value) -> str:
 def in_the_name_of(name: str, error: Any, given: dict[str, Any]) -> Exception:
     """The error as one of the op `name`, called with the arguments `given`.
 
-    NumPy's words are given the shapes; for Python's on None or a text ours stand.
+    NumPy's words are given the shapes; where None or a text was given, ours stand for them.
     """
     message = str(error)
     inner = re.match(r"(\w+)(: |\(\) )", message)
     error_type = next(known for known in ERRORS if isinstance(error, known))
     if error_type is AttributeError and hasattr(error.obj, "shape"):
         return error  # a mistake in the op
-    if error_type is AttributeError or re.search("'(NoneType|str)'", message):
-        error_type, message = TypeError, _expectation(error, given)
+    if error_type is AttributeError:
+        places = [f" as {key!r}" for key, value in given.items() if value is error.obj]
+        error_type, message = TypeError, f"expected a tensor{''.join(places[:1])}"
+        message += f", got {described(error.obj)}"
+    elif kind := re.search("'(NoneType|str)'", message):
+        wrong = [key for key, value in given.items() if type(value).__name__ == kind[1]]
+        message = f"cannot compute with {'None' if kind[1] == 'NoneType' else 'a text'}"
+        message += f" as {' or '.join(map(repr, wrong))}" if wrong else ""
+    elif message.startswith("ufunc"):
+        kinds = [str(getattr(value, "dtype", described(value))) for value in given.values()]
+        message = f"cannot compute with {', '.join(kinds)}"
     elif inner:
         message = message[inner.end() :]
         if inner[1] != name:
@@ -36,15 +45,6 @@ def in_the_name_of(name: str, error: Any, given: dict[str, Any]) -> Exception:
     elif shapes := [a.shape for a in given.values() if hasattr(a, "shape")]:
         message += f" (input shapes: {shapes})"
     return error_type(f"{name}: {message}").with_traceback(error.__traceback__)
-
-
-def _expectation(error: Any, given: dict[str, Any]) -> str:
-    """What is wrong about None or a text, or another value that is no tensor, and where it is."""
-    if isinstance(error, AttributeError):
-        wrong = [f" as {key!r}" for key, value in given.items() if value is error.obj]
-        return f"expected a tensor{wrong[0] if wrong else ''}, got {described(error.obj)}"
-    wrong = [key for key, value in given.items() if value is None or isinstance(value, str)]
-    return f"{', '.join(map(repr, wrong)) or 'an argument'} cannot be None or a text"
 
 
 def _arguments(function: Callable, args: tuple, kwargs: dict) -> dict[str, Any]:

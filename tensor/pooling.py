@@ -110,6 +110,8 @@ def upsample_nearest(x, size=None, scale_factor=None) -> Tensor:
 def embedding(indices, weight) -> Tensor:
     """Rows indices[...] of weight (rows, features). IndexError, on any device, if there is none."""
     xp = array_module(raw(weight))
+    if indices is None or isinstance(indices, str):
+        raise TypeError(f"expected integers as 'indices', got {indices!r}")
     indices = indices.data if isinstance(indices, TensorBase) else xp.asarray(as_indices(indices))
     if indices.dtype.kind not in "iu":
         raise TypeError(f"indices must be integers, got {indices.dtype}")

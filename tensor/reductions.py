@@ -98,7 +98,8 @@ def _root(x, p: float):
 @op()
 def _unit(x: Array, dim: Dim) -> Tensor:
     """The largest of magnitudes x over `dim`, or 1 where that is 0 or not finite."""
-    xp, largest = array_module(x), x.max(_axes(dim, x.ndim), keepdims=True, initial=0)
+    xp, axes = array_module(x), _axes(dim, x.ndim)
+    largest = x.max(axes, keepdims=True) if x.size else x.sum(axes, keepdims=True)
     return xp.where((largest > 0) & xp.isfinite(largest), largest, largest.dtype.type(1))
 
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 @op(x=lambda g, x_shape: reshape(g, x_shape))
 def reshape(x: Array, shape: Shape) -> Tensor:
     """The same elements, in row-major order, in another shape; one length may be -1."""
+    if shape is None:
+        raise TypeError("expected an integer or several, got None")
     return x.reshape(shape)
 
 

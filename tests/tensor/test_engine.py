@@ -565,6 +565,45 @@ def test_modes_are_decorators() -> None:
     assert f(2) == f(2) == [False, False, False, True] and is_grad_enabled()
 
 
+def test_modes_decorate_without_brackets() -> None:
+    @no_grad
+    def f() -> tuple[bool, bool]:
+        return is_grad_enabled(), g()
+
+    @enable_grad
+    def g() -> bool:
+        return is_grad_enabled()
+
+    assert f() == (False, True) and is_grad_enabled() and f.__name__ == "f"
+
+
+@pytest.mark.parametrize("decorate", [no_grad, no_grad()])
+def test_modes_hold_in_every_part_of_a_generator_and_not_between(decorate: Callable) -> None:
+    seen = []
+
+    @decorate
+    def f():
+        try:
+            try:
+                seen.append((yield is_grad_enabled()))
+            except KeyError:
+                yield is_grad_enabled()
+            return "end"
+        finally:
+            seen.append(is_grad_enabled())
+
+    sent = f()
+    assert next(sent) is False and is_grad_enabled()
+    with pytest.raises(StopIteration, match="end"):
+        sent.send("given")
+    thrown, closed = f(), f()
+    assert next(thrown) is False and thrown.throw(KeyError()) is False and is_grad_enabled()
+    next(closed)
+    closed.close()
+    thrown.close()
+    assert seen == ["given", False, False, False] and is_grad_enabled()
+
+
 def test_every_thread_has_a_mode_of_its_own() -> None:
     seen: list[bool] = []
     inside, done = threading.Event(), threading.Event()

@@ -65,6 +65,13 @@ def test_lists_ranges_and_numpy_integers_are_indices(device: str, index: Any) ->
     )
 
 
+def test_integers_beside_arrays_are_taken_first() -> None:
+    x = labels((2, 3, 4))
+    assert x[0, :, [0, 1]].shape == (3, 2) and x[[0, 1], :, 0].shape == (2, 3)
+    assert np.array_equal(x[1, :, [3, 0]].numpy(), x.numpy()[1][:, [3, 0]])
+    assert np.array_equal(x[Tensor(1), :, [3, 0]].numpy(), x.numpy()[1][:, [3, 0]])
+
+
 @pytest.mark.parametrize("index", [True, np.True_, False])
 def test_a_single_truth_value_is_a_mask(index: Any) -> None:
     x = labels((1,))
