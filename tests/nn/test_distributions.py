@@ -460,6 +460,15 @@ def test_a_diagonal_covariance_is_a_full_one_with_zeros(drawn: tuple) -> None:
     assert_close(full(p).sample((2,), rng()), p.sample((2,), rng()))
 
 
+def test_as_many_gaussians_as_dimensions_are_a_batch_beside_one() -> None:
+    """(d, d) matrices beside (d, d, d) could be taken for a batch of vectors."""
+    d, loc = 2, Tensor(np.zeros(2))
+    lower = np.tril(1 + rng().random((d, d, d)))
+    one, many = MultivariateNormal(loc, Tensor(lower[0])), MultivariateNormal(loc, Tensor(lower))
+    for k, kl in enumerate(kl_divergence(one, many)):
+        assert_close(kl, kl_divergence(one, MultivariateNormal(loc, Tensor(lower[k]))))
+
+
 @given(mu=tensors(), data=st.data())
 def test_kl_to_the_standard_normal_is_that_of_the_vae(mu: Tensor, data: st.DataObject) -> None:
     sigma = data.draw(tensors(mu.shape, min_value=0.1))

@@ -65,6 +65,7 @@ TORCH: dict[str, Callable] = {
     "leaky_relu": F.leaky_relu,
     "silu": F.silu,
     "gelu": F.gelu,
+    "clamp to tensors": lambda x, min, max: torch.minimum(torch.maximum(x, min), max),
     "where": lambda a, b, condition: torch.where(torch.tensor(condition), a, b),
     "cast": torch.clone,
     "sum": reduction(torch.sum),
