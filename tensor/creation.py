@@ -89,7 +89,7 @@ def linspace(start, end, steps: int, *, dtype=None, device=None, requires_grad=F
 def _numbers(dtype, *given) -> tuple[list, np.dtype]:
     """What was given as numbers of Python, and `dtype` or theirs: float32, int64 or bool.
 
-    ValueError where a dtype of integers is asked for and they are none: what is cut off, when?
+    ValueError where a dtype of integers is asked for and they are none: PyTorch cuts them off.
     """
     numbers = [x.item() if hasattr(x, "item") else x for x in given]
     if wrong := [x for x in numbers if not isinstance(x, (float, int))]:

@@ -92,11 +92,11 @@ def std(x, dim: Dim = None, *, correction: int | None = 1, keepdim: bool = False
 
 def _root(x, p: float):
     """x^(1/p), with a derivative of 0 at 0."""
-    return where(x == 0, x, pow(where(x == 0, 1.0, x), 1 / p))
+    return where(x == 0, 0.0, pow(where(x == 0, 1.0, x), 1 / p))
 
 
 @op()
-def _unit(x: Array, dim: Dim) -> Tensor:
+def _largest_or_1(x: Array, dim: Dim) -> Tensor:
     """The largest of magnitudes x over `dim`, or 1 where that is 0 or not finite."""
     xp, axes = array_module(x), _axes(dim, x.ndim)
     largest = x.max(axes, keepdims=True) if x.size else x.sum(axes, keepdims=True)
@@ -116,7 +116,7 @@ def norm(x, p: float | str | None = "fro", dim: Dim = None, keepdim: bool = Fals
         return (amax if p == math.inf else amin)(size, dim, keepdim)
     if isinstance(p, (str, bool)) or not p >= 1:
         raise ValueError(f"p must be 'fro', a number >= 1, or infinite, got {p!r}")
-    unit = _unit(size, dim)
+    unit = _largest_or_1(size, dim)
     y = unit * _root(sum(pow(size / unit, p), dim, True), p)
     return y if keepdim else squeeze(y, _axes(dim, x.ndim))
 
