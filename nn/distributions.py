@@ -520,7 +520,7 @@ def _kl_normal(p: Normal, q: Normal) -> Tensor:
 
 def _kl_multivariate_normal(p: MultivariateNormal, q: MultivariateNormal) -> Tensor:
     """1/2 (|L_q^-1 L_p|^2 + |L_q^-1 (loc_p - loc_q)|^2 - d) + log det L_q - log det L_p"""
-    ratio = T.solve(q.scale_tril, p.scale_tril)
+    ratio = _solve(q.scale_tril, p.scale_tril)
     distance2 = _distance2(q.scale_tril, p.loc - q.loc)
     squares = T.sum(T.square(ratio), (-1, -2)) + distance2 - p.event_shape[0]
     return 0.5 * squares + _log_det(q.scale_tril) - _log_det(p.scale_tril)
@@ -681,7 +681,7 @@ def _identity(like: Tensor) -> Array:
 
 
 def _inverse(matrix: Tensor) -> Tensor:
-    return T.solve(matrix, _identity(matrix))
+    return _solve(matrix, _identity(matrix))
 
 
 def _diagonal(matrix) -> Tensor:
@@ -695,4 +695,9 @@ def _log_det(tril) -> Tensor:
 
 def _distance2(tril, x) -> Tensor:
     """|L^-1 x|^2"""
-    return T.sum(T.square(T.solve(tril, x[..., None])), (-1, -2))
+    return T.sum(T.square(_solve(tril, x[..., None])), (-1, -2))
+
+
+def _solve(A, B) -> Tensor:
+    """A^-1 B for matrices; with fewer dimensions than A, B might be taken for vectors."""
+    return T.solve(A, B.reshape(*(1,) * (A.ndim - B.ndim), *B.shape))

@@ -32,6 +32,8 @@ class TensorBase:
     def __init__(self, data, requires_grad: bool = False, *, dtype=None, device: str | None = None):
         if isinstance(data, TensorBase):
             data = data.data
+        if data is None or isinstance(data, str):
+            raise TypeError(f"expected numbers or an array, got {data!r}")
         array = as_array(data)
         if dtype is None and array.dtype == FLOAT64 and not hasattr(data, "dtype"):
             dtype = FLOAT32
@@ -80,6 +82,10 @@ class TensorBase:
     @property
     def device(self) -> str:
         return device_of(self._data)
+
+    def dim(self) -> int:
+        """How many dimensions."""
+        return self._data.ndim
 
     def numel(self) -> int:
         """How many elements."""
@@ -202,6 +208,20 @@ class TensorBase:
 
     def __int__(self) -> int:
         return int(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "iu" or self.numel() != 1:
+            wanted = "a tensor with one element of an integer type"
+            raise TypeError(f"an index is {wanted}, not {self.dtype} of shape {self.shape}")
+        return int(self.item())
+
+    def __format__(self, spec: str) -> str:
+        if not self.ndim or (spec and self.numel() == 1):
+            return format(self.item(), spec)
+        if spec:
+            wrong = f"the format {spec!r} is for one number, and this tensor has shape"
+            raise TypeError(f"{wrong} {self.shape}: format its elements")
+        return str(self)
 
     def __setitem__(self, index, value) -> None:
         instead = "build a new one with where, cat or pad"

@@ -570,6 +570,17 @@ def test_a_diagonal_covariance_is_a_full_one_with_zeros(drawn: tuple) -> None:
     assert_close(full(p).sample((2,), generator=rng()), p.sample((2,), generator=rng()))
 
 
+def test_as_many_gaussians_as_dimensions_are_a_batch_beside_one() -> None:
+    """(d, d) matrices beside (d, d, d) could be taken for a batch of vectors."""
+    d, loc = 2, Tensor(np.zeros(2))
+    lower = np.tril(1 + rng().random((d, d, d)))
+    one, *each = (MultivariateNormal(loc, scale_tril=Tensor(x)) for x in (lower[0], *lower))
+    many = MultivariateNormal(loc, scale_tril=Tensor(lower))
+    for k, (kl, precision) in enumerate(zip(kl_divergence(one, many), many.precision_matrix)):
+        assert_close(kl, kl_divergence(one, each[k]))
+        assert_close(precision, each[k].precision_matrix)
+
+
 @given(mu=tensors(), data=st.data())
 def test_kl_to_the_standard_normal_is_that_of_the_vae(mu: Tensor, data: st.DataObject) -> None:
     sigma = data.draw(tensors(mu.shape, min_value=0.1))

@@ -303,7 +303,7 @@ Norm = Callable[..., Tensor]
 NORMS: dict[str, tuple[Norm, tuple[int, ...]]] = {
     "group_norm": (lambda x, w, b, eps: T.group_norm(x, 2, w, b, eps), (4,)),
     "group_norm with SiLU": (lambda x, w, b, eps: T.group_norm(x, 2, w, b, eps, silu=True), (4,)),
-    "instance_norm": (T.instance_norm, (4,)),
+    "instance_norm": (lambda x, w, b, eps: T.instance_norm(x, weight=w, bias=b, eps=eps), (4,)),
     "layer_norm": (lambda x, w, b, eps: T.layer_norm(x, (4, 11, 13), w, b, eps), (4, 11, 13)),
     "batch_norm": (
         lambda x, w, b, eps: T.batch_norm(x, None, None, w, b, training=True, eps=eps),
