@@ -31,6 +31,21 @@ def _comparable(other) -> bool:
     return hasattr(other, "dtype") or isinstance(other, (int, float))
 
 
+def _assigned(op: Callable) -> Callable:
+    """The method of `x += y`, which binds x to a new tensor, as it would a number.
+
+    RuntimeError for a leaf that requires a gradient: it would stay as it is, without a word.
+    """
+
+    def method(self, other):
+        if self.requires_grad and self.is_leaf:
+            stays = "this leaf stays as it is, and a new tensor takes its name"
+            raise RuntimeError(f"{op.__name__}: {stays}: to move it, use copy_()")
+        return op(self, other)
+
+    return method
+
+
 class Tensor(TensorBase):
     """An array and, where a gradient is wanted, the node that remembers how it was made.
 
@@ -69,6 +84,10 @@ class Tensor(TensorBase):
     __rpow__ = _reflected(elementwise.pow)
     __rmod__ = _reflected(elementwise.remainder)
     __rmatmul__ = _reflected(products.matmul)
+    __iadd__ = _assigned(elementwise.add)
+    __isub__ = _assigned(elementwise.sub)
+    __imul__ = _assigned(elementwise.mul)
+    __itruediv__ = _assigned(elementwise.div)
 
     def __eq__(self, other):
         return elementwise.eq(self, other) if _comparable(other) else NotImplemented

@@ -845,3 +845,16 @@ def test_without_cupy_the_error_names_the_extra(
         RuntimeError, match=r"device 'cuda' needs CuPy: pip install 'minigen\[cuda12\]'"
     ):
         move(t(2))
+
+
+@pytest.mark.parametrize("name", ["iadd", "isub", "imul", "itruediv"])
+def test_a_leaf_is_not_left_behind_by_an_assignment(name: str) -> None:
+    """`p -= lr * p.grad` moves p in PyTorch; here it would move nothing."""
+    assign, p = getattr(operator, name), Tensor([4.0], requires_grad=True)
+    for context in (tensor.enable_grad(), tensor.no_grad()):
+        with context, pytest.raises(RuntimeError, match=r"this leaf stays as it is.*copy_\(\)"):
+            assign(p, 2.0)
+    x = Tensor([4.0])
+    y = assign(x, 2.0)
+    assert y.tolist() == [getattr(operator, name.removeprefix("i"))(4.0, 2.0)] and x.tolist() == [4]
+    assert assign(p * 1, 2.0).requires_grad
