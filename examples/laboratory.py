@@ -26,7 +26,7 @@ from examples.common import OUT, apply
 from minigen import data
 from minigen.evaluation.metrics import mode_coverage
 from minigen.models.gan import GAN
-from minigen.networks.fourier import mlp_discriminator, mlp_generator
+from minigen.networks.points import mlp_discriminator, mlp_generator
 from minigen.training.learner import Learner, cosine
 from tensor import Tensor
 

@@ -144,8 +144,10 @@ def _settings_of(run: Run) -> dict[str, Any]:
     if model not in RECIPES:
         known = ", ".join(RECIPES)
         raise UsageError(f"{run.path} is a run of {model!r}: this version knows {known}")
+    declared = fields(RECIPES[model].Settings)
+    before = {f.name: f.metadata["before"] for f in declared if "before" in f.metadata}
     try:
-        settings = RECIPES[model].Settings(**given)
+        settings = RECIPES[model].Settings(**before | given)
         settings.about  # noqa: B018  raises ValueError if nobody knows what the data are
     except (ValueError, TypeError) as error:
         raise UsageError(f"{run.path / 'config.json'}: {error}") from error

@@ -31,6 +31,9 @@ ABOUT = _IMAGES | dict.fromkeys(_PLANAR, About((2,)))
 
 NAMES = tuple(ABOUT)
 
+LIMITS = {"ring": 1.1, "grid": 4.4, "moons": 2.5, "swiss-roll": 2.5}
+"""No coordinate of a planar set is larger; images lie in [-1, 1]."""
+
 MODES = {
     "ring": (planar.ring_centres(), planar.RING_SIGMA),
     "grid": (planar.grid_centres(), planar.GRID_SIGMA),

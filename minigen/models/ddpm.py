@@ -25,6 +25,9 @@ Rng = np.random.Generator
 Denoiser = Callable[[Tensor, np.ndarray], Tensor]
 SCHEDULES = ("cosine", "linear", "quadratic", "constant")
 
+LEAST_SIGNAL = 1e-30
+"""Less is counted as this: 1 / signal must be a float32."""
+
 
 def beta_schedule(name: str, steps: int) -> np.ndarray:
     """beta_1..beta_T as float64 (T,), for T = `steps`.
@@ -115,18 +118,22 @@ class Diffusion:
     def predict_x0(self, xt: Tensor, t: np.ndarray | int, noise: Tensor) -> Tensor:
         """The x_0 of which x_t would be the noisy version: eq. 4 solved for x_0."""
         t = self._times(t, 0, xt, noise)
-        return _at(1 / self.signal, t, xt) * (xt - _at(self.spread, t, xt) * noise)
+        rescaled = 1 / np.maximum(self.signal, LEAST_SIGNAL)
+        return _at(rescaled, t, xt) * (xt - _at(self.spread, t, xt) * noise)
 
     # The samplers
 
     def ancestral(
-        self, denoiser: Denoiser, x: Tensor, rng: Rng, variance: str = "beta", clip_x0: bool = True
-    ) -> States:
+        self, denoiser: Denoiser, x: Tensor, rng: Rng, variance: str = "beta",
+        clip_x0: float | None = 1.0,
+    ) -> States:  # fmt: skip
         """DDPM Algorithm 2, from x = x_T ~ N(0, I): the states from x_T to x_0.
 
         variance: that of the noise added, beta_t ("beta") or beta-tilde_t ("beta_tilde"), sec. 3.2;
             the last step adds none
-        clip_x0: hold the predicted x_0 in [-1, 1], unlike Algorithm 2; eq. 7 gives the mean
+        clip_x0: hold the predicted x_0 in [-clip_x0, clip_x0], unlike Algorithm 2; eq. 7 gives the
+            mean. With None it runs away in long schedules: for large t it is 1 / signal times the
+            network's error
 
         Raises ValueError, once a state is asked for, if there is no such variance.
         """
@@ -142,7 +149,9 @@ class Diffusion:
                 x = x + float(sigma[t]) * z
             yield SamplerState(t - 1, x, x0)
 
-    def ddim(self, denoiser: Denoiser, x: Tensor, steps: int, clip_x0: bool = True) -> States:
+    def ddim(
+        self, denoiser: Denoiser, x: Tensor, steps: int, clip_x0: float | None = 1.0
+    ) -> States:
         """The deterministic sampler (DDIM eq. 12 with sigma = 0), from x = x_T ~ N(0, I).
 
         x_s = sqrt(alpha_bar_s) x_0 + sqrt(1 - alpha_bar_s) eps, where s is the next timestep kept.
@@ -162,12 +171,12 @@ class Diffusion:
             x = self.q_sample(x0, s, noise)
             yield SamplerState(s, x, x0)
 
-    def _seen_x0(self, denoiser: Denoiser, x: Tensor, t: int, clip: bool) -> Tensor:
+    def _seen_x0(self, denoiser: Denoiser, x: Tensor, t: int, limit: float | None) -> Tensor:
         """The x_0 that the denoiser sees behind x_t."""
         with T.no_grad():
             noise = denoiser(x, np.full(len(x), t))
         x0 = self.predict_x0(x, t, noise)
-        return x0.clamp(-1, 1) if clip else x0
+        return x0 if limit is None else x0.clamp(-limit, limit)
 
     def _times(self, t: np.ndarray | int, least: int, x: Tensor, y: Tensor) -> np.ndarray:
         """t as (N,), for each item of x and y (N, ...) a timestep in least..T."""

@@ -1,4 +1,4 @@
-"""The denoisers: eps(x_t, t) as a compact U-Net for images and as an MLP for points in the plane.
+"""The denoiser of images: eps(x_t, t) as a compact U-Net.
 
 The U-Net (Ronneberger et al. 2015; residual blocks, group norm, attention and time as in Ho et al.
 2020, appendix B, but with one block a level, and attention in the middle alone) halves the image as
@@ -130,20 +130,3 @@ class UNet(nn.Module):
             if level < self.levels - 1:
                 h = self.grow[level](h)  # twice as high, twice as wide
         return self.head(self.norm(h))  # (N, image_channels, H, W)
-
-
-class MLPDenoiser(nn.Module):
-    """Noise prediction for points (N, dim) and timesteps (N,): dense residual layers."""
-
-    def __init__(self, dim: int = 2, width: int = 128, depth: int = 3):
-        self.time = TimeMLP(64, width)
-        self.stem = nn.Linear(dim, width)
-        self.layers = [nn.Linear(width, width) for _ in range(depth)]
-        self.head = nn.Linear(width, dim)
-
-    def forward(self, x: Tensor, t: np.ndarray) -> Tensor:
-        time = self.time(t, len(x))  # (N, width)
-        h = self.stem(x)  # (N, width)
-        for layer in self.layers:
-            h = h + layer(T.silu(h + time))  # (N, width)
-        return self.head(T.silu(h))  # (N, dim)

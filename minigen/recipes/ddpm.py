@@ -13,7 +13,8 @@ from minigen.evaluation import pictures
 from minigen.evaluation.batches import finite
 from minigen.evaluation.report import FLOOR, Measures, sample_measures
 from minigen.models.ddpm import SCHEDULES, Diffusion, Rng, States, beta_schedule
-from minigen.networks.unet import MLPDenoiser, UNet
+from minigen.networks.points import MLPDenoiser
+from minigen.networks.unet import UNet
 from minigen.training.learner import Learner, cosine, to_checkpoint
 from minigen.training.run import Run
 from minigen.training.settings import DataSettings, seeded, setting, with_default
@@ -21,16 +22,21 @@ from tensor import Tensor
 
 BATCH_OF_SAMPLES = 500
 SAMPLERS = ("ancestral", "ddim")
+TIMESTEPS = {3: 20, 1: 100}
+"""The T of images (C, H, W), and that of points (2,), which may lie in narrow modes."""
+TIMESTEPS_HELP = "T, the steps of the forward process (default: 20 for images, 100 for points)"
 
 
 @dataclass(frozen=True)
 class DDPMSettings(DataSettings):
-    """`timesteps` and `schedule` define the forward process."""
+    """`timesteps` and `schedule` define the forward process; `frequency` is for points, the standard
+    deviation of their Fourier features."""
 
     steps: int = with_default(DataSettings, "steps", 3000)
     lr: float = with_default(DataSettings, "lr", 3e-3)
-    timesteps: int = setting(20, "T, the steps of the forward process", within=(1, 10**5))
+    timesteps: int | None = setting(None, TIMESTEPS_HELP, within=(1, 10**5))
     schedule: str = setting("cosine", "how the noise grows with t", choices=SCHEDULES)
+    frequency: float = setting(3.0, "how sharp points may be", within=(0, 1e3), before=0.0)
 
 
 class DDPMRecipe:
@@ -45,8 +51,9 @@ class DDPMRecipe:
         self.rng = seeded(settings, DDPMSettings)
         self.settings, self.heading = settings, f"{self.title} on {settings.data_name}"
         self.shape = settings.about.shape
-        self.diffusion = Diffusion(beta_schedule(settings.schedule, settings.timesteps))
-        self.denoiser = _denoiser(self.shape).to(settings.device)
+        timesteps = settings.timesteps or TIMESTEPS[len(self.shape)]
+        self.diffusion = Diffusion(beta_schedule(settings.schedule, timesteps))
+        self.denoiser = _denoiser(self.shape, settings.frequency).to(settings.device)
         lr_schedule = cosine(settings.steps, warmup_steps=100)
         self.learner = Learner(self.denoiser, settings.lr, (0.9, 0.99), lr_schedule, ema=0.99)
         self.checkpointed = to_checkpoint(self.denoiser, self.rng, {"model": self.learner})
@@ -89,15 +96,17 @@ class DDPMRecipe:
     ) -> States:
         """The states of a sampler, from n draws of x_T ~ N(0, I) to x_0.
 
-        Images are held in [-1, 1], points are not. Raises ValueError as `check_sampling` does.
+        What is predicted of x_0 is held within the range of the data. The noise added to points
+        has the smaller of the paper's two variances. Raises ValueError as `check_sampling` does.
         """
         self.check_sampling(sampler, sampler_steps)
         x = T.randn((n, *self.shape), generator=rng, device=self.settings.device)
-        is_image = len(self.shape) == 3
+        limit = self.settings.largest
         if sampler == "ddim":
             steps = sampler_steps or self.diffusion.T
-            return self.diffusion.ddim(self.denoiser, x, steps, is_image)
-        return self.diffusion.ancestral(self.denoiser, x, rng, clip_x0=is_image)
+            return self.diffusion.ddim(self.denoiser, x, steps, limit)
+        variance = "beta" if len(self.shape) == 3 else "beta_tilde"
+        return self.diffusion.ancestral(self.denoiser, x, rng, variance, limit)
 
     def sample(
         self, n: int, seed: int, sampler: str = "ancestral", sampler_steps: int | None = None
@@ -149,8 +158,8 @@ class DDPMRecipe:
         pictures.sequence(run.path / "trajectory.png", denoised, labels, title)
 
 
-def _denoiser(shape: tuple[int, ...]) -> nn.Module:
+def _denoiser(shape: tuple[int, ...], frequency: float) -> nn.Module:
     """A U-Net, with a level more for large images, or an MLP for points."""
     if len(shape) == 1:
-        return MLPDenoiser(shape[0])
+        return MLPDenoiser(shape[0], std=frequency)
     return UNet(shape[0], (24, 48) if shape[1] < 16 else (32, 64, 64))

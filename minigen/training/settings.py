@@ -19,9 +19,15 @@ OWN = "a folder of PNG and JPEG images, or a .npy or .npz file"
 LABELS = "images in folders named after their classes, or an array of labels, would do"
 
 
-def setting(default: Any, help: str, within: Range = None, choices: Choices = None) -> Any:
-    """A field of a settings dataclass, `within` a closed range or one of `choices`."""
-    return field(default=default, metadata={"help": help, "within": within, "choices": choices})
+def setting(
+    default: Any, help: str, within: Range = None, choices: Choices = None, **before: Any
+) -> Any:
+    """A field of a settings dataclass, `within` a closed range or one of `choices`.
+
+    before: its value, as `before=...`, in runs of the time when there was no such setting
+    """
+    metadata = {"help": help, "within": within, "choices": choices} | before
+    return field(default=default, metadata=metadata)
 
 
 def found(default: Any) -> Any:
@@ -114,8 +120,8 @@ def seeded(settings: RunSettings, expected: type) -> np.random.Generator:
 class DataSettings(RunSettings):
     """The settings of a model of one data set.
 
-    `size`, `channels` and `classes` belong to the user's own data, and are found in them: see
-    `fitted`. Those of the data sets that have names are known.
+    `size`, `channels`, `classes`, and the `limit` of points, their largest coordinate, belong to the
+    user's own data, and are found in them: see `fitted`. Those of data sets with names are known.
     """
 
     data: str = setting("digits", f"what to learn: {', '.join(data.NAMES)}, or {OWN}")
@@ -123,6 +129,7 @@ class DataSettings(RunSettings):
     size: int | None = setting(None, "height and width for your own images", within=(4, 512))
     channels: int | None = setting(None, "1, grey, or 3, colour, of your own images", within=(1, 3))
     classes: int = found(0)
+    limit: float | None = found(None)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -149,6 +156,11 @@ class DataSettings(RunSettings):
         return About((self.channels, *sides), self.classes)
 
     @property
+    def largest(self) -> float:
+        """The magnitude that no coordinate of the data exceeds: 1 for images."""
+        return self.limit or data.LIMITS.get(self.data, 1.0)
+
+    @property
     def data_name(self) -> str:
         """What the data are called."""
         return self.data if self.data in data.NAMES else Path(self.data).stem
@@ -165,9 +177,11 @@ class DataSettings(RunSettings):
         """The settings for data that are as those loaded."""
         if self.data in data.NAMES:
             return self
-        channels, *sides = loaded.about.shape
-        size = sides[0] if sides else None
-        return replace(self, channels=channels, size=size, classes=loaded.about.classes)
+        (channels, *sides), classes = loaded.about
+        if sides:
+            return replace(self, channels=channels, size=sides[0], classes=classes)
+        limit = float(np.abs(loaded.train).max())
+        return replace(self, channels=channels, classes=classes, limit=limit)
 
     def check_conditional(self) -> None:
         """ValueError for a conditional model of data that are known to have no labels."""

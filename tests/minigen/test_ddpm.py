@@ -318,7 +318,7 @@ def probed(g: Gaussian, variance: str) -> Iterator[SamplerState]:
     x = np.zeros((g.diffusion.T + 1, 2))
     x[1] = 1
     rng: Any = Probes()
-    return g.diffusion.ancestral(g.denoiser, Tensor(x), rng, variance, clip_x0=False)
+    return g.diffusion.ancestral(g.denoiser, Tensor(x), rng, variance, clip_x0=None)
 
 
 @given(g=gaussians, slope=st.floats(-1, 1), offset=st.floats(-1, 1))
@@ -382,7 +382,7 @@ def test_ddim_is_the_affine_map_that_theory_gives(g: Gaussian, data: st.DataObje
     steps = data.draw(st.integers(1, g.diffusion.T))
     states = list(
         g.diffusion.ddim(
-            g.denoiser, Tensor(np.array([[0.0, 0.0], [1.0, 1.0]])), steps, clip_x0=False
+            g.denoiser, Tensor(np.array([[0.0, 0.0], [1.0, 1.0]])), steps, clip_x0=None
         )
     )
     for (t, x, _), (s, y, _) in pairwise(states):
@@ -404,7 +404,7 @@ def test_ddim_turns_noise_into_data_ever_better_with_more_steps() -> None:
     errors = []
     for steps in (3, 10, 30, 100, 300):
         *_, last = g.diffusion.ddim(
-            g.denoiser, Tensor(np.array([[0.0], [1.0]])), steps, clip_x0=False
+            g.denoiser, Tensor(np.array([[0.0], [1.0]])), steps, clip_x0=None
         )
         mean, var = moments(last.x.numpy())
         assert abs(mean.item() - 0.5) < 1e-4

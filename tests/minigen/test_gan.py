@@ -16,7 +16,7 @@ import nn
 import tensor as T
 from minigen.models.gan import GAN, LOSSES, PENALISED, clip_weights, gradient_penalty
 from minigen.networks.dcgan import dcgan_discriminator, dcgan_generator
-from minigen.networks.fourier import FourierFeatures, mlp_discriminator, mlp_generator
+from minigen.networks.points import FourierFeatures, mlp_discriminator, mlp_generator
 from tensor import Tensor
 
 LOG4 = math.log(4)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import nn
 import tensor as T
-from minigen.networks.unet import MLPDenoiser, ResBlock, TimeMLP, UNet, norm, timestep_embedding
+from minigen.networks.points import MLPDenoiser
+from minigen.networks.unet import ResBlock, TimeMLP, UNet, norm, timestep_embedding
 from tensor import Tensor, grad
 
 seeds = st.integers(0, 2**32 - 1)

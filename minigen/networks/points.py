@@ -1,4 +1,4 @@
-"""The players of a game over points in the plane: dense networks behind Fourier features."""
+"""Networks for points in the plane: dense layers behind Fourier features."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,7 @@ import numpy as np
 
 import nn
 import tensor as T
+from minigen.networks.unet import TimeMLP
 from tensor import Tensor
 from tensor.creation import default_generator
 
@@ -43,3 +44,26 @@ def _dense(features: nn.Module, hidden: int, out: int, activation: Callable) -> 
     for layer in layers:
         nn.init.kaiming_normal_(layer.weight)
     return nn.Sequential(features, layers[0], activation(), layers[1], activation(), layers[2])
+
+
+class MLPDenoiser(nn.Module):
+    """Noise prediction for points (N, dim) and timesteps (N,): dense residual layers.
+
+    std: of the Fourier features beside the points, 0 for none. Without them the noise in points
+        near a narrow mode, which changes over its width, is learnt very slowly.
+    """
+
+    def __init__(self, dim: int = 2, width: int = 128, depth: int = 3, std: float = 3.0):
+        self.time = TimeMLP(64, width)
+        self.waves = FourierFeatures(dim, width // 2, std) if std else None
+        self.stem = nn.Linear(dim + (2 * (width // 2) if std else 0), width)
+        self.layers = [nn.Linear(width, width) for _ in range(depth)]
+        self.head = nn.Linear(width, dim)
+
+    def forward(self, x: Tensor, t: np.ndarray) -> Tensor:
+        time = self.time(t, len(x))  # (N, width)
+        seen = x if self.waves is None else T.cat([x, self.waves(x)], 1)  # (N, dim + width)
+        h = self.stem(seen)  # (N, width)
+        for layer in self.layers:
+            h = h + layer(T.silu(h + time))  # (N, width)
+        return self.head(T.silu(h))  # (N, dim)
