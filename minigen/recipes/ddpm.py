@@ -140,7 +140,7 @@ class DDPMRecipe:
         noisy = [diffusion.q_sample(x0, t, noise).numpy() for t in times]
         labels = [f"t = {t}\n$\\bar\\alpha$ = {diffusion.alpha_bar[t]:.3f}" for t in times]
         title = "Forward process: q(x_t | x_0), DDPM eq. 4"
-        pictures.sequence(run.path / "forward.png", noisy, labels, title)
+        pictures.sequence(run.path / "forward.png", noisy, labels, title, math=True)
         with self.learner.using_average():
             shown = [state for state in self.states(n, rng) if state.t in times]
         denoised = [state.x.numpy() for state in shown]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -16,12 +16,17 @@ Range = tuple[float, float] | None
 Choices = tuple[str, ...] | None
 
 OWN = "a folder of PNG and JPEG images, or a .npy or .npz file"
-LABELS = "images in folders named after their classes, or an array of labels, would do"
+LABELS = "images all in folders named after their classes, or an array of labels, would do"
 
 
 def setting(default: Any, help: str, within: Range = None, choices: Choices = None) -> Any:
     """A field of a settings dataclass, `within` a closed range or one of `choices`."""
     return field(default=default, metadata={"help": help, "within": within, "choices": choices})
+
+
+def printable(name: str) -> str:
+    """The name of a file without what no text can have."""
+    return name.encode(errors="replace").decode()
 
 
 def found(default: Any) -> Any:
@@ -54,7 +59,7 @@ def check_setting(settings: Any, name: str, value: Any) -> None:
     metadata = next(f.metadata for f in fields(settings) if f.name == name)
     types = types_of(settings, name)
     if type(value) not in types and not (type(value) is int and float in types):
-        expected = " or ".join(t.__name__ for t in types)
+        expected = " or ".join("None" if t is type(None) else t.__name__ for t in types)
         raise ValueError(f"{name} must be of type {expected}, got {value!r:.60}")
     within, choices = metadata.get("within"), metadata.get("choices")
     if within and value is not None and not within[0] <= value <= within[1]:
@@ -67,6 +72,8 @@ def check_setting(settings: Any, name: str, value: Any) -> None:
 def types_of(settings: Any, name: str) -> tuple[type, ...]:
     """The types that the field `name` of a settings dataclass may have: (int,) or (str, None's)."""
     declared = get_type_hints(settings)[name]
+    if get_origin(declared) is tuple:
+        return (tuple,)
     return get_args(declared) or (declared,)
 
 
@@ -114,17 +121,20 @@ def seeded(settings: RunSettings, expected: type) -> np.random.Generator:
 class DataSettings(RunSettings):
     """The settings of a model of one data set.
 
-    `size`, `channels` and `classes` belong to the user's own data, and are found in them: see
-    `fitted`. Those of the data sets that have names are known.
+    `size`, `channels`, `class_names` and `items`, their number, belong to the user's own data, and
+    are found in them: see `fitted`. Those of the data sets that have names are known.
     """
 
     data: str = setting("digits", f"what to learn: {', '.join(data.NAMES)}, or {OWN}")
     data_dir: str | None = setting(None, "where the IDX files of MNIST, or your data, lie now")
     size: int | None = setting(None, "height and width for your own images", within=(4, 512))
     channels: int | None = setting(None, "1, grey, or 3, colour, of your own images", within=(1, 3))
-    classes: int = found(0)
+    class_names: tuple[str, ...] = found(())
+    items: int = found(0)
 
     def __post_init__(self) -> None:
+        if isinstance(self.class_names, list):  # as JSON has it
+            object.__setattr__(self, "class_names", tuple(self.class_names))
         super().__post_init__()
         if self.data in data.NAMES and (self.size or self.channels):
             raise ValueError(f"size and channels are for images of your own, not for {self.data}")
@@ -146,18 +156,19 @@ class DataSettings(RunSettings):
             look = "settings.fitted(settings.load()) finds out"
             raise ValueError(f"it is not known what {self.data!r} is: {look}")
         sides = (self.size, self.size) if self.size else ()
-        return About((self.channels, *sides), self.classes)
+        return About((self.channels, *sides), len(self.class_names))
 
     @property
     def data_name(self) -> str:
         """What the data are called."""
-        return self.data if self.data in data.NAMES else Path(self.data).stem
+        return self.data if self.data in data.NAMES else printable(Path(self.data).stem)
 
     def load(self) -> Dataset:
         """The data. OSError and ValueError where that cannot be, or they are of another kind."""
         loaded = data.load(self.data, self.data_dir, self.size, self.channels)
-        if self.is_known and loaded.about != self.about:
-            now, then = (f"{shape}, {n} classes" for shape, n in (loaded.about, self.about))
+        if self.is_known and self.fitted(loaded) != self:
+            found = self.fitted(loaded)
+            now, then = (f"{s.items} of {s.about.shape}, {s.class_names}" for s in (found, self))
             raise ValueError(f"{self.data_name} is another data set now: {now}; it was {then}")
         return loaded
 
@@ -166,8 +177,13 @@ class DataSettings(RunSettings):
         if self.data in data.NAMES:
             return self
         channels, *sides = loaded.about.shape
-        size = sides[0] if sides else None
-        return replace(self, channels=channels, size=size, classes=loaded.about.classes)
+        return replace(
+            self,
+            channels=channels,
+            size=sides[0] if sides else None,
+            class_names=loaded.class_names,
+            items=len(loaded.train) + len(loaded.test),
+        )
 
     def check_conditional(self) -> None:
         """ValueError for a conditional model of data that are known to have no labels."""

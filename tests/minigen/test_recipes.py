@@ -85,7 +85,7 @@ def test_pictures_show_each_timestep_once(
 ) -> None:
     drawn: dict[str, list[int]] = {}
 
-    def note(path: Path, states: list[np.ndarray], labels: list[str], title: str) -> None:
+    def note(path: Path, states: list[np.ndarray], labels: list[str], *_: Any, **__: Any) -> None:
         drawn[path.name] = [int(label.split()[2]) for label in labels]
 
     monkeypatch.setattr(pictures, "sequence", note)
