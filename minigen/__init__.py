@@ -4,5 +4,17 @@
 """
 
 from minigen.api import TrainedModel, UsageError, load, new, train
+from minigen.training.checkpoint import CheckpointError
+from minigen.training.loop import Diverged
+from minigen.training.run import RunError
 
-__all__ = ["TrainedModel", "UsageError", "load", "new", "train"]
+__all__ = [
+    "CheckpointError",
+    "Diverged",
+    "RunError",
+    "TrainedModel",
+    "UsageError",
+    "load",
+    "new",
+    "train",
+]

@@ -82,14 +82,15 @@ def new(
     in_memory = data is not None and not isinstance(data, (str, os.PathLike))
     if labels is not None and not in_memory:
         raise UsageError("labels go with an array; a folder or file has its own")
+    if in_memory and settings.get("data_dir"):
+        raise UsageError("data_dir is for data in files, not for an array")
     if data is not None:
         settings["data"] = ARRAY if in_memory else os.fspath(data)
     array = (data, labels) if in_memory else None
-    recipe = _recipe(model, _with_places(settings), array)
-    chosen = recipe.settings
+    recipe = _recipe(model, _with_places(_plain(settings)), array)
     if out is None:
-        out = Run.unused(f"{model}-{getattr(chosen, 'data_name', chosen.data)}")
-    run = Run.create(out, {"model": model} | asdict(chosen))
+        out = Run.unused(f"{model}-{recipe.settings.data_name}")
+    run = Run.create(out, {"model": model} | asdict(recipe.settings))
     if in_memory:
         arrays = {"images": np.asarray(data)}
         if labels is not None:
@@ -104,7 +105,7 @@ def _recipe(model: str, settings: dict[str, Any], array: tuple[Any, Any] | None)
         chosen, loaded = RECIPES[model].Settings(**settings), None
         if array:
             loaded = from_arrays(ARRAY, *array, chosen.size, chosen.channels)
-        elif hasattr(chosen, "is_known") and not chosen.is_known:
+        elif not chosen.is_known:
             loaded = chosen.load()
         if loaded is None:
             recipe = RECIPES[model](chosen)
@@ -118,8 +119,8 @@ def _recipe(model: str, settings: dict[str, Any], array: tuple[Any, Any] | None)
 def load(path: str | os.PathLike[str], **changes: Any) -> "TrainedModel":
     """The model of a run, as its last checkpoint has it; untrained, if there is none yet.
 
-    changes: `device`, where to compute; `data_dir`, where the data lie now; `steps`, how far
-        `train` shall go
+    changes: `device`, where to compute; `data_dir`, or `data_x` and `data_y`, where the data lie
+        now; `steps`, how far `train` shall go
 
     Raises RunError for what is no run, CheckpointError for a damaged one, UsageError for the rest.
     """
@@ -130,12 +131,13 @@ def load(path: str | os.PathLike[str], **changes: Any) -> "TrainedModel":
         raise UsageError(f"{', '.join(foreign)}: not for {recipe.title}")
     if fixed := sorted(changes.keys() - set(MAY_CHANGE)):
         raise UsageError(f"{', '.join(map(flag, fixed))} cannot change: the run keeps its settings")
-    settings = _with_places(settings | changes)
-    if settings.get("data") == ARRAY and not settings["data_dir"]:
-        settings["data_dir"] = str(run.path / ARRAY_FILE)
+    settings = _with_places(settings | _plain(changes))
+    kept = {name: settings[name] for name in changes}
+    if settings.get("data") == ARRAY:
+        settings["data_dir"] = os.path.abspath(settings["data_dir"] or run.path / ARRAY_FILE)
     with _as_usage_errors(), _default_generator_kept():
         made = recipe(recipe.Settings(**settings))
-    return TrainedModel(run, made, loop.restore(made, run), changes)
+    return TrainedModel(run, made, loop.restore(made, run), kept)
 
 
 def _settings_of(run: Run) -> dict[str, Any]:
@@ -181,14 +183,24 @@ class TrainedModel:
         self.check_can_train()
         if self._changes:
             self.run.configure(self.run.config | self._changes)
-        settings = self.recipe.settings
-        finished = loop.train(self.recipe, self.run, settings.steps, self.done)
-        self.done = settings.steps if finished else loop.restore(self.recipe, self.run)
+        settings, finished = self.recipe.settings, False
+        try:
+            finished = loop.train(self.recipe, self.run, settings.steps, self.done)
+        finally:
+            self.done = settings.steps if finished else self._back_to_checkpoint()
         if finished:
             x = self.recipe.sample(SAMPLES_OF_A_RUN, settings.seed)
             save_samples(self.path, x, self.recipe.heading)
             self.recipe.draw(self.run)
         return finished
+
+    def _back_to_checkpoint(self) -> int:
+        """The step of the last checkpoint, whose weights the model takes, or else its first."""
+        data = self.recipe.data
+        with _default_generator_kept():
+            self.recipe = type(self.recipe)(self.recipe.settings)
+        self.recipe.data = data
+        return loop.restore(self.recipe, self.run)
 
     def sample(self, n: int = SAMPLES_OF_A_RUN, seed: int = 1, **how: Any) -> np.ndarray:
         """n samples, float32 (n, ...): images in [-1, 1], or points.
@@ -196,6 +208,8 @@ class TrainedModel:
         how: of a ddpm, `sampler` and `sampler_steps`
         """
         self.check_can_sample(**how)
+        if n < 1:
+            raise UsageError(f"n must be 1 or more, got {n}")
         if self.recipe.samples_need_data:
             self._load_data()
         return self.recipe.sample(n, seed, **how)
@@ -214,34 +228,36 @@ class TrainedModel:
         self._load_data()
         data, fewest = self.recipe.data, self.recipe.reference.fewest
         most = data.most_evaluated
+        if most < fewest:
+            rule = f"the measures need at least {fewest}"
+            raise UsageError(f"{data.name} holds out {most} to be measured against: {rule}")
         n = min(SAMPLES_EVALUATED, most) if n is None else n
         if n > most:
             raise UsageError(f"-n {n}: {data.name} has enough test data for at most {most} samples")
         if n < fewest:
-            has = f"{data.name} has test data for {most}"
-            raise UsageError(f"-n {n}: the measures need at least {fewest} samples; {has}")
+            raise UsageError(f"-n {n}: the measures need at least {fewest} samples")
         return n
 
     def encode(self, x: Any, labels: Any = None) -> np.ndarray:
         """The codes (N, latent) of images, of an ae or a vae.
 
-        x: (N, C, H, W) or (N, H, W, C): floats in [-1, 1], or integers from 0 to full scale
-        labels: (N,), of a conditional vae
+        x: of any layout that `train` takes; but floats lie in [-1, 1], as in samples
+        labels: (N,), of a conditional vae: those that it was trained with
         """
         self.check_able("encode")
-        return self.recipe.encode(self._images(x), *_if_given(labels))
+        return self.recipe.encode(self._images(x), *self._classes(labels))
 
     def decode(self, z: Any, labels: Any = None) -> np.ndarray:
         """The images (N, C, H, W) of codes (N, latent); labels as in `encode`."""
         self.check_able("decode")
-        return self.recipe.decode(np.asarray(z, np.float32), *_if_given(labels))
+        return self.recipe.decode(np.asarray(z, np.float32), *self._classes(labels))
 
-    def interpolate(self, a: Any, b: Any, n: int = 9, label: int | None = None) -> np.ndarray:
+    def interpolate(self, a: Any, b: Any, n: int = 9, label: Any = None) -> np.ndarray:
         """n images (n, C, H, W) from image a (C, H, W) to image b, by the codes between theirs."""
-        self.check_able("between")
-        labels = None if label is None else np.full(max(n, 2), label)
-        ends = self.encode(np.stack([a, b]), None if labels is None else labels[:2])
-        return self.decode(self.recipe.between(*ends, n), None if labels is None else labels[:n])
+        self.check_able("interpolate")
+        ends = self.encode(np.stack([a, b]), None if label is None else 2 * [label])
+        codes = self.recipe.interpolate(*ends, n)
+        return self.decode(codes, None if label is None else n * [label])
 
     def translate(self, x: Any, direction: str) -> np.ndarray:
         """Images (N, 3, H, W) of one domain as images of the other: "x2y" or "y2x"."""
@@ -271,21 +287,30 @@ class TrainedModel:
         """UsageError for a run that has no checkpoint, and for a model without such a method."""
         if not hasattr(self.recipe, method):
             able = " and ".join(n for n, recipe in RECIPES.items() if hasattr(recipe, method))
-            does = "interpolate" if method == "between" else method
-            raise UsageError(f"{self.path} is a run of {self.name!r}: only {able} {does}")
+            raise UsageError(f"{self.path} is a run of {self.name!r}: only {able} {method}")
         self.check_can_sample()
 
     def _images(self, x: Any) -> np.ndarray:
         with _as_usage_errors():
             return as_images(x, self.recipe.settings.about.shape)
 
+    def _classes(self, labels: Any) -> list[np.ndarray]:
+        """Labels as the numbers of their classes, for a model that is conditional; else none."""
+        settings = self.recipe.settings
+        if not getattr(settings, "conditional", False):
+            if labels is not None:
+                raise UsageError(f"{self.path} is not conditional: it takes no labels")
+            return []
+        names = list(settings.class_names) or [str(k) for k in range(settings.about.classes)]
+        given = [] if labels is None else [str(label) for label in labels]
+        if not given or not set(given) <= set(names):
+            got = "none" if labels is None else ", ".join(sorted(set(given) - set(names)))
+            raise UsageError(f"labels must be of {', '.join(names)}; got {got}")
+        return [np.array([names.index(label) for label in given])]
+
     def _load_data(self) -> None:
         with _as_usage_errors():
             self.recipe.data  # noqa: B018
-
-
-def _if_given(labels: Any) -> list[np.ndarray]:
-    return [] if labels is None else [np.asarray(labels)]
 
 
 def save_samples(folder: Path, x: np.ndarray, title: str) -> None:
@@ -298,6 +323,11 @@ def _npz(arrays: dict[str, np.ndarray]) -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with Python's numbers for NumPy's."""
+    return {k: v.item() if isinstance(v, np.generic) else v for k, v in settings.items()}
 
 
 def _with_places(settings: dict[str, Any]) -> dict[str, Any]:

@@ -157,6 +157,8 @@ def _add_sampling(parser: argparse.ArgumentParser, n: int) -> None:
     add("--seed", type=seed, default=1, metavar="N", help="default: 1")
     add("--device", type=device, metavar="NAME", help="default: that of the training")
     add("--data-dir", metavar="DIR", help="where the IDX files, or your data, lie now")
+    add("--data-x", metavar="DIR", help="where the images of X lie now")
+    add("--data-y", metavar="DIR", help="where those of Y lie now")
     add("--sampler", choices=SAMPLERS, help="of a ddpm (default: ancestral)")
     add("--sampler-steps", type=_count, metavar="N", help="steps of ddim (default: all)")
 

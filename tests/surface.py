@@ -9,6 +9,7 @@ from typing import Any
 PAGE = Path(__file__).parent.parent / "docs" / "api.md"
 MODULES = {
     "minigen": "from Python",
+    "minigen.data": "data sets",
     "minigen.testing": "checks for a student's functions; for Hypothesis",
     "tensor": "tensors and ops",
     "tensor.testing": "derivatives against finite differences",
@@ -16,9 +17,16 @@ MODULES = {
     "nn": "layers, losses, optimisers",
     "nn.init": "first weights",
     "nn.distributions": "densities and divergences",
+    "nn.safetensors": "weights in files",
     "nn.schedules": "learning rates",
 }
-METHODS = ("minigen.TrainedModel", "tensor.Tensor", "nn.Module")
+METHODS = (
+    "minigen.TrainedModel",
+    "tensor.Tensor",
+    "nn.Module",
+    "nn.Optimizer",
+    "nn.distributions.Distribution",
+)
 """The classes whose methods are listed."""
 
 

@@ -33,7 +33,7 @@ MAY_USE: dict[str, set[str]] = {
     "cli": {"api", "data", "training", "recipes"},
     "testing": set(),
     "__main__": {"cli"},
-    "__init__": {"api"},
+    "__init__": {"api", "training"},
 }
 """The packages of minigen, and what each may import besides itself."""
 

@@ -38,7 +38,7 @@ MODES = {
     "ring": (planar.ring_centres(), planar.RING_SIGMA),
     "grid": (planar.grid_centres(), planar.GRID_SIGMA),
 }
-"""The centres and the sigma of each mixture of equally likely Gaussians."""
+"""The centres and the sigma of each mixture."""
 
 _DIGITS = tuple("0123456789")
 
@@ -65,6 +65,8 @@ def load(
     """
     if name not in NAMES:
         path = Path(data_dir or name)
+        if path.is_absolute() and not path.exists():
+            raise ValueError(f"there is no {path}: if the data lie elsewhere now, pass --data-dir")
         if not name or not path.exists():
             choice = f"{', '.join(NAMES)}, or pass a folder of images, or a .npy or .npz file"
             raise ValueError(f"unknown data set {str(data_dir or name)!r}; choose from {choice}")
@@ -78,7 +80,8 @@ def load(
         raise ValueError(f"{name} is not read from a folder, got {folder}: leave out --data-dir")
     if name in _PLANAR:
         rng = np.random.default_rng(0)
-        return Dataset(name, train=_PLANAR[name](10_000, rng), test=_PLANAR[name](2_500, rng))
+        x, y = _PLANAR[name](10_000, rng), _PLANAR[name](2_500, rng)
+        return Dataset(name, x, y, modes=MODES.get(name))
     train, test = load_digits("train"), load_digits("test")
     return Dataset(name, train[0], test[0], train[1], test[1], _DIGITS)
 

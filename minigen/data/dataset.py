@@ -33,6 +33,8 @@ class Dataset:
     train_labels: Integers | None = None
     test_labels: Integers | None = None
     class_names: tuple[str, ...] = ()
+    modes: tuple[NDArray[np.float32], float] | None = None
+    """The centres (K, 2) and the sigma of a mixture of equally likely Gaussians."""
 
     @property
     def about(self) -> About:

@@ -14,7 +14,7 @@ from minigen.data.resampling import resampled
 
 Images = NDArray[Any]  # float32
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 """How the names of the files end that are taken for images, in small or capital letters."""
 
 
@@ -32,17 +32,28 @@ def read_image(path: str | os.PathLike[str], size: int) -> Images:
     try:
         with Image.open(content) as image:
             image.draft(None, (4 * size, 4 * size))  # of a large JPEG, half or less is decoded
-            pixels = _on_white(ImageOps.exif_transpose(image))
+            pixels = _on_white(_centred_square(ImageOps.exif_transpose(image)))
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{path}: too large ({error}); make it smaller") from error
     except Exception as error:  # Pillow fails on damage in a dozen ways
         cause = str(error).replace(repr(content), "its bytes")
         raise ValueError(f"{path}: damaged, or not an image ({cause}); export it again") from error
-    return 2 * resampled(centred_square(pixels.transpose(2, 0, 1)), size) - 1
+    return 2 * resampled(pixels.transpose(2, 0, 1), size) - 1
+
+
+def _centred_square(image: Image.Image) -> Image.Image:
+    W, H = image.size
+    side = min(W, H)
+    left, top = (W - side) // 2, (H - side) // 2
+    return image.crop((left, top, left + side, top + side))
 
 
 def _on_white(image: Image.Image) -> Images:
     """Red, green and blue (H, W, 3) in 0..1."""
     if image.mode.startswith("I"):  # grey of 16 bits
-        return np.asarray(image, np.float32)[:, :, None].repeat(3, axis=2) / 65535
+        levels = np.asarray(image, np.float32) / 65535
+        levels[np.asarray(image) == image.info.get("transparency")] = 1
+        return levels[:, :, None].repeat(3, axis=2)
     if not image.has_transparency_data:
         return np.asarray(image.convert("RGB"), np.float32) / 255
     return on_white(np.asarray(image.convert("RGBA"), np.float32) / 255)
@@ -52,14 +63,6 @@ def on_white(pixels: Images) -> Images:
     """Colours and opacity (..., 4) in 0..1 as the colours (..., 3) that a white page shows."""
     colours, alpha = pixels[..., :3], pixels[..., 3:]
     return alpha * colours + (1 - alpha)
-
-
-def centred_square(x: Images) -> Images:
-    """The largest centred square (..., S, S) of images (..., H, W)."""
-    H, W = x.shape[-2:]
-    side = min(H, W)
-    top, left = (H - side) // 2, (W - side) // 2
-    return x[..., top : top + side, left : left + side]
 
 
 def write_png(path: str | os.PathLike[str], image: Images) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from minigen.data.dataset import Dataset
 from minigen.data.folders import image_files, read_images
-from minigen.data.images import Images, centred_square, on_white
+from minigen.data.images import Images, on_white
 from minigen.data.resampling import resampled
 
 SIZE = 32
@@ -54,7 +54,7 @@ def load_own(
 
 def _arrays_in(path: Path) -> dict[str, np.ndarray]:
     """The arrays in a .npz file by their names, or that of a .npy file."""
-    if path.suffix not in (".npy", ".npz"):
+    if path.suffix.lower() not in (".npy", ".npz"):
         raise ValueError(f"{path}: expected a folder of images, or a .npy or .npz file")
     content = io.BytesIO(path.read_bytes())
     try:
@@ -76,17 +76,14 @@ def from_arrays(
 
     Raises ValueError for anything else, and for fewer than two.
     """
-    x = np.asarray(x)
     try:
+        x = _as_array(x)
         if x.ndim == 2 and x.shape[1] == 2:
             points = _finite(x).astype(np.float32)
             if size or channels:
                 raise ValueError("size and channels are for images, these are points")
             return _split(name, points, labels, None)
-        images = centred_square(_channels_first(_zero_to_one(x)))
-        if size:
-            images = resampled(images, size)
-        return _split(name, 2 * images - 1, labels, channels)
+        return _split(name, 2 * _squares(_zero_to_one(x), size) - 1, labels, channels)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
 
@@ -94,18 +91,18 @@ def from_arrays(
 def as_images(x: Any, shape: tuple[int, ...]) -> Images:
     """Images (N, C, H, W) or (N, H, W, C) as a model of this shape (C, H, W) takes them.
 
-    Floats stay as they are, and should lie in [-1, 1]; integers are brought there from full scale.
+    Floats lie in [-1, 1], as a model gives them, integers between 0 and full scale. Images of other
+    sizes and colours are treated as those that the model was trained on were.
 
-    Raises ValueError for another shape, and for values that are not finite.
+    Raises ValueError for what are no images, and for values that are not finite.
     """
-    x = _finite(np.asarray(x))
-    images = x.astype(np.float32) if x.dtype.kind == "f" else 2 * _zero_to_one(x) - 1
-    if images.shape[1:] != shape and images.ndim == 4:
-        images = images.transpose(0, 3, 1, 2)
-    if images.shape[1:] != shape:
-        expected = f"(N, {', '.join(map(str, shape))})"
-        raise ValueError(f"images have shape {x.shape}, the model is for {expected}")
-    return images
+    x = _finite(_as_array(x))
+    if x.dtype.kind == "f" and x.shape[1:] == shape and len(x):
+        return x.astype(np.float32)
+    if x.ndim == 3 and shape[0] == 3:
+        raise ValueError(f"shape {x.shape}: expected colour images (N, 3, H, W) or (N, H, W, 3)")
+    levels = (x.astype(np.float32) + 1) / 2 if x.dtype.kind == "f" else _zero_to_one(x)
+    return _with_channels(2 * _squares(levels, shape[-1]) - 1, shape[0])
 
 
 def as_labels(labels: Any) -> np.ndarray:
@@ -119,23 +116,45 @@ def as_labels(labels: Any) -> np.ndarray:
     return found
 
 
+def _as_array(x: Any) -> np.ndarray:
+    try:
+        return np.asarray(x)
+    except ValueError:
+        raise ValueError("images of different sizes: a folder may hold such") from None
+
+
 def _finite(x: np.ndarray) -> np.ndarray:
-    if x.dtype.kind not in "biuf" or not np.isfinite(x).all():
-        raise ValueError(f"expected finite numbers, got {x.dtype} with others among them")
+    if x.dtype.kind not in "biuf":
+        raise ValueError(f"expected numbers, got an array of {x.dtype}")
+    if not np.isfinite(x).all():
+        raise ValueError("expected finite numbers, got NaN or infinities")
     return x
 
 
 def _zero_to_one(x: np.ndarray) -> Images:
     """Images of any number format as float32 in 0..1."""
     low, high = (_finite(x).min(), x.max()) if x.size else (0, 0)
-    if x.dtype in _FULL_SCALE:
-        return x.astype(np.float32) / _FULL_SCALE[x.dtype]
-    if x.dtype.kind in "iu" and low >= 0 and high <= 255:
-        return x.astype(np.float32) / 255
+    full = _FULL_SCALE.get(x.dtype, 255)
+    if x.dtype.kind in "biu" and low >= 0 and high <= full:
+        if 0 < high < full / 10:
+            instead = "make them bool, or floats in [0, 1]"
+            raise ValueError(f"{x.dtype} images up to {high}, of {full}, are black: {instead}")
+        return x.astype(np.float32) / full
     if x.dtype.kind == "f" and low >= -1 and high <= 1:
         return x.astype(np.float32) if low >= 0 else (x.astype(np.float32) + 1) / 2
     rule = "integers must lie in 0..255, floats in [0, 1] or [-1, 1]"
     raise ValueError(f"{x.dtype} images from {low} to {high}: {rule}")
+
+
+def _squares(x: Images, size: int | None) -> Images:
+    """The largest centred squares of images of any layout, in 0..1, resampled to a size if given:
+    (N, 1 or 3, S, S)."""
+    x = _channels_first(x)
+    H, W = x.shape[-2:]
+    side = min(H, W)
+    top, left = (H - side) // 2, (W - side) // 2
+    square = x[..., top : top + side, left : left + side]
+    return resampled(square, size) if size else square
 
 
 def _channels_first(x: Images) -> Images:

@@ -52,14 +52,16 @@ def samples(path: Path, x: np.ndarray, title: str) -> None:
     _save(figure, path)
 
 
-def sequence(path: Path, states: Sequence[np.ndarray], labels: Sequence[str], title: str) -> None:
-    """The same images or points at several moments, one column each."""
+def sequence(
+    path: Path, states: Sequence[np.ndarray], labels: Sequence[str], title: str, math: bool = False
+) -> None:
+    """The same images or points at several moments, one column each, labelled by text or `math`."""
     height = 5.2 if states[0].ndim == 4 else 2.2
     figure = Figure(figsize=(1.3 * len(states), height), layout="constrained")
     panels = figure.subplots(1, len(states), sharex=True, sharey=True, squeeze=False)
     for axes, x, label in zip(panels[0], states, labels):
         show(axes, x, columns=1)
-        axes.set_title(label, fontsize=9)
+        axes.set_title(label, fontsize=9, parse_math=math)
     figure.suptitle(title, parse_math=False)
     _save(figure, path)
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minigen.data import MODES, Dataset
+from minigen.data import Dataset
 from minigen.data.domains import Domains, from_paper
 from minigen.evaluation.metrics import frechet_distance, mode_coverage, precision_recall, psnr
 from minigen.evaluation.neighbours import knn_classify, read_digits
@@ -49,8 +49,8 @@ def sample_measures(fake: np.ndarray, data: Dataset) -> Measures:
         "precision (k = 3)": (precision, best_precision),
         "recall (k = 3)": (recall, best_recall),
     }
-    if data.name in MODES:
-        pairs = zip(*(mode_coverage(x, *MODES[data.name]) for x in (fake, floor)))
+    if data.modes:
+        pairs = zip(*(mode_coverage(x, *data.modes) for x in (fake, floor)))
         measures |= dict(zip(("modes covered", "good samples", "reverse KL, nats"), pairs))
     return measures
 

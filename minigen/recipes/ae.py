@@ -107,7 +107,8 @@ class AERecipe:
         Returns float32 (n, ...) within [-1, 1]. Raises Diverged if they are not finite.
         """
         codes = self.encode(self.data.train)
-        covariance = np.cov(codes, rowvar=False).reshape(2 * codes.shape[1:])
+        only_one = len(codes) == 1  # it has no unbiased covariance
+        covariance = np.cov(codes, rowvar=False, bias=only_one).reshape(2 * codes.shape[1:])
         rng = np.random.default_rng(seed)
         drawn = rng.multivariate_normal(codes.mean(0), covariance, n)
         return self.decode(drawn).clip(-1, 1)
@@ -122,7 +123,7 @@ class AERecipe:
         with self.learner.using_average():
             return in_batches(self.model.decoder, code, device=self.settings.device)
 
-    def between(self, a: np.ndarray, b: np.ndarray, n: int) -> np.ndarray:
+    def interpolate(self, a: np.ndarray, b: np.ndarray, n: int) -> np.ndarray:
         """n codes on the straight line from one to another: (n, latent)."""
         return lerp(a, b, n)
 

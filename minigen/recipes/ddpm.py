@@ -29,8 +29,8 @@ TIMESTEPS_HELP = "T, the steps of the forward process (default: 20 for images, 1
 
 @dataclass(frozen=True)
 class DDPMSettings(DataSettings):
-    """`timesteps` and `schedule` define the forward process; `frequency` is for points, the standard
-    deviation of their Fourier features."""
+    """`timesteps` and `schedule` define the forward process. `frequency` is for points, the standard
+    deviation of their Fourier features, or 0 for none."""
 
     steps: int = with_default(DataSettings, "steps", 3000)
     lr: float = with_default(DataSettings, "lr", 3e-3)
@@ -149,7 +149,7 @@ class DDPMRecipe:
         noisy = [diffusion.q_sample(x0, t, noise).numpy() for t in times]
         labels = [f"t = {t}\n$\\bar\\alpha$ = {diffusion.alpha_bar[t]:.3f}" for t in times]
         title = "Forward process: q(x_t | x_0), DDPM eq. 4"
-        pictures.sequence(run.path / "forward.png", noisy, labels, title)
+        pictures.sequence(run.path / "forward.png", noisy, labels, title, math=True)
         with self.learner.using_average():
             shown = [state for state in self.states(n, rng) if state.t in times]
         denoised = [state.x.numpy() for state in shown]

@@ -11,8 +11,8 @@ from minigen.evaluation import batches, pictures
 from minigen.evaluation.report import FLOOR, Measures, label_measures, sample_measures
 from minigen.models.gan import GAN, LOSSES, PENALISED, clip_weights
 from minigen.networks.dcgan import dcgan_discriminator, dcgan_generator
-from minigen.networks.points import mlp_discriminator, mlp_generator
 from minigen.networks.labels import labels_if_conditional
+from minigen.networks.points import mlp_discriminator, mlp_generator
 from minigen.training.learner import Learner, cosine, to_checkpoint
 from minigen.training.run import Run
 from minigen.training.settings import DataSettings, seeded, setting, unused_settings, with_default

@@ -48,6 +48,8 @@ class TranslationSettings(RunSettings):
         """What the domains are called."""
         return "digits" if self.data_x is None else "folders"
 
+    data_name, is_known = data, True
+
     @property
     def about(self) -> About:
         """The shape of an image."""

@@ -92,7 +92,7 @@ class VAERecipe:
         with self.learner.using_average():
             return in_batches(self.model.decode, z, labels, device=self.settings.device)
 
-    def between(self, a: np.ndarray, b: np.ndarray, n: int) -> np.ndarray:
+    def interpolate(self, a: np.ndarray, b: np.ndarray, n: int) -> np.ndarray:
         """n latent vectors on the arc from one to another: (n, latent)."""
         return slerp(a, b, n)
 

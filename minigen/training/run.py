@@ -26,7 +26,7 @@ State = dict[str, Any]
 RENAMED = {"coders": "networks"}
 """Settings of earlier runs that have another name now."""
 
-MAY_CHANGE = ("steps", "device", "data_dir")
+MAY_CHANGE = ("steps", "device", "data_dir", "data_x", "data_y")
 """The settings that a run may change when it goes on; all others belong to its checkpoint."""
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -16,7 +16,7 @@ Range = tuple[float, float] | None
 Choices = tuple[str, ...] | None
 
 OWN = "a folder of PNG and JPEG images, or a .npy or .npz file"
-LABELS = "images in folders named after their classes, or an array of labels, would do"
+LABELS = "images all in folders named after their classes, or an array of labels, would do"
 
 
 def setting(
@@ -28,6 +28,11 @@ def setting(
     """
     metadata = {"help": help, "within": within, "choices": choices} | before
     return field(default=default, metadata=metadata)
+
+
+def printable(name: str) -> str:
+    """The name of a file without what no text can have."""
+    return name.encode(errors="replace").decode()
 
 
 def found(default: Any) -> Any:
@@ -60,7 +65,7 @@ def check_setting(settings: Any, name: str, value: Any) -> None:
     metadata = next(f.metadata for f in fields(settings) if f.name == name)
     types = types_of(settings, name)
     if type(value) not in types and not (type(value) is int and float in types):
-        expected = " or ".join(t.__name__ for t in types)
+        expected = " or ".join("None" if t is type(None) else t.__name__ for t in types)
         raise ValueError(f"{name} must be of type {expected}, got {value!r:.60}")
     within, choices = metadata.get("within"), metadata.get("choices")
     if within and value is not None and not within[0] <= value <= within[1]:
@@ -73,6 +78,8 @@ def check_setting(settings: Any, name: str, value: Any) -> None:
 def types_of(settings: Any, name: str) -> tuple[type, ...]:
     """The types that the field `name` of a settings dataclass may have: (int,) or (str, None's)."""
     declared = get_type_hints(settings)[name]
+    if get_origin(declared) is tuple:
+        return (tuple,)
     return get_args(declared) or (declared,)
 
 
@@ -120,18 +127,22 @@ def seeded(settings: RunSettings, expected: type) -> np.random.Generator:
 class DataSettings(RunSettings):
     """The settings of a model of one data set.
 
-    `size`, `channels`, `classes`, and the `limit` of points, their largest coordinate, belong to the
-    user's own data, and are found in them: see `fitted`. Those of data sets with names are known.
+    `size`, `channels`, `class_names`, `items`, their number, and `limit`, the largest coordinate of
+    points, belong to the user's own data, and are found in them: see `fitted`. Those of the data
+    sets that have names are known.
     """
 
     data: str = setting("digits", f"what to learn: {', '.join(data.NAMES)}, or {OWN}")
     data_dir: str | None = setting(None, "where the IDX files of MNIST, or your data, lie now")
     size: int | None = setting(None, "height and width for your own images", within=(4, 512))
     channels: int | None = setting(None, "1, grey, or 3, colour, of your own images", within=(1, 3))
-    classes: int = found(0)
+    class_names: tuple[str, ...] = found(())
+    items: int = found(0)
     limit: float | None = found(None)
 
     def __post_init__(self) -> None:
+        if isinstance(self.class_names, list):  # as JSON has it
+            object.__setattr__(self, "class_names", tuple(self.class_names))
         super().__post_init__()
         if self.data in data.NAMES and (self.size or self.channels):
             raise ValueError(f"size and channels are for images of your own, not for {self.data}")
@@ -153,7 +164,7 @@ class DataSettings(RunSettings):
             look = "settings.fitted(settings.load()) finds out"
             raise ValueError(f"it is not known what {self.data!r} is: {look}")
         sides = (self.size, self.size) if self.size else ()
-        return About((self.channels, *sides), self.classes)
+        return About((self.channels, *sides), len(self.class_names))
 
     @property
     def largest(self) -> float:
@@ -163,13 +174,14 @@ class DataSettings(RunSettings):
     @property
     def data_name(self) -> str:
         """What the data are called."""
-        return self.data if self.data in data.NAMES else Path(self.data).stem
+        return self.data if self.data in data.NAMES else printable(Path(self.data).stem)
 
     def load(self) -> Dataset:
         """The data. OSError and ValueError where that cannot be, or they are of another kind."""
         loaded = data.load(self.data, self.data_dir, self.size, self.channels)
-        if self.is_known and loaded.about != self.about:
-            now, then = (f"{shape}, {n} classes" for shape, n in (loaded.about, self.about))
+        if self.is_known and self.fitted(loaded) != self:
+            found = self.fitted(loaded)
+            now, then = (f"{s.items} of {s.about.shape}, {s.class_names}" for s in (found, self))
             raise ValueError(f"{self.data_name} is another data set now: {now}; it was {then}")
         return loaded
 
@@ -177,11 +189,15 @@ class DataSettings(RunSettings):
         """The settings for data that are as those loaded."""
         if self.data in data.NAMES:
             return self
-        (channels, *sides), classes = loaded.about
-        if sides:
-            return replace(self, channels=channels, size=sides[0], classes=classes)
-        limit = float(np.abs(loaded.train).max())
-        return replace(self, channels=channels, classes=classes, limit=limit)
+        channels, *sides = loaded.about.shape
+        return replace(
+            self,
+            channels=channels,
+            size=sides[0] if sides else None,
+            class_names=loaded.class_names,
+            items=len(loaded.train) + len(loaded.test),
+            limit=None if sides else float(np.abs(loaded.train).max()),
+        )
 
     def check_conditional(self) -> None:
         """ValueError for a conditional model of data that are known to have no labels."""

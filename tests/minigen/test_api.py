@@ -16,7 +16,6 @@ from PIL import Image
 import minigen
 import tensor as T
 from minigen import UsageError, cli
-from minigen.evaluation import pictures
 from minigen.evaluation.report import Measure
 from minigen.recipes import vae
 from minigen.training.run import RunError
@@ -127,7 +126,7 @@ def test_points_of_ones_own() -> None:
 def test_few_images_are_enough_for_a_large_batch() -> None:
     trained = minigen.train("vae", COLOURS[:2], size=8, steps=2, batch_size=64)
     assert trained.sample(3).shape == (3, 3, 8, 8)
-    with pytest.raises(UsageError, match="test data for 1$"):
+    with pytest.raises(UsageError, match="array holds out 1 .*: the measures need at least 5"):
         trained.evaluate()
 
 
@@ -173,6 +172,66 @@ def test_what_is_interrupted_goes_on_exactly(monkeypatch: pytest.MonkeyPatch) ->
     assert contents(minigen.load("cut").run) == contents(whole.run)
 
 
+def test_a_failure_brings_the_last_checkpoint_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    minigen.train("gan", COLOURS, size=8, out="run", **SMALL["gan"])
+    expected = minigen.load("run").sample(3)
+    model = minigen.load("run", steps=9)
+    step = model.recipe.step
+
+    def fails(k: int) -> Any:
+        if k == 5:
+            raise MemoryError
+        return step(k)
+
+    monkeypatch.setattr(model.recipe, "step", fails)
+    with pytest.raises(MemoryError):
+        model.train()
+    assert model.done == 2 and np.array_equal(model.sample(3), expected)
+    first = minigen.new("gan", COLOURS, size=8, lr=1e25, out="first", **SMALL["gan"])
+    with pytest.raises(minigen.Diverged):
+        first.train()
+    weights = [p.numpy() for p in first.recipe.model.parameters()]
+    assert first.done == 0 and all(np.isfinite(w).all() for w in weights)
+
+
+def test_two_images_are_enough_for_samples_of_an_autoencoder() -> None:
+    assert minigen.train("ae", COLOURS[:2], size=8, **SMALL["ae"]).sample(3).shape == (3, 3, 8, 8)
+
+
+def test_ones_own_ring_is_no_mixture() -> None:
+    Path("my photos é").rename("ring")
+    assert len(minigen.train("ddpm", Path.cwd() / "ring", size=8, **SMALL["ddpm"]).evaluate()) == 3
+
+
+def test_places_are_kept_from_where_they_were_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    minigen.train("ae", "my photos é", size=8, out="run", **SMALL["ae"])
+    minigen.train("ae", COLOURS, size=8, out="of an array", **SMALL["ae"])
+    shutil.move("my photos é", "moved")
+    assert minigen.load("run", steps=np.int64(3), data_dir="moved").train()
+    opened, run = minigen.load("of an array"), Path.cwd() / "run"
+    Path("below").mkdir()
+    monkeypatch.chdir("below")
+    assert opened.evaluate() and minigen.load(run).evaluate()
+
+
+def test_photos_that_joined_are_another_data_set() -> None:
+    trained = minigen.train("ae", "my photos é", size=8, **SMALL["ae"])
+    shutil.copy("my photos é/0.png", "my photos é/more.png")
+    with pytest.raises(UsageError, match=r"another data set now: 61 of .*; it was 60 of"):
+        minigen.load(trained.path).evaluate()
+
+
+def test_translators_find_their_folders_elsewhere() -> None:
+    settings = {"steps": 1, "batch_size": 2, "width": 2, "size": 8}
+    shutil.copytree("my photos é", "Y")
+    trained = minigen.train("pix2pix", data_x="my photos é", data_y="Y", **settings)
+    shutil.move("Y", "elsewhere")
+    with pytest.raises(UsageError, match="Y: not a folder"):
+        minigen.load(trained.path).evaluate()
+    assert minigen.load(trained.path, data_y="elsewhere").evaluate()
+    assert command("evaluate", trained.path, "--data-y", "elsewhere")[0] == 0
+
+
 def test_data_that_went_or_changed_are_named() -> None:
     trained = minigen.train("ddpm", "my photos é", size=8, **SMALL["ddpm"])
     shutil.move("my photos é", "moved")
@@ -186,7 +245,7 @@ def test_data_that_went_or_changed_are_named() -> None:
     Path("moved/roses").mkdir()
     for path in list(Path("moved").glob("*.*g")):
         path.rename(Path("moved/roses", path.name))
-    with pytest.raises(UsageError, match=r"another data set now: \(3, 8, 8\), 1 classes"):
+    with pytest.raises(UsageError, match=r"another data set now: 60 of \(3, 8, 8\), \('roses',\)"):
         minigen.load(trained.path, data_dir="moved").evaluate()
 
 
@@ -212,11 +271,17 @@ def test_codes_of_a_conditional_vae_need_a_label() -> None:
     settings = SMALL["vae"] | {"size": 8, "conditional": True}
     trained = minigen.train("vae", COLOURS, LABELS, **settings)
     x = trained.recipe.data.test
-    z = trained.encode(x, np.zeros(6, int))
-    assert trained.decode(z, np.ones(6, int)).shape == x.shape
-    assert trained.interpolate(x[0], x[1], 3, label=1).shape == (3, 3, 8, 8)
-    with pytest.raises(ValueError, match="labels"):
-        trained.encode(x)
+    z = trained.encode(x, 6 * ["rose"])
+    decoded = trained.decode(z, 6 * ["tulip"])
+    assert np.array_equal(decoded, trained.recipe.decode(z, np.ones(6, int)))
+    assert trained.interpolate(x[0], x[1], 3, label="rose").shape == (3, 3, 8, 8)
+    for labels, got in ((None, "none"), (6 * ["fir"], "fir"), (6 * [1], "1")):
+        with pytest.raises(UsageError, match=f"labels must be of rose, tulip; got {got}"):
+            trained.encode(x, labels)
+    numbered = minigen.train("vae", COLOURS, 30 * [7, 3], **settings)
+    for label, number in ((3, 0), (7, 1)):
+        expected = numbered.recipe.decode(z, np.full(6, number))
+        assert np.array_equal(numbered.decode(z, np.full(6, label)), expected)
 
 
 def test_translations() -> None:
@@ -226,6 +291,22 @@ def test_translations() -> None:
     assert y.shape == (3, 3, 8, 8)
     with pytest.raises(ValueError, match="direction must be x2y or y2x"):
         trained.translate(y, "up")
+
+
+@pytest.mark.parametrize("model", ["ae", "vae"])
+def test_images_are_encoded_as_they_were_trained_on(model: str) -> None:
+    """In any layout, at any size, and of any colour."""
+    wide = np.random.default_rng(0).integers(256, size=(12, 8, 10), dtype=np.uint8)
+    trained = minigen.train(model, wide, size=8, **SMALL[model])
+    expected = trained.encode(trained.recipe.data.test)
+    row = np.random.default_rng(0).permutation(12)[0]
+    for x in (wide[row], wide[row][:, :, None].repeat(3, 2), wide[row][:, 1:-1]):
+        assert trained.encode(x[None]) == pytest.approx(expected, abs=1e-5)
+    assert trained.encode(COLOURS).shape == (60, 3)
+    with pytest.raises(UsageError, match="takes no labels"):
+        trained.encode(wide, np.zeros(12))
+    with pytest.raises(UsageError, match="shape"):
+        trained.encode(wide[:0])
 
 
 # What is wrong, and what is left alone
@@ -240,7 +321,10 @@ def untrained() -> Any:
     [
         (lambda: minigen.train("dpm"), "'dpm'; choose from ae, vae, ddpm"),
         (lambda: minigen.train("ddpm", stepz=3), "no setting stepz; it has steps"),
-        (lambda: minigen.train("ddpm", classes=3), "no setting classes"),
+        (lambda: minigen.train("ddpm", class_names=("a",)), "no setting class_names"),
+        (lambda: minigen.train("ddpm", COLOURS, data_dir="."), "data_dir is for data in files"),
+        (lambda: minigen.train("ddpm", list(map(np.zeros, [(8, 8), (9, 9)]))), "different sizes"),
+        (lambda: minigen.train("ddpm", "/nowhere"), "there is no /nowhere: .* --data-dir"),
         (lambda: minigen.train("ddpm", steps="many"), "steps must be of type int"),
         (lambda: minigen.train("ddpm", "nowhere"), "'nowhere'; choose from digits"),
         (lambda: minigen.train("ddpm", Path("nowhere")), "'nowhere'; choose from digits"),
@@ -298,4 +382,7 @@ def test_nothing_of_the_process_is_changed() -> None:
 def test_titles_may_hold_what_matplotlib_takes_for_formulas(place: Path) -> None:
     Path("my photos é").rename("$5_{ and $")
     minigen.train("ae", "$5_{ and $", size=8, **SMALL["ae"])
-    assert pictures.ROWS and Path("runs/ae-$5_{ and $/reconstructions.png").exists()
+    assert Path("runs/ae-$5_{ and $/reconstructions.png").exists()
+    labels = 30 * ["a$b_{c$", "b"]
+    minigen.train("gan", COLOURS, labels, size=8, conditional=True, out="out", **SMALL["gan"])
+    assert Path("out/comparison.png").exists()

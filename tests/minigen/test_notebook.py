@@ -1,4 +1,4 @@
-"""In a notebook: three lines train a model on a folder of photos, under a progress bar."""
+"""In a notebook: three lines train each model on a folder of photos, under a progress bar."""
 
 from pathlib import Path
 
@@ -22,16 +22,17 @@ def photos(tmp_path: Path) -> Path:
 
 
 def test_a_notebook_trains_on_photos(photos: Path) -> None:
-    lines = [
-        "import minigen",
-        f"model = minigen.train('ae', {photos.name!r}, size=8, steps=3, latent=2)",
-        "model",
-    ]
+    models = {"ddpm": "DDPM", "vae": "VAE", "ae": "Autoencoder", "gan": "GAN"}
+    lines = ["import minigen"]
+    for name in models:
+        lines += [f"model = minigen.train({name!r}, {photos.name!r}, size=8, steps=3)", "model"]
     notebook = new_notebook(cells=[new_code_cell(line) for line in lines])
     NotebookClient(notebook, resources={"metadata": {"path": str(photos.parent)}}).execute()
-    _, training, shown = (cell.outputs for cell in notebook.cells)
-    printed = "".join(output.get("text", "") for output in training)
-    assert "training: 100%" in printed and "3/3" in printed
-    (result,) = shown
-    assert result.data["text/plain"].startswith("TrainedModel('Autoencoder on my photos é', 3 of 3")
-    assert (photos.parent / "runs/ae-my photos é/samples.png").exists()
+    outputs = [cell.outputs for cell in notebook.cells]
+    for (name, title), training, shown in zip(models.items(), outputs[1::2], outputs[2::2]):
+        printed = "".join(output.get("text", "") for output in training)
+        assert "training: 100%" in printed and "3/3" in printed
+        (result,) = shown
+        expected = f"TrainedModel('{title} on my photos é', 3 of 3 steps"
+        assert result.data["text/plain"].startswith(expected)
+        assert (photos.parent / f"runs/{name}-my photos é/samples.png").exists()

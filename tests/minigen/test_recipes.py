@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tensor as T
-from minigen.data import Dataset
+from minigen.data import LIMITS, Dataset, load
 from minigen.evaluation import batches, pictures
 from minigen.models.gan import LOSSES, PENALISED
 from minigen.recipes import RECIPES, ddpm, gan
@@ -32,10 +32,10 @@ def test_training_lowers_the_loss(tmp_path: Path) -> None:
 def test_every_step_moves_the_weights_the_last_one_too() -> None:
     recipe = DDPMRecipe(RING)
     for k in range(1, RING.steps + 1):
-        before = recipe.denoiser.state_dict()
+        before = [p.numpy() for p in recipe.denoiser.parameters()]
         recipe.step(k)
-        after = recipe.denoiser.state_dict()
-        assert not any(np.array_equal(before[name].numpy(), after[name].numpy()) for name in before)
+        after = [p.numpy() for p in recipe.denoiser.parameters()]
+        assert not any(map(np.array_equal, before, after))
 
 
 def test_training_sees_every_timestep_from_1_to_T() -> None:
@@ -49,16 +49,33 @@ def test_training_sees_every_timestep_from_1_to_T() -> None:
     assert seen == {1, 2, 3, 4}
 
 
-def test_samples_come_from_the_averaged_weights_and_points_are_not_clipped() -> None:
+def test_samples_come_from_the_averaged_weights_within_the_range_of_the_data() -> None:
     """An average of zero sees no noise anywhere, while the weights themselves do."""
     recipe, rng = DDPMRecipe(RING), np.random.default_rng(7)
     recipe.learner.average.average[...] = 0  # type: ignore[union-attr]
-    *_, last = recipe.diffusion.ancestral(
-        lambda x, t: 0 * x, T.randn(5, 2, generator=rng), rng, clip_x0=None
-    )
-    assert (
-        np.array_equal(recipe.sample(5, seed=7), last.x.numpy()) and abs(last.x.numpy()).max() > 1
-    )
+    x = T.randn(5, 2, generator=rng)
+    *_, last = recipe.diffusion.ancestral(lambda x, t: 0 * x, x, rng, "beta_tilde", 1.1)
+    assert np.array_equal(recipe.sample(5, seed=7), last.x.numpy())
+
+
+@pytest.mark.parametrize("data", ["ring", "grid"])
+@pytest.mark.parametrize(("schedule", "timesteps"), [("cosine", 1000), ("constant", 10_000)])
+def test_long_schedules_sample_finite_points(data: str, schedule: str, timesteps: int) -> None:
+    """Untrained networks are wrong by 1 / signal, which is 1e44 at most, before it is held."""
+    settings = replace(RING, data=data, schedule=schedule, timesteps=timesteps)
+    limit = abs(load(data).train).max()
+    assert abs(new(settings).sample(2, seed=0)).max() <= 1.2 * limit
+
+
+def test_points_lie_within_the_limits_of_their_sets() -> None:
+    for name, limit in LIMITS.items():
+        data = load(name)
+        assert 0.8 * limit < abs(data.train).max() < limit > abs(data.test).max()
+
+
+def test_points_take_more_timesteps_than_images_unless_told() -> None:
+    for data, asked, T_ in (("ring", None, 100), ("digits", None, 20), ("ring", 7, 7)):
+        assert new(replace(RING, data=data, timesteps=asked)).diffusion.T == T_
 
 
 @pytest.mark.parametrize("n", [1, 3, 7])
@@ -85,7 +102,7 @@ def test_pictures_show_each_timestep_once(
 ) -> None:
     drawn: dict[str, list[int]] = {}
 
-    def note(path: Path, states: list[np.ndarray], labels: list[str], title: str) -> None:
+    def note(path: Path, states: list[np.ndarray], labels: list[str], *_: Any, **__: Any) -> None:
         drawn[path.name] = [int(label.split()[2]) for label in labels]
 
     monkeypatch.setattr(pictures, "sequence", note)
