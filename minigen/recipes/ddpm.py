@@ -29,8 +29,8 @@ TIMESTEPS_HELP = "T, the steps of the forward process (default: 20 for images, 1
 
 @dataclass(frozen=True)
 class DDPMSettings(DataSettings):
-    """`timesteps` and `schedule` define the forward process. `frequency` is for points, the standard
-    deviation of their Fourier features, or 0 for none."""
+    """`timesteps` and `schedule` define the forward process; `frequency` is that of the Fourier
+    features of points, a standard deviation, or 0 for none."""
 
     steps: int = with_default(DataSettings, "steps", 3000)
     lr: float = with_default(DataSettings, "lr", 3e-3)
