@@ -235,6 +235,14 @@ def test_kernels_copies_and_waits_are_counted_where_they_are_caused(double: Modu
     }
 
 
+def test_a_mask_is_waited_for(double: ModuleType, x: Array) -> None:
+    mask = x > 2
+    double.events.clear()
+    assert x[mask].shape == (3,)
+    x[mask] = 0
+    assert [kind for kind, _, _ in double.events] == ["launch", "wait", "launch"]
+
+
 def test_views_cost_nothing(double: ModuleType, x: Array) -> None:
     double.events.clear()
     x.T[1:, None].transpose(2, 1, 0).swapaxes(0, 1).squeeze(0)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cupy._events import happened
-from cupy._indexing import check_distinct, prepared, without_leading_ones
+from cupy._indexing import check_distinct, is_mask, prepared, without_leading_ones
 from cupy._kernels import UFUNCS, matmul
 from cupy._memory import current_device, on_current_device, operand, supported
 from cupy.cuda import Device
@@ -184,6 +184,8 @@ class ndarray:
         if not any(isinstance(part, np.ndarray) for part in parts):
             return view(self._values[(*parts, ...) if Ellipsis not in parts else parts], self)
         happened("launch", "take")
+        if any(map(is_mask, parts)):
+            happened("wait", "mask")  # for how many are True
         return fresh(on_current_device(self)[parts])
 
     def __setitem__(self, index, value) -> None:

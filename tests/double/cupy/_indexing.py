@@ -11,7 +11,7 @@ from cupy._memory import on_current_device
 def prepared(index, shape: tuple[int, ...]) -> tuple:
     """An index for NumPy that does what `index` does on a GPU."""
     parts = [_part(part) for part in (index if isinstance(index, tuple) else (index,))]
-    taken = [0 if p is None or p is Ellipsis else _dimensions(p) for p in parts]
+    taken = [0 if p is None or p is Ellipsis else p.ndim if is_mask(p) else 1 for p in parts]
     if sum(taken) > len(shape):
         dims = f"array is {len(shape)}-dimensional, but {sum(taken)} were indexed"
         raise IndexError(f"too many indices for array: {dims}")
@@ -19,7 +19,7 @@ def prepared(index, shape: tuple[int, ...]) -> tuple:
     for k, part in enumerate(parts):
         if isinstance(part, int) and not -shape[start] <= part < shape[start]:
             raise IndexError(f"Index {part} is out of bounds for axis {start}")
-        if isinstance(part, np.ndarray) and part.dtype != bool:
+        if isinstance(part, np.ndarray) and not is_mask(part):
             parts[k] = part % shape[start] if shape[start] else part
         start += len(shape) - sum(taken) if part is Ellipsis else taken[k]
     return tuple(parts)
@@ -38,14 +38,12 @@ def _part(part):
         happened("to device", "index")
     if array.dtype.kind not in "biu":
         raise IndexError("arrays used as indices must be of integer or boolean type.")
-    if array.dtype == bool:
-        happened("wait", "mask")  # for how many are True
     return array
 
 
-def _dimensions(part) -> int:
-    """How many dimensions of the array an entry takes."""
-    return part.ndim if isinstance(part, np.ndarray) and part.dtype == bool else 1
+def is_mask(part) -> bool:
+    """Whether an entry is an array of bool."""
+    return isinstance(part, np.ndarray) and part.dtype == bool
 
 
 def check_distinct(parts: tuple, shape: tuple[int, ...]) -> None:
