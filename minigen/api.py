@@ -83,7 +83,7 @@ def new(
     if labels is not None and not in_memory:
         raise UsageError("labels go with an array; a folder or file has its own")
     if data is not None:
-        settings["data"] = ARRAY if in_memory else data
+        settings["data"] = ARRAY if in_memory else os.fspath(data)
     array = (data, labels) if in_memory else None
     recipe = _recipe(model, _with_places(settings), array)
     chosen = recipe.settings

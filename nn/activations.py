@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import tensor as T
+from nn.checks import check_only
 from nn.module import Module
 from tensor import Tensor
 
 
 class ReLU(Module):
     """max(x, 0)"""
+
+    def __init__(self, inplace: bool = False):
+        check_only("ReLU", False, inplace=inplace)
 
     def forward(self, x: Tensor) -> Tensor:
         return T.relu(x)
@@ -17,7 +21,8 @@ class ReLU(Module):
 class LeakyReLU(Module):
     """x where x > 0, else negative_slope * x."""
 
-    def __init__(self, negative_slope: float = 0.01):
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False):
+        check_only("LeakyReLU", False, inplace=inplace)
         self.negative_slope = negative_slope
 
     def forward(self, x: Tensor) -> Tensor:
@@ -27,6 +32,9 @@ class LeakyReLU(Module):
 class SiLU(Module):
     """x * sigmoid(x)"""
 
+    def __init__(self, inplace: bool = False):
+        check_only("SiLU", False, inplace=inplace)
+
     def forward(self, x: Tensor) -> Tensor:
         return T.silu(x)
 
@@ -35,11 +43,11 @@ class GELU(Module):
     """x * Phi(x); approximate="tanh" is much faster on the CPU."""
 
     def __init__(self, approximate: str = "none"):
-        T.gelu(T.zeros(1), approximate)  # refuses what it does not know
+        T.gelu(T.zeros(1), approximate=approximate)  # refuses what it does not know
         self.approximate = approximate
 
     def forward(self, x: Tensor) -> Tensor:
-        return T.gelu(x, self.approximate)
+        return T.gelu(x, approximate=self.approximate)
 
 
 class Sigmoid(Module):
@@ -57,7 +65,27 @@ class Tanh(Module):
 
 
 class Softplus(Module):
-    """log(1 + exp(x))"""
+    """log(1 + exp(x)), also above 20, where PyTorch returns x."""
 
     def forward(self, x: Tensor) -> Tensor:
         return T.softplus(x)
+
+
+class Softmax(Module):
+    """exp(x) / sum exp(x) over dimension `dim`."""
+
+    def __init__(self, dim: int):
+        self.dim = dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        return T.softmax(x, self.dim)
+
+
+class LogSoftmax(Module):
+    """log of softmax(x) over dimension `dim`."""
+
+    def __init__(self, dim: int):
+        self.dim = dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        return T.log_softmax(x, self.dim)

@@ -41,6 +41,13 @@ def check_pairs(owner: str, **given: Any) -> None:
         as_pair(value, f"{owner}: {name}", 0 if "padding" in name else 1)
 
 
+def check_only(owner: str, only: Any, **given: Any) -> None:
+    """ValueError unless all options of PyTorch's have the one value that is supported here."""
+    for name, value in given.items():
+        if not (value is only or (isinstance(value, (int, float, str)) and value == only)):
+            raise ValueError(f"{owner}: {name}={value!r} is not supported, only {only!r}")
+
+
 def check_names(owner: str, state: Any, names: Sequence[str]) -> None:
     """TypeError unless a saved state is a dict, KeyError unless it holds exactly these names."""
     if not isinstance(state, Mapping):
@@ -64,6 +71,9 @@ def fitting(name: str, value: Any, like: Array) -> Array:
         array = value.data if isinstance(value, Tensor) else np.asarray(value)
     except ValueError:  # a list of rows of different lengths
         array = np.empty((), object)
+    except (TypeError, RuntimeError) as error:  # of another library: bfloat16, or on a GPU
+        given = f"a {type(value).__name__} that NumPy cannot read ({error})"
+        raise ValueError(f"{name}: expected {like.dtype} {like.shape}, got {given}") from error
     if array.shape != like.shape or not np.can_cast(array.dtype, like.dtype, "same_kind"):
         given = type(value).__name__ if array.dtype == object else f"{array.dtype} {array.shape}"
         raise ValueError(f"{name}: expected {like.dtype} {like.shape}, got {given}")

@@ -1,8 +1,12 @@
 """Probability distributions over tensors, with the names and shapes of torch.distributions.
 
 A distribution has a batch shape, of independent distributions side by side, and an event shape, of
-one draw. `sample(shape)` returns a tensor of shape + batch shape + event shape; `log_prob` and
-`entropy` have the batch shape, and are in nats.
+one draw. `sample(sample_shape)` returns a tensor of sample shape + batch shape + event shape;
+`log_prob` and `entropy` have the batch shape, and are in nats.
+
+Parameters are numbers, arrays or tensors of floats. Numbers beside a tensor take its dtype and
+device, others become float32. Probabilities are not clamped: small ones keep their digits, in
+values and gradients, and the log of 0 is -inf. But 0 log 0 = 0, and has no gradient.
 
 `sample` gives constants. `rsample` gives draws as a differentiable function of the parameters, z =
 loc + scale * noise, so that gradients flow through them: the reparameterisation trick (Kingma &
@@ -13,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +25,7 @@ import tensor as T
 from nn.checks import check_probabilities
 from nn.losses import bernoulli_cost
 from tensor import Tensor
-from tensor.arrays import check_indices
+from tensor.arrays import Array, check_indices
 
 Shape = tuple[int, ...]
 Rng = np.random.Generator
@@ -40,21 +44,31 @@ class Distribution:
         raise NotImplementedError(f"{type(self).__name__} has no mean")
 
     @property
+    def mode(self) -> Tensor:
+        """Where the density, or the probability, is highest, batch shape + event shape."""
+        raise NotImplementedError(f"{type(self).__name__} has no mode")
+
+    @property
     def variance(self) -> Tensor:
         """The variance of each element, batch shape + event shape."""
         raise NotImplementedError(f"{type(self).__name__} has no variance")
 
-    def rsample(self, shape: Shape = (), generator: Rng | None = None) -> Tensor:
+    @property
+    def stddev(self) -> Tensor:
+        """The standard deviation of each element, batch shape + event shape."""
+        return T.sqrt(self.variance)
+
+    def rsample(self, sample_shape: Shape = (), *, generator: Rng | None = None) -> Tensor:
         """Draws through which gradients flow to the parameters."""
         name = type(self).__name__
         raise NotImplementedError(
             f"{name} is discrete: it has sample() and log_prob(), but no rsample()"
         )
 
-    def sample(self, shape: Shape = (), generator: Rng | None = None) -> Tensor:
+    def sample(self, sample_shape: Shape = (), *, generator: Rng | None = None) -> Tensor:
         """Draws as constants, by a seeded `generator`, or else by that of `tensor.manual_seed`."""
         with T.no_grad():
-            return self.rsample(shape, generator)
+            return self.rsample(sample_shape, generator=generator)
 
     def log_prob(self, value) -> Tensor:
         """The log of the density, or of the probability, at `value`, of shape (..., *batch_shape,
@@ -73,14 +87,18 @@ class Normal(Distribution):
     """
 
     def __init__(self, loc, scale):
-        loc, scale = _floats("Normal: loc", loc), _floats("Normal: scale", scale)
+        loc, scale = _parameters("Normal", loc=loc, scale=scale)
         _check_positive("Normal: scale", scale)
-        shape = _common_shape("Normal", loc.shape, scale.shape)
-        self.loc, self.scale = T.expand(loc, shape), T.expand(scale, shape)
-        super().__init__(shape)
+        self.loc, self.scale = _broadcast("Normal", loc, scale)
+        super().__init__(self.loc.shape)
 
     @property
     def mean(self) -> Tensor:
+        """loc"""
+        return self.loc
+
+    @property
+    def mode(self) -> Tensor:
         """loc"""
         return self.loc
 
@@ -89,9 +107,14 @@ class Normal(Distribution):
         """scale^2"""
         return T.square(self.scale)
 
-    def rsample(self, shape: Shape = (), generator: Rng | None = None) -> Tensor:
+    @property
+    def stddev(self) -> Tensor:
+        """scale"""
+        return self.scale
+
+    def rsample(self, sample_shape: Shape = (), *, generator: Rng | None = None) -> Tensor:
         """loc + scale * noise"""
-        return self.loc + self.scale * _noise(self.loc, shape, generator)
+        return self.loc + self.scale * _noise(self.loc, sample_shape, generator)
 
     def log_prob(self, value) -> Tensor:
         """-1/2 ((x - loc) / scale)^2 - log scale - 1/2 log 2 pi"""
@@ -102,30 +125,120 @@ class Normal(Distribution):
         return T.log(self.scale) + 0.5 * (LOG_2PI + 1)
 
 
-class MultivariateNormal(Distribution):
-    """N(loc, L L^T) over vectors: loc (..., d), scale_tril = L (..., d, d).
+class Laplace(Distribution):
+    """Laplace(loc, scale), element by element: -log p is the L1 loss over scale, plus a constant.
 
-    Raises ValueError unless L is lower triangular with a positive diagonal.
+    Raises ValueError unless scale > 0.
     """
 
-    def __init__(self, loc, scale_tril):
+    def __init__(self, loc, scale):
+        loc, scale = _parameters("Laplace", loc=loc, scale=scale)
+        _check_positive("Laplace: scale", scale)
+        self.loc, self.scale = _broadcast("Laplace", loc, scale)
+        super().__init__(self.loc.shape)
+
+    @property
+    def mean(self) -> Tensor:
+        """loc"""
+        return self.loc
+
+    @property
+    def mode(self) -> Tensor:
+        """loc"""
+        return self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        """2 scale^2"""
+        return 2 * T.square(self.scale)
+
+    def rsample(self, sample_shape: Shape = (), *, generator: Rng | None = None) -> Tensor:
+        """loc + scale * noise"""
+        size = (*sample_shape, *self.batch_shape)
+        noise = (generator or T.default_generator()).laplace(size=size)
+        return self.loc + self.scale * Tensor(noise, dtype=self.loc.dtype, device=self.loc.device)
+
+    def log_prob(self, value) -> Tensor:
+        """-|x - loc| / scale - log(2 scale)"""
+        return -T.abs(value - self.loc) / self.scale - T.log(2 * self.scale)
+
+    def entropy(self) -> Tensor:
+        """1 + log(2 scale)"""
+        return 1 + T.log(2 * self.scale)
+
+
+class Uniform(Distribution):
+    """The same density everywhere in [low, high), element by element.
+
+    Raises ValueError unless low < high.
+    """
+
+    def __init__(self, low, high):
+        low, high = _parameters("Uniform", low=low, high=high)
+        self.low, self.high = _broadcast("Uniform", low, high)
+        self._width = self.high - self.low
+        _check_positive("Uniform: high - low", self._width)
+        super().__init__(self.low.shape)
+
+    @property
+    def mean(self) -> Tensor:
+        """(low + high) / 2"""
+        return (self.low + self.high) / 2
+
+    @property
+    def variance(self) -> Tensor:
+        """(high - low)^2 / 12"""
+        return T.square(self._width) / 12
+
+    def rsample(self, sample_shape: Shape = (), *, generator: Rng | None = None) -> Tensor:
+        """low + (high - low) * noise"""
+        size, like = (*sample_shape, *self.batch_shape), self.low
+        noise = T.rand(*size, generator=generator, dtype=like.dtype, device=like.device)
+        return like + self._width * noise
+
+    def log_prob(self, value) -> Tensor:
+        """-log(high - low) in [low, high), else -inf"""
+        below_high = T.where(self.high > value, -T.log(self._width), -math.inf)
+        return T.where(self.low <= value, below_high, -math.inf)
+
+    def entropy(self) -> Tensor:
+        """log(high - low)"""
+        return T.log(self._width)
+
+
+class MultivariateNormal(Distribution):
+    """N(loc, S) over vectors: loc (..., d), and one of three matrices (..., d, d).
+
+    They are the covariance matrix S, the precision matrix S^-1, or scale_tril, the lower triangular
+    L with S = L L^T, by which all is computed. Raises ValueError unless L has a positive diagonal,
+    or the other matrix is symmetric and positive definite.
+    """
+
+    def __init__(self, loc, covariance_matrix=None, precision_matrix=None, scale_tril=None):
+        name, matrix = _the_one_given(
+            "MultivariateNormal",
+            covariance_matrix=covariance_matrix,
+            precision_matrix=precision_matrix,
+            scale_tril=scale_tril,
+        )
         loc = _floats("MultivariateNormal: loc", loc)
-        scale_tril = _floats("MultivariateNormal: scale_tril", scale_tril)
+        matrix = _floats(f"MultivariateNormal: {name}", matrix)
         d = loc.shape[-1] if loc.shape else 0
-        if not d or tuple(scale_tril.shape[-2:]) != (d, d):
-            expected = "expected loc (..., d) and scale_tril (..., d, d)"
-            got = f"got {tuple(loc.shape)} and {tuple(scale_tril.shape)}"
-            raise ValueError(f"MultivariateNormal: {expected}, {got}")
-        _check_positive("MultivariateNormal: the diagonal of scale_tril", _diagonal(scale_tril))
-        if np.triu(scale_tril.numpy(), 1).any():
-            raise ValueError("MultivariateNormal: scale_tril must be lower triangular")
-        batch = _common_shape("MultivariateNormal", loc.shape[:-1], scale_tril.shape[:-2])
-        lower = scale_tril * np.tri(d, dtype=scale_tril.dtype)  # zeros get no gradient
+        if not d or matrix.shape[-2:] != (d, d):
+            expected = f"expected loc (..., d) and {name} (..., d, d)"
+            raise ValueError(f"MultivariateNormal: {expected}, got {loc.shape} and {matrix.shape}")
+        batch = _common_shape("MultivariateNormal", loc.shape[:-1], matrix.shape[:-2])
+        lower = _lower_triangular(name, matrix)
         self.loc, self.scale_tril = T.expand(loc, (*batch, d)), T.expand(lower, (*batch, d, d))
         super().__init__(batch, (d,))
 
     @property
     def mean(self) -> Tensor:
+        """loc"""
+        return self.loc
+
+    @property
+    def mode(self) -> Tensor:
         """loc"""
         return self.loc
 
@@ -139,9 +252,15 @@ class MultivariateNormal(Distribution):
         """L L^T"""
         return self.scale_tril @ T.transpose(self.scale_tril, -1, -2)
 
-    def rsample(self, shape: Shape = (), generator: Rng | None = None) -> Tensor:
+    @property
+    def precision_matrix(self) -> Tensor:
+        """L^-T L^-1"""
+        inverse = _inverse(self.scale_tril)
+        return T.transpose(inverse, -1, -2) @ inverse
+
+    def rsample(self, sample_shape: Shape = (), *, generator: Rng | None = None) -> Tensor:
         """loc + L noise"""
-        noise = _noise(self.loc, shape, generator)
+        noise = _noise(self.loc, sample_shape, generator)
         return self.loc + (self.scale_tril @ noise[..., None])[..., 0]
 
     def log_prob(self, value) -> Tensor:
@@ -156,118 +275,197 @@ class MultivariateNormal(Distribution):
 
 
 class Bernoulli(Distribution):
-    """1 with probability sigmoid(logits), else 0, element by element."""
+    """1 with probability probs = sigmoid(logits), else 0, element by element.
 
-    def __init__(self, logits):
-        self.logits = _floats("Bernoulli: logits", logits)
-        super().__init__(self.logits.shape)
+    Raises ValueError unless one of them is given, and for probs outside [0, 1].
+    """
+
+    def __init__(self, probs=None, logits=None):
+        name, given = _the_one_given("Bernoulli", probs=probs, logits=logits)
+        (self._given,) = _parameters("Bernoulli", **{name: given})
+        self._by_probs = name == "probs"
+        if self._by_probs:
+            check_probabilities("Bernoulli: probs", self._given)
+        super().__init__(self._given.shape)
+
+    @property
+    def probs(self) -> Tensor:
+        """p, the probability of 1"""
+        return self._given if self._by_probs else T.sigmoid(self._given)
+
+    @property
+    def logits(self) -> Tensor:
+        """log p - log(1 - p)"""
+        if not self._by_probs:
+            return self._given
+        return _log(self._given) - _log1p(-self._given)
 
     @property
     def mean(self) -> Tensor:
-        """p, the probability of 1"""
-        return T.sigmoid(self.logits)
+        """p"""
+        return self.probs
+
+    @property
+    def mode(self) -> Tensor:
+        """The likelier of 0 and 1; NaN where they are equally likely."""
+        p = self.probs
+        return T.where(p == 0.5, math.nan, (p > 0.5).to(p.dtype))
 
     @property
     def variance(self) -> Tensor:
         """p (1 - p)"""
-        return T.sigmoid(self.logits) * T.sigmoid(-self.logits)
+        p1, p0 = self._chances()
+        return p1 * p0
 
-    def sample(self, shape: Shape = (), generator: Rng | None = None) -> Tensor:
-        """Zeros and ones, of the dtype of the logits."""
-        sizes, device = (*shape, *self.batch_shape), self.logits.device
-        uniform = T.rand(*sizes, generator=generator, dtype=np.float64, device=device)
-        return (uniform < self.mean).to(self.logits.dtype)
+    def sample(self, sample_shape: Shape = (), *, generator: Rng | None = None) -> Tensor:
+        """Zeros and ones, of the dtype of the parameter."""
+        sizes, p = (*sample_shape, *self.batch_shape), self.probs
+        uniform = T.rand(*sizes, generator=generator, dtype=np.float64, device=p.device)
+        return (uniform < p).to(p.dtype)
 
     def log_prob(self, value) -> Tensor:
-        """x log p + (1 - x) log(1 - p), exact for any logit. For grey x: minus a cross-entropy."""
+        """x log p + (1 - x) log(1 - p). For grey x: minus a cross-entropy."""
         check_probabilities("Bernoulli.log_prob: value", value)
-        return -bernoulli_cost(self.logits, value)
+        x = value if hasattr(value, "dtype") else np.asarray(value)
+        return self._mean_log_prob(x, 1 - x) if self._by_probs else -bernoulli_cost(self._given, x)
 
     def entropy(self) -> Tensor:
         """-p log p - (1 - p) log(1 - p)"""
-        (p1, cost1), (p0, cost0) = self._outcomes()
-        return p1 * _if_possible(p1, cost1) + p0 * _if_possible(p0, cost0)
+        return -self._mean_log_prob(*self._chances())
 
-    def _outcomes(self) -> list[tuple[Tensor, Tensor]]:
-        """The probabilities of 1 and 0, each with minus its logarithm: small ones do not cancel."""
-        return [(T.sigmoid(x), T.softplus(-x)) for x in (self.logits, -self.logits)]
+    def _chances(self) -> tuple[Tensor, Tensor]:
+        """p and 1 - p: of logits, small ones do not cancel."""
+        if self._by_probs:
+            return self._given, 1 - self._given
+        return T.sigmoid(self._given), T.sigmoid(-self._given)
+
+    def _mean_log_prob(self, p1, p0) -> Tensor:
+        """p1 log p + p0 log(1 - p): of outcomes 1 and 0 that have the chances p1 and p0."""
+        if not self._by_probs:
+            cost1, cost0 = T.softplus(-self._given), T.softplus(self._given)
+            return -p1 * _if_possible(p1, cost1) - p0 * _if_possible(p0, cost0)
+        p = self._given
+        log1 = _log(T.where(T.maximum(p1, p) > 0, p, 1.0))
+        log0 = _log1p(T.where(T.maximum(p0, 1 - p) > 0, -p, 0.0))
+        return p1 * log1 + p0 * log0
 
 
 class Categorical(Distribution):
-    """The classes 0..K-1 with probabilities softmax(logits), for logits (..., K).
+    """The classes 0..K-1, for probs (..., K), which are made to sum to 1, or logits (..., K), with
+    probabilities softmax(logits).
 
-    Classes have no mean or variance.
+    Classes have no mean or variance. Raises ValueError unless one of the two is given, and for
+    probs that are negative or sum to 0.
     """
 
-    def __init__(self, logits):
-        logits = _floats("Categorical: logits", logits)
-        if not logits.shape or not logits.shape[-1]:
-            raise ValueError(f"Categorical: expected logits (..., K), got {tuple(logits.shape)}")
-        self.logits = T.log_softmax(logits, -1)
-        super().__init__(logits.shape[:-1])
+    def __init__(self, probs=None, logits=None):
+        name, given = _the_one_given("Categorical", probs=probs, logits=logits)
+        x = _floats(f"Categorical: {name}", given)
+        if not x.shape or not x.shape[-1]:
+            raise ValueError(f"Categorical: expected {name} (..., K), got {x.shape}")
+        self._by_probs = name == "probs"
+        if self._by_probs:
+            weights = x.numpy()
+            if not ((weights >= 0) & (weights < np.inf)).all() or not weights.any(-1).all():
+                raise ValueError("Categorical: probs must be finite, from 0 up, and not all 0")
+        self._given = x / T.sum(x, -1, keepdim=True) if self._by_probs else T.log_softmax(x, -1)
+        super().__init__(x.shape[:-1])
 
     @property
     def probs(self) -> Tensor:
         """p (..., K), which sums to 1"""
-        return T.exp(self.logits)
+        return self._given if self._by_probs else T.exp(self._given)
 
-    def sample(self, shape: Shape = (), generator: Rng | None = None) -> Tensor:
+    @property
+    def logits(self) -> Tensor:
+        """log p (..., K)"""
+        return _log(self._given) if self._by_probs else self._given
+
+    @property
+    def mode(self) -> Tensor:
+        """The likeliest class."""
+        return T.argmax(self._given, -1)
+
+    def sample(self, sample_shape: Shape = (), *, generator: Rng | None = None) -> Tensor:
         """Integers. Of K clocks that ring at rates p_k, clock k is first with probability p_k."""
-        waits = (generator or T.default_generator()).exponential(size=(*shape, *self.logits.shape))
-        return T.argmax(self.logits - T.log(Tensor(waits, device=self.logits.device)), -1)
+        logits, rng = self.logits, generator or T.default_generator()
+        waits = rng.exponential(size=(*sample_shape, *logits.shape))
+        return T.argmax(logits - T.log(Tensor(waits, device=logits.device)), -1)
 
     def log_prob(self, value) -> Tensor:
         """log p_k for integers k; IndexError outside 0..K-1."""
         classes = value if isinstance(value, Tensor) else Tensor(value)
         if classes.dtype.kind not in "iu":
             raise TypeError(f"Categorical.log_prob: classes are integers, got {classes.dtype}")
-        K = self.logits.shape[-1]
+        K = self._given.shape[-1]
         check_indices(classes.data, K, "Categorical.log_prob", "class", from_the_end=False)
         chosen = classes[..., None] == np.arange(K)
-        return T.sum(T.where(chosen, self.logits, 0.0), -1)
+        return self._mean_log_prob(chosen.to(self._given.dtype))
 
     def entropy(self) -> Tensor:
         """-sum over k of p_k log p_k"""
-        return -T.sum(self.probs * _if_possible(self.probs, self.logits), -1)
+        return -self._mean_log_prob(self.probs)
+
+    def _mean_log_prob(self, chances: Tensor) -> Tensor:
+        """sum over k of chances_k log p_k"""
+        if self._by_probs:
+            p = self._given
+            logs = _log(T.where(T.maximum(chances, p) > 0, p, 1.0))
+        else:
+            logs = _if_possible(chances, self._given)
+        return T.sum(chances * logs, -1)
 
 
 class Independent(Distribution):
-    """`base` with its last `ndims` batch dimensions as one event: log-probabilities add up."""
+    """`base_distribution` with its last `reinterpreted_batch_ndims` batch dimensions as one event:
+    log-probabilities add up."""
 
-    def __init__(self, base: Distribution, ndims: int):
-        if not 0 <= ndims <= len(base.batch_shape):
-            batch_shape = f"the batch shape {base.batch_shape}"
-            raise ValueError(f"Independent: cannot take {ndims} dimensions of {batch_shape}")
-        self.base, self.ndims = base, ndims
-        split = len(base.batch_shape) - ndims
-        super().__init__(base.batch_shape[:split], base.batch_shape[split:] + base.event_shape)
+    def __init__(self, base_distribution: Distribution, reinterpreted_batch_ndims: int):
+        shape, ndims = base_distribution.batch_shape, reinterpreted_batch_ndims
+        if not 0 <= ndims <= len(shape):
+            limit = f"0 to {len(shape)}, for the batch shape {shape}"
+            wrong = f"reinterpreted_batch_ndims must be from {limit}, got {ndims}"
+            raise ValueError(f"Independent: {wrong}")
+        self.base_dist, self.reinterpreted_batch_ndims = base_distribution, ndims
+        split = len(shape) - ndims
+        super().__init__(shape[:split], shape[split:] + base_distribution.event_shape)
 
     @property
     def mean(self) -> Tensor:
-        """That of `base`."""
-        return self.base.mean
+        """That of the base."""
+        return self.base_dist.mean
+
+    @property
+    def mode(self) -> Tensor:
+        """That of the base."""
+        return self.base_dist.mode
 
     @property
     def variance(self) -> Tensor:
-        """That of `base`."""
-        return self.base.variance
+        """That of the base."""
+        return self.base_dist.variance
 
-    def rsample(self, shape: Shape = (), generator: Rng | None = None) -> Tensor:
-        """Draws of `base`."""
-        return self.base.rsample(shape, generator)
+    @property
+    def stddev(self) -> Tensor:
+        """That of the base."""
+        return self.base_dist.stddev
 
-    def sample(self, shape: Shape = (), generator: Rng | None = None) -> Tensor:
-        """Draws of `base`."""
-        return self.base.sample(shape, generator)
+    def rsample(self, sample_shape: Shape = (), *, generator: Rng | None = None) -> Tensor:
+        """Draws of the base."""
+        return self.base_dist.rsample(sample_shape, generator=generator)
+
+    def sample(self, sample_shape: Shape = (), *, generator: Rng | None = None) -> Tensor:
+        """Draws of the base."""
+        return self.base_dist.sample(sample_shape, generator=generator)
 
     def log_prob(self, value) -> Tensor:
         """Summed over the event."""
         _check_event(self, value)
-        return _sum_last(self.base.log_prob(value), self.ndims)
+        return _sum_last(self.base_dist.log_prob(value), self.reinterpreted_batch_ndims)
 
     def entropy(self) -> Tensor:
         """Summed over the event."""
-        return _sum_last(self.base.entropy(), self.ndims)
+        return _sum_last(self.base_dist.entropy(), self.reinterpreted_batch_ndims)
 
 
 # KL(p || q) = E over p of log p(x) - log q(x), in nats
@@ -276,13 +474,13 @@ class Independent(Distribution):
 def kl_divergence(p: Distribution, q: Distribution) -> Tensor:
     """KL(p || q) in closed form, in nats, with the batch shape.
 
-    Raises NotImplementedError where there is none (see `kl_monte_carlo`), ValueError for events of
-    different shapes.
+    Raises NotImplementedError for pairs of which no form is known here (see `kl_monte_carlo`),
+    ValueError for events of different shapes.
     """
     form = _CLOSED_FORMS.get((type(p), type(q)))
     if form is None:
         pair = f"{type(p).__name__} || {type(q).__name__}"
-        cause = f"no closed form for {pair}; kl_monte_carlo estimates it"
+        cause = f"knows no closed form for {pair}; kl_monte_carlo estimates it"
         raise NotImplementedError(f"kl_divergence: {cause}")
     if p.event_shape != q.event_shape:
         shapes = f"{p.event_shape} and {q.event_shape}"
@@ -309,9 +507,9 @@ def kl_monte_carlo(
         rule = "a standard error needs at least 2 samples"
         raise ValueError(f"kl_monte_carlo: {rule}, got {samples}")
     shared = (1,) * (len(q.batch_shape) - len(p.batch_shape))  # dimensions of q with the same draws
-    x = p.sample((samples, *shared), generator)
+    x = p.sample((samples, *shared), generator=generator)
     differences = p.log_prob(x) - q.log_prob(x)
-    return Estimate(T.mean(differences, 0), T.sqrt(T.var(differences, 0) / samples))
+    return Estimate(T.mean(differences, 0), T.sqrt(T.var(differences, dim=0) / samples))
 
 
 def _kl_normal(p: Normal, q: Normal) -> Tensor:
@@ -322,7 +520,7 @@ def _kl_normal(p: Normal, q: Normal) -> Tensor:
 
 def _kl_multivariate_normal(p: MultivariateNormal, q: MultivariateNormal) -> Tensor:
     """1/2 (|L_q^-1 L_p|^2 + |L_q^-1 (loc_p - loc_q)|^2 - d) + log det L_q - log det L_p"""
-    ratio = T.solve(q.scale_tril, p.scale_tril)
+    ratio = _solve(q.scale_tril, p.scale_tril)
     distance2 = _distance2(q.scale_tril, p.loc - q.loc)
     squares = T.sum(T.square(ratio), (-1, -2)) + distance2 - p.event_shape[0]
     return 0.5 * squares + _log_det(q.scale_tril) - _log_det(p.scale_tril)
@@ -330,36 +528,36 @@ def _kl_multivariate_normal(p: MultivariateNormal, q: MultivariateNormal) -> Ten
 
 def _kl_bernoulli(p: Bernoulli, q: Bernoulli) -> Tensor:
     """p (log p - log q) + (1 - p) (log(1 - p) - log(1 - q))"""
-    ((p1, cost1), (p0, cost0)), ((_, other1), (_, other0)) = p._outcomes(), q._outcomes()
-    by_one = p1 * (_if_possible(p1, other1) - _if_possible(p1, cost1))
-    return by_one + p0 * (_if_possible(p0, other0) - _if_possible(p0, cost0))
+    chances = p._chances()
+    return p._mean_log_prob(*chances) - q._mean_log_prob(*chances)
 
 
 def _kl_categorical(p: Categorical, q: Categorical) -> Tensor:
     """sum over k of p_k (log p_k - log q_k)"""
-    K_p, K_q = p.logits.shape[-1], q.logits.shape[-1]
+    K_p, K_q = p._given.shape[-1], q._given.shape[-1]
     if K_p != K_q:
         raise ValueError(f"kl_divergence: {K_p} classes and {K_q} classes")
-    return T.sum(p.probs * (_if_possible(p.probs, p.logits) - _if_possible(p.probs, q.logits)), -1)
+    return p._mean_log_prob(p.probs) - q._mean_log_prob(p.probs)
 
 
 def _kl_independent(p: Independent, q: Independent) -> Tensor:
     """Summed over the event: the KL of independent dimensions adds up."""
-    if p.ndims != q.ndims:
-        raise ValueError(f"kl_divergence: events of {p.ndims} and {q.ndims} independent dimensions")
-    return _sum_last(kl_divergence(p.base, q.base), p.ndims)
+    n, m = p.reinterpreted_batch_ndims, q.reinterpreted_batch_ndims
+    if n != m:
+        raise ValueError(f"kl_divergence: events of {n} and {m} independent dimensions")
+    return _sum_last(kl_divergence(p.base_dist, q.base_dist), n)
 
 
 def _full(p: Distribution) -> MultivariateNormal:
     """A diagonal normal over vectors, as one with a full covariance."""
     if isinstance(p, MultivariateNormal):
         return p
-    if not (isinstance(p, Independent) and isinstance(p.base, Normal) and p.ndims == 1):
+    base = p.base_dist if isinstance(p, Independent) and p.reinterpreted_batch_ndims == 1 else None
+    if not isinstance(base, Normal):
         rule = "a MultivariateNormal compares with its like and with Independent(Normal, 1)"
         raise NotImplementedError(f"kl_divergence: {rule}")
-    scale = p.base.scale
-    identity = np.eye(scale.shape[-1], dtype=scale.dtype)
-    return MultivariateNormal(p.base.loc, scale[..., None] * identity)
+    diagonal = base.scale[..., None] * _identity(base.scale)
+    return MultivariateNormal(base.loc, scale_tril=diagonal)
 
 
 _CLOSED_FORMS: dict[tuple[type, type], Callable] = {
@@ -376,12 +574,59 @@ _CLOSED_FORMS: dict[tuple[type, type], Callable] = {
 # What they are made of
 
 
+def _the_one_given(owner: str, **parameters) -> tuple[str, Any]:
+    """The name and the value of the parameter that is not None; ValueError unless there is one."""
+    given = [pair for pair in parameters.items() if pair[1] is not None]
+    if len(given) != 1:
+        names = ", ".join(name for name, _ in given) or "none"
+        raise ValueError(f"{owner}: expected exactly one of {', '.join(parameters)}, got {names}")
+    return given[0]
+
+
+def _parameters(owner: str, **given) -> list[Tensor]:
+    """Parameters as tensors. Numbers take the dtype and device of the first tensor, if any."""
+    numbers = {name: x for name, x in given.items() if isinstance(x, (int, float))}
+    tensors = {
+        name: _floats(f"{owner}: {name}", x) for name, x in given.items() if name not in numbers
+    }
+    like = next(iter(tensors.values()), T.zeros(()))
+    for name, x in numbers.items():
+        tensors[name] = Tensor(x, dtype=like.dtype, device=like.device)
+    return [tensors[name] for name in given]
+
+
 def _floats(name: str, x) -> Tensor:
     """A parameter as a tensor."""
     if not hasattr(x, "dtype") or x.dtype.kind != "f":
         got = getattr(x, "dtype", type(x).__name__)
-        raise TypeError(f"{name} must be a tensor of floats, got {got}")
+        raise TypeError(f"{name} must be a tensor or an array of floats, got {got}")
     return x if isinstance(x, Tensor) else Tensor(x)
+
+
+def _broadcast(owner: str, *parameters: Tensor) -> list[Tensor]:
+    shape = _common_shape(owner, *(x.shape for x in parameters))
+    return [T.expand(x, shape) for x in parameters]
+
+
+def _lower_triangular(name: str, matrix: Tensor) -> Tensor:
+    """L, of which no gradient flows above the diagonal, from the matrix that has this name."""
+    tri, wrong = np.tri(matrix.shape[-1], dtype=matrix.dtype), f"MultivariateNormal: {name} must be"
+    values = matrix.numpy()
+    if name == "scale_tril":
+        _check_positive("MultivariateNormal: the diagonal of scale_tril", _diagonal(matrix))
+        if np.triu(values, 1).any():
+            raise ValueError(f"{wrong} lower triangular")
+        return matrix * tri
+    if not np.allclose(values, np.swapaxes(values, -1, -2), atol=1e-6):
+        raise ValueError(f"{wrong} symmetric")
+    try:
+        if name == "covariance_matrix":
+            return T.cholesky(matrix)
+        # S^-1 = U U^T with U upper triangular: the Cholesky factor from the other end. So L = U^-T.
+        upper = T.flip(T.cholesky(T.flip(matrix, (-1, -2))), (-1, -2))
+        return _inverse(T.transpose(upper, -1, -2)) * tri
+    except ValueError:
+        raise ValueError(f"{wrong} positive definite") from None
 
 
 def _check_event(distribution: Distribution, value) -> None:
@@ -411,6 +656,16 @@ def _if_possible(p: Tensor, x: Tensor) -> Tensor:
     return T.where(p > 0, x, 0.0)
 
 
+def _log(p: Tensor) -> Tensor:
+    with np.errstate(divide="ignore"):  # the logarithm of 0 is -inf, as it should be
+        return T.log(p)
+
+
+def _log1p(p: Tensor) -> Tensor:
+    with np.errstate(divide="ignore"):
+        return T.log1p(p)
+
+
 def _noise(like: Tensor, shape: Shape, generator: Rng | None) -> Tensor:
     """Standard normal numbers: `shape` times a tensor like `like`."""
     return T.randn(*shape, *like.shape, generator=generator, dtype=like.dtype, device=like.device)
@@ -418,6 +673,15 @@ def _noise(like: Tensor, shape: Shape, generator: Rng | None) -> Tensor:
 
 def _sum_last(x: Tensor, ndims: int) -> Tensor:
     return T.sum(x, tuple(range(-ndims, 0))) if ndims else x
+
+
+def _identity(like: Tensor) -> Array:
+    """The matrix 1 for vectors or matrices like `like`."""
+    return np.eye(like.shape[-1], dtype=like.dtype)
+
+
+def _inverse(matrix: Tensor) -> Tensor:
+    return _solve(matrix, _identity(matrix))
 
 
 def _diagonal(matrix) -> Tensor:
@@ -431,4 +695,9 @@ def _log_det(tril) -> Tensor:
 
 def _distance2(tril, x) -> Tensor:
     """|L^-1 x|^2"""
-    return T.sum(T.square(T.solve(tril, x[..., None])), (-1, -2))
+    return T.sum(T.square(_solve(tril, x[..., None])), (-1, -2))
+
+
+def _solve(A, B) -> Tensor:
+    """A^-1 B for matrices; with fewer dimensions than A, B might be taken for vectors."""
+    return T.solve(A, B.reshape(*(1,) * (A.ndim - B.ndim), *B.shape))

@@ -22,6 +22,8 @@ def parameter_list(parameters: Iterable[Parameter]) -> list[Parameter]:
         raise TypeError(f"{expected}, got one {type(parameters).__name__}")
     listed = list(parameters)
     for k, p in enumerate(listed):
+        if isinstance(p, dict):
+            raise TypeError("there are no groups of parameters: make an optimiser for each")
         is_leaf = isinstance(p, Tensor) and p.is_leaf and p.requires_grad
         if not (is_leaf or isinstance(p, Parameter)):
             expected = "expected a leaf with requires_grad=True"

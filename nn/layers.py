@@ -9,13 +9,20 @@ import numpy as np
 
 import tensor as T
 from nn import init
-from nn.checks import check_groups, check_pairs, check_range, check_sizes
+from nn.checks import check_groups, check_only, check_pairs, check_range, check_sizes
 from nn.module import Buffer, Module, Parameter
 from tensor import Tensor
-from tensor.arrays import axis
+from tensor.arrays import axis, integers
 from tensor.convolution import as_pair
 
 Shape = tuple[int, ...]
+
+
+class Identity(Module):
+    """x as it is, in the place of a layer that is left out."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
 
 
 def _uniform_bias(size: int, fan_in: int) -> Parameter:
@@ -49,9 +56,26 @@ def _conv_weight(out_channels: int, in_channels: int, kernel_size) -> Parameter:
     return weight
 
 
+def _as_numbers(padding, kernel_size, stride, dilation):
+    """The padding that "valid" or "same" stands for; numbers as they are."""
+    if not isinstance(padding, str):
+        return padding
+    if padding == "valid":
+        return 0
+    sizes = zip(as_pair(kernel_size, "kernel_size", 1), as_pair(dilation, "dilation", 1))
+    added = [d * (k - 1) for k, d in sizes]
+    if padding != "same" or as_pair(stride, "stride", 1) != (1, 1) or any(n % 2 for n in added):
+        rule = "must be numbers, 'valid', or 'same' with stride 1 and an odd kernel"
+        raise ValueError(f"Conv2d: padding {rule}, got {padding!r}")
+    return added[0] // 2, added[1] // 2
+
+
 class Conv2d(Module):
     """conv2d with its own weight (out, in / groups, kh, kw) and bias (out,): images (N, in, H, W)
-    to (N, out, H', W')."""
+    to (N, out, H', W').
+
+    padding="same" keeps the size of the images, "valid" adds none.
+    """
 
     def __init__(
         self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1,
@@ -59,8 +83,9 @@ class Conv2d(Module):
     ):  # fmt: skip
         check_sizes("Conv2d", in_channels=in_channels, out_channels=out_channels, groups=groups)
         check_groups("Conv2d", groups, in_channels, out_channels)
-        check_pairs("Conv2d", kernel_size=kernel_size, stride=stride)
-        check_pairs("Conv2d", padding=padding, dilation=dilation)
+        check_pairs("Conv2d", kernel_size=kernel_size, stride=stride, dilation=dilation)
+        padding = _as_numbers(padding, kernel_size, stride, dilation)
+        check_pairs("Conv2d", padding=padding)
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
         self.dilation, self.groups = dilation, groups
@@ -96,15 +121,16 @@ class ConvTranspose2d(Module):
         return T.conv_transpose2d(x, self.weight, self.bias, *where, self.groups, self.dilation)
 
 
-def _check_channels(layer: str, x: Tensor, channels: int) -> None:
-    if x.shape[1:2] != (channels,):
-        raise ValueError(f"{layer}: expected x (N, {channels}, ...), got {x.shape}")
+def _check_channels(layer: str, x: Tensor, channels: int, ndims: Shape = ()) -> None:
+    if x.shape[1:2] != (channels,) or (ndims and x.ndim not in ndims):
+        of = f" of {' or '.join(map(str, ndims))} dimensions" if ndims else ""
+        raise ValueError(f"{layer}: expected x (N, {channels}, ...){of}, got {x.shape}")
 
 
-def _scale_and_shift(shape, affine: bool) -> tuple[Parameter | None, Parameter | None]:
-    if not affine:
-        return None, None
-    return Parameter(np.ones(shape, np.float32)), Parameter(np.zeros(shape, np.float32))
+def _scale_and_shift(shape, affine: bool, bias: bool) -> tuple[Parameter | None, Parameter | None]:
+    """A weight of ones and a bias of zeros, or None for what there shall not be."""
+    scale = Parameter(np.ones(shape, np.float32)) if affine else None
+    return scale, Parameter(np.zeros(shape, np.float32)) if affine and bias else None
 
 
 class GroupNorm(Module):
@@ -114,65 +140,93 @@ class GroupNorm(Module):
     """
 
     def __init__(
-        self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True,
-        silu: bool = False,
+        self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, *,
+        bias: bool = True, silu: bool = False,
     ):  # fmt: skip
         check_sizes("GroupNorm", num_groups=num_groups, num_channels=num_channels)
         check_groups("GroupNorm", num_groups, num_channels)
         self.num_groups, self.num_channels = num_groups, num_channels
         self.eps, self.silu = eps, silu
-        self.weight, self.bias = _scale_and_shift(num_channels, affine)
+        self.weight, self.bias = _scale_and_shift(num_channels, affine, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         _check_channels("GroupNorm", x, self.num_channels)
-        return T.group_norm(x, self.num_groups, self.weight, self.bias, self.eps, self.silu)
+        affine = self.weight, self.bias
+        return T.group_norm(x, self.num_groups, *affine, eps=self.eps, silu=self.silu)
 
 
 class InstanceNorm2d(Module):
-    """instance_norm of (N, num_features, H, W); no scale and shift unless affine=True."""
+    """instance_norm of (N, num_features, H, W); no scale and shift unless affine=True.
 
-    def __init__(self, num_features: int, eps: float = 1e-5, affine: bool = False):
+    It keeps no running statistics, the only use of PyTorch's `momentum`.
+    """
+
+    def __init__(
+        self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = False,
+        track_running_stats: bool = False, *, bias: bool = True,
+    ):  # fmt: skip
         check_sizes("InstanceNorm2d", num_features=num_features)
+        check_only("InstanceNorm2d", False, track_running_stats=track_running_stats)
         self.num_features, self.eps = num_features, eps
-        self.weight, self.bias = _scale_and_shift(num_features, affine)
+        self.weight, self.bias = _scale_and_shift(num_features, affine, bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        _check_channels("InstanceNorm2d", x, self.num_features)
-        return T.instance_norm(x, self.weight, self.bias, self.eps)
+        _check_channels("InstanceNorm2d", x, self.num_features, (4,))
+        return T.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
 
 
 class LayerNorm(Module):
     """layer_norm over the last dimensions, with a scale and a shift for each element."""
 
     def __init__(
-        self, normalized_shape: int | Shape, eps: float = 1e-5, elementwise_affine: bool = True
-    ):
-        for n in normalized_shape if isinstance(normalized_shape, tuple) else (normalized_shape,):
+        self, normalized_shape: int | Sequence[int], eps: float = 1e-5,
+        elementwise_affine: bool = True, bias: bool = True,
+    ):  # fmt: skip
+        shape = integers(normalized_shape)
+        for n in shape:
             check_sizes("LayerNorm", normalized_shape=n)
-        self.normalized_shape, self.eps = normalized_shape, eps
-        self.weight, self.bias = _scale_and_shift(normalized_shape, elementwise_affine)
+        self.normalized_shape, self.eps = shape, eps
+        self.weight, self.bias = _scale_and_shift(shape, elementwise_affine, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return T.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
 
 
-class BatchNorm2d(Module):
-    """batch_norm of (N, num_features, H, W), by the batch's mean and variance in training, by
-    running averages of them in evaluation."""
+class _BatchNorm(Module):
+    """batch_norm by the batch's mean and variance in training, by running averages of them in
+    evaluation; with track_running_stats=False by the batch's in both."""
+
+    ndims: Shape
 
     def __init__(
-        self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True
-    ):
-        check_sizes("BatchNorm2d", num_features=num_features)
+        self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True,
+        track_running_stats: bool = True, *, bias: bool = True,
+    ):  # fmt: skip
+        owner = type(self).__name__
+        check_sizes(owner, num_features=num_features)
+        check_range(owner, eps=eps, momentum=momentum)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
-        self.weight, self.bias = _scale_and_shift(num_features, affine)
-        self.running_mean = Buffer(T.zeros(num_features))
-        self.running_var = Buffer(T.ones(num_features))
+        self.weight, self.bias = _scale_and_shift(num_features, affine, bias)
+        self.running_mean = Buffer(T.zeros(num_features)) if track_running_stats else None
+        self.running_var = Buffer(T.ones(num_features)) if track_running_stats else None
 
     def forward(self, x: Tensor) -> Tensor:
-        _check_channels("BatchNorm2d", x, self.num_features)
+        _check_channels(type(self).__name__, x, self.num_features, self.ndims)
+        by_batch = self.training or self.running_mean is None
         running, affine = (self.running_mean, self.running_var), (self.weight, self.bias)
-        return T.batch_norm(x, *running, *affine, self.training, self.momentum, self.eps)
+        return T.batch_norm(x, *running, *affine, by_batch, self.momentum, self.eps)
+
+
+class BatchNorm1d(_BatchNorm):
+    """Batch norm, as above, of (N, num_features) or (N, num_features, L)."""
+
+    ndims = (2, 3)
+
+
+class BatchNorm2d(_BatchNorm):
+    """Batch norm, as above, of (N, num_features, H, W)."""
+
+    ndims = (4,)
 
 
 class Embedding(Module):
@@ -195,8 +249,12 @@ class Dropout(Module):
     The paper's p is the probability that an element stays.
     """
 
-    def __init__(self, p: float = 0.5, generator: np.random.Generator | None = None):
+    def __init__(
+        self, p: float = 0.5, inplace: bool = False, *,
+        generator: np.random.Generator | None = None,
+    ):  # fmt: skip
         check_range("Dropout", 1, p=p)
+        check_only("Dropout", False, inplace=inplace)
         self.p = p
         self.generator = generator
 
@@ -208,10 +266,13 @@ class Dropout(Module):
 
 
 class Flatten(Module):
-    """(N, ...) to (N, features)."""
+    """The dimensions start_dim..end_dim become one: (N, ...) becomes (N, features)."""
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1):
+        self.start_dim, self.end_dim = start_dim, end_dim
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.flatten(1)
+        return x.flatten(self.start_dim, self.end_dim)
 
 
 class Unflatten(Module):
@@ -252,9 +313,11 @@ class AvgPool2d(Module):
 class Upsample(Module):
     """upsample_nearest: each pixel of (N, C, H, W) `scale_factor` times, down and across."""
 
-    def __init__(self, scale_factor):
+    def __init__(self, size=None, scale_factor=None, mode: str = "nearest"):
+        check_only("Upsample", None, size=size)
+        check_only("Upsample", "nearest", mode=mode)
         check_pairs("Upsample", scale_factor=scale_factor)
         self.scale_factor = scale_factor
 
     def forward(self, x: Tensor) -> Tensor:
-        return T.upsample_nearest(x, self.scale_factor)
+        return T.upsample_nearest(x, scale_factor=self.scale_factor)

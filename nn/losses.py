@@ -2,7 +2,7 @@
 
 Each is averaged over all elements, or summed with reduction="sum"; with "none" it keeps their
 shape. Raises TypeError for what is no tensor or array, ValueError for shapes that differ, another
-reduction, or the mean of an empty batch.
+reduction, or the mean of an empty batch. Each is a module, too: MSELoss(reduction="sum").
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 
 import tensor as T
 from nn.checks import check_probabilities
+from nn.module import Module
 from tensor import Tensor
 from tensor.arrays import Array, array_module, check_indices
 from tensor.autodiff import op
@@ -41,7 +42,7 @@ def _check_tensors(name: str, **given) -> None:
             raise TypeError(f"{name}: {role} must be a tensor or an array, got {type(x).__name__}")
 
 
-def mse_loss(input: Tensor, target, reduction: str = "mean") -> Tensor:
+def mse_loss(input: Tensor, target, *, reduction: str = "mean") -> Tensor:
     """(input - target)^2"""
     _check("mse_loss", input, target)
     return _reduced("mse_loss", squared_error(input, target), reduction)
@@ -59,13 +60,13 @@ def squared_error(x: Array, target: Array) -> Tensor:
     return difference * difference
 
 
-def l1_loss(input: Tensor, target, reduction: str = "mean") -> Tensor:
+def l1_loss(input: Tensor, target, *, reduction: str = "mean") -> Tensor:
     """|input - target|"""
     _check("l1_loss", input, target)
     return _reduced("l1_loss", T.abs(input - target), reduction)
 
 
-def binary_cross_entropy_with_logits(input: Tensor, target, reduction: str = "mean") -> Tensor:
+def binary_cross_entropy_with_logits(input: Tensor, target, *, reduction: str = "mean") -> Tensor:
     """-log of the Bernoulli probability of `target` in [0, 1], in nats, exact for any logit x.
 
     With sigmoid(x) = exp(-softplus(-x)) it is  target softplus(-x) + (1 - target) softplus(x).
@@ -92,7 +93,7 @@ def bernoulli_cost(x: Array, target: Array) -> Tensor:
     return linear + xp.log1p(xp.exp(-size))
 
 
-def cross_entropy(input: Tensor, target, reduction: str = "mean") -> Tensor:
+def cross_entropy(input: Tensor, target, *, reduction: str = "mean") -> Tensor:
     """-log softmax(input)[target] in nats: logits (N, classes) and integer classes (N,).
 
     Raises ValueError for other shapes or dtypes, IndexError for classes not in 0..classes-1.
@@ -106,3 +107,36 @@ def cross_entropy(input: Tensor, target, reduction: str = "mean") -> Tensor:
     check_indices(labels, input.shape[1], "cross_entropy", "class", from_the_end=False)
     cost = -T.log_softmax(input, 1)[np.arange(len(labels)), target]
     return _reduced("cross_entropy", cost, reduction)
+
+
+class _Loss(Module):
+    def __init__(self, *, reduction: str = "mean"):
+        self.reduction = reduction
+
+
+class MSELoss(_Loss):
+    """mse_loss"""
+
+    def forward(self, input: Tensor, target) -> Tensor:
+        return mse_loss(input, target, reduction=self.reduction)
+
+
+class L1Loss(_Loss):
+    """l1_loss"""
+
+    def forward(self, input: Tensor, target) -> Tensor:
+        return l1_loss(input, target, reduction=self.reduction)
+
+
+class BCEWithLogitsLoss(_Loss):
+    """binary_cross_entropy_with_logits"""
+
+    def forward(self, input: Tensor, target) -> Tensor:
+        return binary_cross_entropy_with_logits(input, target, reduction=self.reduction)
+
+
+class CrossEntropyLoss(_Loss):
+    """cross_entropy"""
+
+    def forward(self, input: Tensor, target) -> Tensor:
+        return cross_entropy(input, target, reduction=self.reduction)

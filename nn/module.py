@@ -1,18 +1,20 @@
-"""Parameter, Buffer, Module, Sequential: networks as trees of named tensors."""
+"""Parameter, Buffer, Module, ModuleList, Sequential: networks as trees of named tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import count
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from nn.checks import fitting
+from nn.checks import check_only, fitting
 from tensor.arrays import to_device
 from tensor.base import device_or_dtype
 from tensor.tensor import Tensor
 
 M = TypeVar("M", bound="Module")
+L = TypeVar("L", bound="_Modules")
 
 
 class Parameter(Tensor):
@@ -30,15 +32,35 @@ class Buffer(Tensor):
     __slots__ = ()
 
 
+class IncompatibleKeys(NamedTuple):
+    """Which names a state lacks, and which it has beside those of the module."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
 class Module:
     """A network, or a piece of one.
 
     The parameters, buffers and modules that are set as attributes belong to it, also those in
     lists, tuples and dicts, however nested. Names are paths of attributes, as in PyTorch:
-    `blocks.0.conv.weight`. Other tensors do not belong to it.
+    `blocks.0.conv.weight`. Other tensors do not belong to it, so TypeError for one that is set in
+    the place of a parameter or buffer.
     """
 
     training = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if type(value) is Tensor and isinstance(vars(self).get(name), (Parameter, Buffer)):
+            kind = type(vars(self)[name]).__name__
+            instead = f"give it new values with copy_(), or set another {kind}"
+            raise TypeError(f"{type(self).__name__}.{name} is a {kind}: {instead}")
+        super().__setattr__(name, value)
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Set a `Buffer` with the values of `tensor` as an attribute."""
+        check_only("register_buffer", True, persistent=persistent)
+        setattr(self, name, None if tensor is None else Buffer(tensor))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no forward()")
@@ -47,14 +69,33 @@ class Module:
         return self.forward(*args, **kwargs)
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """The modules directly below this one."""
+        """The modules directly below this one, a shared one under each of its names."""
         return ((name, x) for name, x in _members(vars(self)) if isinstance(x, Module))
+
+    def children(self) -> Iterator[Module]:
+        """The modules directly below this one."""
+        return (child for _, child in self.named_children())
+
+    def named_modules(self, memo: set | None = None, prefix: str = "") -> Iterator:
+        """This module and all below it with their names, a shared one once; none in `memo`."""
+        memo = set() if memo is None else memo
+        if self in memo:
+            return
+        memo.add(self)
+        yield prefix, self
+        for name, child in self.named_children():
+            yield from child.named_modules(memo, f"{prefix}.{name}" if prefix else name)
 
     def modules(self) -> Iterator[Module]:
         """This module and all modules below it."""
-        yield self
-        for _, child in self.named_children():
-            yield from child.modules()
+        return (module for _, module in self.named_modules())
+
+    def apply(self: M, fn: Callable[[Module], Any]) -> M:
+        """Call `fn` on all modules, those below first: net.apply(init_weights)."""
+        for child in self.children():
+            child.apply(fn)
+        fn(self)
+        return self
 
     def named_tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
         """All parameters and buffers with their names."""
@@ -76,8 +117,9 @@ class Module:
         """The parameters, in the order of their names' appearance."""
         return (value for _, value in self.named_parameters())
 
-    def zero_grad(self) -> None:
+    def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters."""
+        check_only("zero_grad", True, set_to_none=set_to_none)
         for parameter in self.parameters():
             parameter.grad = None
 
@@ -116,36 +158,62 @@ class Module:
             x.requires_grad_(wanted)
         return self
 
+    def cpu(self: M) -> M:
+        """to("cpu")"""
+        return self.to("cpu")
+
+    def cuda(self: M) -> M:
+        """to("cuda")"""
+        return self.to("cuda")
+
+    def float(self: M) -> M:
+        """to("float32")"""
+        return self.to("float32")
+
+    def double(self: M) -> M:
+        """to("float64")"""
+        return self.to("float64")
+
     def state_dict(self) -> dict[str, Tensor]:
-        """All parameters and buffers by name, a snapshot: training never writes into a tensor."""
+        """All parameters and buffers by name, a snapshot: training never writes into a tensor.
+
+        PyTorch's module of the same layers takes it over:
+        `theirs.load_state_dict({k: torch.from_dlpack(x) for k, x in ours.state_dict().items()})`.
+        """
         return {name: x.detach() for name, x in self.named_tensors()}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True
+    ) -> IncompatibleKeys:
         """Take over values by name. If any does not fit, none is taken, and a KeyError or
         ValueError lists all.
 
-        PyTorch's `num_batches_tracked`, which batch norm does not need here, is passed over.
+        With strict=False, names that only one side has are passed over, and returned. A state of
+        PyTorch's will do, `theirs.state_dict()`, or `theirs.float().cpu().state_dict()` if it is
+        bfloat16 or on a GPU: its `num_batches_tracked`, which batch norm does not need here, is
+        always passed over.
         """
         owner = type(self).__name__
-        if not isinstance(state, Mapping):
-            got = type(state).__name__
+        if not isinstance(state_dict, Mapping):
+            got = type(state_dict).__name__
             raise TypeError(f"{owner}: expected a dict of tensors by name, got {got}")
         own = dict(self.named_tensors())
-        missing = sorted(own.keys() - state.keys())
-        others = sorted(state.keys() - own.keys())
+        missing = sorted(own.keys() - state_dict.keys())
+        others = sorted(state_dict.keys() - own.keys())
         unexpected = [name for name in others if not name.endswith("num_batches_tracked")]
-        if missing or unexpected:
+        if strict and (missing or unexpected):
             raise KeyError(f"{owner}: missing {missing}, unexpected {unexpected}")
         arrays, wrong = {}, []
-        for name, x in own.items():
+        for name in (name for name in own if name in state_dict):
             try:
-                arrays[name] = fitting(name, state[name], x.data)
+                arrays[name] = fitting(name, state_dict[name], own[name].data)
             except ValueError as error:
                 wrong.append(str(error))
         if wrong:
             raise ValueError(f"{owner}: {'; '.join(wrong)}")
-        for name, x in own.items():
-            x.copy_(arrays[name])
+        for name, array in arrays.items():
+            own[name].copy_(array)
+        return IncompatibleKeys(missing, unexpected)
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__}({self.extra_repr()}"]
@@ -179,14 +247,42 @@ def _members(container: Any, prefix: str = "") -> Iterator[tuple[str, Parameter 
             yield f"{prefix}{key}{path}", member
 
 
-class Sequential(Module):
+class _Modules(Module):
+    """Modules in a row, named by their places: what ModuleList and Sequential share."""
+
+    def append(self: L, module: Module) -> L:
+        """Add a module at the end."""
+        if not isinstance(module, Module):
+            raise TypeError(f"{type(self).__name__}: {module!r} is no module, wrap it in one")
+        free = (k for k in map(str, count(len(self))) if k not in vars(self))
+        setattr(self, next(free), module)
+        return self
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __iter__(self) -> Iterator[Module]:
+        return (module for module in vars(self).values() if isinstance(module, Module))
+
+
+class ModuleList(_Modules):
+    """Modules in a list, a slice of which is another; a plain list as an attribute serves, too."""
+
+    def __init__(self, modules: Iterable[Module] | None = None):
+        for module in modules or ():
+            self.append(module)
+
+    def __getitem__(self, k: int | slice) -> Any:
+        chosen: Any = list(self)[k]
+        return ModuleList(chosen) if isinstance(k, slice) else chosen
+
+
+class Sequential(_Modules):
     """Modules one after the other; `model[k]` is the k-th, a slice a Sequential of those."""
 
     def __init__(self, *modules: Module):
-        for k, module in enumerate(modules):
-            if not isinstance(module, Module):
-                raise TypeError(f"Sequential: {module!r} is no module, wrap it in one")
-            setattr(self, str(k), module)
+        for module in modules:
+            self.append(module)
 
     def __getitem__(self, k: int | slice) -> Any:
         if not isinstance(k, slice):
@@ -194,12 +290,6 @@ class Sequential(Module):
         chosen = Sequential()
         vars(chosen).update(list(self.named_children())[k])
         return chosen
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self.named_children())
-
-    def __iter__(self) -> Iterator[Module]:
-        return (module for module in vars(self).values() if isinstance(module, Module))
 
     def forward(self, x):
         for module in self:

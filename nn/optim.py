@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from nn.checks import check_names, check_range, fitting
+from nn.checks import check_names, check_only, check_range, fitting
 from nn.flat import FlatView, parameter_list
 from nn.module import Parameter
 from tensor.arrays import Array, array_module
@@ -30,17 +30,24 @@ class Optimizer:
     slots: tuple[str, ...] = ()
     """The names of the vectors that the optimiser remembers from step to step."""
 
-    def __init__(self, parameters: Iterable[Parameter], lr: float, weight_decay: float = 0.0):
+    def __init__(self, params: Iterable[Parameter], lr: float, weight_decay: float = 0.0):
         check_range(type(self).__name__, lr=lr, weight_decay=weight_decay)
-        self.view = FlatView(parameters)
+        self.view = FlatView(params)
+        self.params = self.view.parameters
         self.lr, self.weight_decay = lr, weight_decay
         self.steps = 0
         for name in self.slots:
             values = self.view.values()
             setattr(self, name, array_module(values).zeros_like(values))
 
-    def zero_grad(self) -> None:
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The one group as PyTorch names it: "params", "lr", ..., the optimiser's attributes."""
+        return [vars(self)]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients."""
+        check_only("zero_grad", True, set_to_none=set_to_none)
         for p in self.view.parameters:
             p.grad = None
 
@@ -78,16 +85,16 @@ class Optimizer:
         vectors = {name: self.view.saved(getattr(self, name)) for name in self.slots}
         return {"steps": self.steps} | vectors
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from a `state_dict`. KeyError or ValueError if it is of another optimiser, or of
         other parameters."""
         owner = type(self).__name__
-        check_names(owner, state, ["steps", *self.slots])
-        steps = int(fitting(f"{owner}: steps", state["steps"], np.int64(0)))
-        loaded: dict[str, Any] = {"steps": steps}
+        check_names(owner, state_dict, ["steps", *self.slots])
+        steps = fitting(f"{owner}: steps", state_dict["steps"], np.int64(0))
+        loaded: dict[str, Any] = {"steps": int(steps)}
         for name in self.slots:
             vector = getattr(self, name)
-            loaded[name] = self.view.restored(f"{owner}: {name}", state[name], vector)
+            loaded[name] = self.view.restored(f"{owner}: {name}", state_dict[name], vector)
         vars(self).update(loaded)
 
 
@@ -116,13 +123,14 @@ class SGD(Optimizer):
     velocity: Array
 
     def __init__(
-        self, parameters, lr: float = 1e-3, momentum: float = 0.0, weight_decay: float = 0.0,
-        nesterov: bool = False,
+        self, params, lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
+        weight_decay: float = 0.0, nesterov: bool = False,
     ):  # fmt: skip
         check_range("SGD", momentum=momentum)
+        check_only("SGD", 0, dampening=dampening)
         if nesterov and not momentum:
             raise ValueError("SGD: Nesterov needs momentum > 0")
-        super().__init__(parameters, lr, weight_decay)
+        super().__init__(params, lr, weight_decay)
         self.momentum, self.nesterov = momentum, nesterov
 
     def update(self, p: Array, g: Array, span: slice) -> None:
@@ -150,14 +158,14 @@ class Adam(Optimizer):
     v: Array
 
     def __init__(
-        self, parameters, lr: float = 1e-3, betas=(0.9, 0.999), eps: float = 1e-8,
+        self, params, lr: float = 1e-3, betas=(0.9, 0.999), eps: float = 1e-8,
         weight_decay: float = 0.0,
     ):  # fmt: skip
         if np.shape(betas) != (2,) or not all(0 <= beta < 1 for beta in betas):
             rule = "betas must be two numbers in [0, 1)"
             raise ValueError(f"{type(self).__name__}: {rule}, got {betas}")
         check_range(type(self).__name__, eps=eps)
-        super().__init__(parameters, lr, weight_decay)
+        super().__init__(params, lr, weight_decay)
         self.betas, self.eps = betas, eps
 
     def update(self, p: Array, g: Array, span: slice) -> None:
@@ -184,10 +192,10 @@ class AdamW(Adam):
     """
 
     def __init__(
-        self, parameters, lr: float = 1e-3, betas=(0.9, 0.999), eps: float = 1e-8,
+        self, params, lr: float = 1e-3, betas=(0.9, 0.999), eps: float = 1e-8,
         weight_decay: float = 1e-2,
     ):  # fmt: skip
-        super().__init__(parameters, lr, betas, eps, weight_decay)
+        super().__init__(params, lr, betas, eps, weight_decay)
 
     def decay(self, p: Array, g: Array) -> Array:
         p *= 1 - self.lr * self.weight_decay
@@ -197,13 +205,14 @@ class AdamW(Adam):
 def clip_grad_norm_(parameters: Iterable[Parameter], max_norm: float) -> float:
     """Scale all gradients together so that their joint L2 norm is at most `max_norm`.
 
-    Returns the norm before. Raises ValueError for a negative `max_norm`.
+    Returns the norm before, as a number. PyTorch scales by max_norm / (norm + 1e-6), slightly more.
+    Raises ValueError for a negative `max_norm`.
     """
     if not max_norm >= 0:
         raise ValueError(f"clip_grad_norm_: max_norm must not be negative, got {max_norm}")
     pairs = [(p, p.grad) for p in parameter_list(parameters) if p.grad is not None]
     norm = math.sqrt(sum(float((g.data.astype("float64") ** 2).sum()) for _, g in pairs))
-    if norm > max_norm:
+    if not norm <= max_norm:  # NaN, too: all become NaN
         for p, g in pairs:
             p.grad = g * (max_norm / norm)
     return norm

@@ -8,22 +8,30 @@ import inspect as _inspect
 # isort: off
 # fmt: off
 from tensor.autodiff import broadcast_to, cast, grad
+from tensor.contraction import einsum
 from tensor.convolution import conv2d, conv_transpose2d
-from tensor.creation import default_generator, manual_seed, ones, rand, randn, zeros
+from tensor.creation import (
+    arange, default_generator, eye, from_dlpack, full, full_like, linspace, manual_seed, ones,
+    ones_like, rand, rand_like, randn, randn_like, zeros, zeros_like,
+)
 from tensor.elementwise import (
-    abs, add, clamp, cos, div, eq, erf, exp, ge, gelu, gt, isfinite, le, leaky_relu, log, lt,
-    maximum, minimum, mul, ne, neg, pow, relu, sigmoid, sign, silu, sin, softplus, sqrt, square,
+    abs, add, ceil, clamp, cos, div, eq, erf, exp, expm1, floor, ge, gelu, gt, isfinite, isinf,
+    isnan, le, leaky_relu, log, log10, log1p, log2, lt, maximum, minimum, mul, ne, neg, pow,
+    reciprocal, relu, remainder, round, rsqrt, sigmoid, sign, silu, sin, softplus, sqrt, square,
     sub, tanh, where,
 )
 from tensor.modes import detect_anomaly, enable_grad, is_grad_enabled, no_grad
 from tensor.normalization import batch_norm, group_norm, instance_norm, layer_norm
 from tensor.parallel import get_num_threads, set_num_threads
 from tensor.pooling import avg_pool2d, embedding, max_pool2d, upsample_nearest
-from tensor.products import linear, matmul, solve
-from tensor.reductions import argmax, log_softmax, logsumexp, max, mean, min, softmax, sum, var
+from tensor.products import bmm, cholesky, dot, linear, matmul, mm, outer, solve
+from tensor.reductions import (
+    all, amax, amin, any, argmax, argmin, cumsum, log_softmax, logsumexp, max, mean, min, norm,
+    prod, softmax, std, sum, var,
+)
 from tensor.shaping import (
-    cat, chunk, expand, flatten, flip, getitem, narrow, pad, permute, reshape, squeeze, stack,
-    transpose, unsqueeze,
+    cat, chunk, diag, expand, flatten, flip, getitem, narrow, pad, permute, reshape, roll, split,
+    squeeze, stack, t, transpose, tril, triu, unsqueeze,
 )
 from tensor.tensor import Tensor
 # fmt: on

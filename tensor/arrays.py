@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
@@ -95,10 +96,18 @@ def inverse(order: Sequence[int]) -> list[int]:
     return sorted(range(len(order)), key=order.__getitem__)
 
 
+def integer(value) -> int:
+    """An integer, of Python or of NumPy, as Python's; TypeError for anything else, and for bool."""
+    if not isinstance(value, bool):
+        with suppress(TypeError):
+            return operator.index(value)
+    raise TypeError(f"expected an integer, got {value!r}")
+
+
 def integers(value) -> Shape:
-    """An integer, of Python or of NumPy, or several, as a tuple; TypeError for anything else."""
+    """An integer or several, as a tuple; TypeError for anything else."""
     try:
-        return tuple(map(operator.index, value if hasattr(value, "__iter__") else (value,)))
+        return tuple(map(integer, value if hasattr(value, "__iter__") else (value,)))
     except TypeError:
         raise TypeError(f"expected an integer or several, got {value!r}") from None
 
@@ -110,7 +119,7 @@ def sizes(given: tuple) -> Shape:
 
 def axis(dim: int, ndim: int, op: str) -> int:
     """`dim` counted from the front; IndexError if there is no such dimension."""
-    dim = operator.index(dim)
+    dim = integer(dim)
     if not -ndim <= dim < ndim:
         raise IndexError(f"{op}: dim {dim} is out of range for a tensor with {ndim} dimensions")
     return dim % ndim

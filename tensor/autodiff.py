@@ -33,7 +33,7 @@ import numpy as np
 
 from tensor.arrays import Array, Shape, array_module, freeze
 from tensor.base import Node, TensorBase, as_tensor, supported, wrap
-from tensor.errors import ERRORS, in_the_name_of
+from tensor.errors import ERRORS, described, in_the_name_of
 from tensor.kernels import total
 from tensor.modes import check_finite, mode, mode_with
 from tensor.promotion import CONSTANTS, NUMBERS, demoted, promote
@@ -63,6 +63,7 @@ class Op:
         self.arguments = list(parameters)
         self.defaults = [p.default for p in parameters.values()]
         self.takes_none = any("Array | None" in str(p.annotation) for p in parameters.values())
+        self.unfit = {list, str} if self.takes_none else {list, str, type(None)}
         self.edges = [Edge(self, names.split(), vjp) for names, vjp in vjps.items()]
         targets = {k for edge in self.edges for k in edge.targets}
         self.differentiable = [k in targets for k in range(len(parameters))]
@@ -85,12 +86,13 @@ class Op:
     def of_arrays(self, args: Sequence) -> Array:
         """The plain function, where there is no tensor."""
         try:
-            for a, differentiable in zip(args, self.differentiable):
-                if differentiable and type(a) is list:
-                    raise TypeError("expected a tensor, an array or a number, got list")
+            for name, a, differentiable in zip(self.arguments, args, self.differentiable):
+                if differentiable and type(a) in self.unfit:
+                    expected = f"a tensor, an array or a number as {name!r}"
+                    raise TypeError(f"{self.name}: expected {expected}, got {described(a)}")
             y = self.forward(*args)
         except ERRORS as error:
-            raise in_the_name_of(self.name, error, args) from None
+            raise in_the_name_of(self.name, error, dict(zip(self.arguments, args))) from None
         return y[0] if self.fused else y
 
 
@@ -170,7 +172,7 @@ def recorded(op: Op) -> Any:
                 dtype = promote(op, args, values, recording)
             y = forward(*values)
         except ERRORS as error:
-            raise in_the_name_of(op.name, error, args) from None
+            raise in_the_name_of(op.name, error, dict(zip(op.arguments, args))) from None
         y, kept = y if op.fused else (y, None)
         if y.dtype is not dtype:
             y = demoted(y, values)
@@ -300,10 +302,20 @@ def _seeds(outputs: Sequence[Tensor], gradients: Sequence) -> Seeds:
     return seeds
 
 
+def _tensors(caller: str, name: str, given: Tensor | Iterable[Tensor]) -> list[Tensor]:
+    """One tensor, or several, as a list; TypeError for anything else."""
+    tensors = [given] if isinstance(given, TensorBase) or not hasattr(given, "__iter__") else given
+    tensors = list(tensors)
+    for x in tensors:
+        if not isinstance(x, TensorBase):
+            raise TypeError(f"{caller}: {name} must be a tensor or several, got {described(x)}")
+    return tensors  # type: ignore[return-value]
+
+
 def _nodes(caller: str, inputs: Tensor | Iterable[Tensor]) -> list[Node]:
     """The node of each input."""
     nodes = []
-    for k, x in enumerate([inputs] if isinstance(inputs, TensorBase) else inputs):
+    for k, x in enumerate(_tensors(caller, "inputs", inputs)):
         if x.node is None:
             wrong = f"input {k} does not require a gradient"
             raise RuntimeError(f"{caller}: {wrong}: make it with requires_grad=True")
@@ -315,17 +327,22 @@ def grad(
     outputs: Tensor | Sequence[Tensor],
     inputs: Tensor | Sequence[Tensor],
     grad_outputs=None,
-    create_graph: bool = False,
     retain_graph: bool | None = None,
+    create_graph: bool = False,
+    only_inputs: bool = True,
     allow_unused: bool = False,
 ) -> tuple[Any, ...]:
     """The gradients of sum_k <outputs_k, grad_outputs_k> with respect to each input, as a tuple.
 
     `.grad` is not touched. Only what leads to the inputs is computed. With `create_graph=True` the
     result can be differentiated again. An input on which no output depends raises RuntimeError, or
-    gives None with `allow_unused=True`.
+    gives None with `allow_unused=True`. `only_inputs` must be True, as in PyTorch.
     """
-    outputs = [outputs] if isinstance(outputs, TensorBase) else list(outputs)
+    if only_inputs is not True:
+        raise ValueError(
+            "grad: only_inputs must be True: x.backward() is for the `.grad` of leaves"
+        )
+    outputs = _tensors("grad", "outputs", outputs)
     several = isinstance(grad_outputs, (list, tuple))
     given = list(grad_outputs) if several else [grad_outputs] * len(outputs)
     if len(given) != len(outputs):

@@ -32,6 +32,8 @@ class TensorBase:
     def __init__(self, data, requires_grad: bool = False, *, dtype=None, device: str | None = None):
         if isinstance(data, TensorBase):
             data = data.data
+        if data is None or isinstance(data, str):
+            raise TypeError(f"expected numbers or an array, got {data!r}")
         array = as_array(data)
         if dtype is None and array.dtype == FLOAT64 and not hasattr(data, "dtype"):
             dtype = FLOAT32
@@ -80,6 +82,10 @@ class TensorBase:
     @property
     def device(self) -> str:
         return device_of(self._data)
+
+    def dim(self) -> int:
+        """How many dimensions."""
+        return self._data.ndim
 
     def numel(self) -> int:
         """How many elements."""
@@ -131,11 +137,45 @@ class TensorBase:
         return wrap(self._data)
 
     def numpy(self) -> np.ndarray:
-        """The values outside the graph: a read-only view as a NumPy array; from a GPU, a copy."""
+        """The values outside the graph: a read-only view as a NumPy array; from a GPU, a copy.
+
+        It needs no `detach()` first, as PyTorch's does: who writes `.numpy()` means to leave the
+        graph. NumPy's functions, which would leave it unseen, are refused: see `__array__`.
+        """
         return to_device(self.data, "cpu").view()
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        """What NumPy's functions read: a read-only view, or a copy where one is asked for.
+
+        RuntimeError if a gradient is wanted here, as in PyTorch: it would be lost without a word.
+        ValueError if copy=False cannot be, for another dtype is wanted or this lies on a GPU.
+        """
+        if self.requires_grad:
+            instead = "use tensor.cat, tensor.stack and so on, or detach() it first"
+            raise RuntimeError(f"NumPy would lose the gradient of this tensor: {instead}")
+        if copy is False and self.device != "cpu":
+            raise ValueError(f"copy=False: NumPy cannot read a tensor on {self.device} in place")
         return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None) -> Any:
+        """A copy for another library, as in `torch.from_dlpack(x)`: a DLPack capsule.
+
+        Always a copy, for some libraries, PyTorch among them, write into memory that is marked as
+        read-only. (To share it with NumPy use `numpy()`.) It is DLPack's first version, which all
+        libraries read, whatever `max_version` allows. BufferError for copy=False, for another
+        `dl_device`, and if a gradient is wanted here: `detach()` first, as in PyTorch.
+        """
+        if self.requires_grad:
+            raise BufferError("DLPack carries no gradient: detach() this tensor first")
+        if copy is False:
+            raise BufferError("copy=False: tensors are read-only, and DLPack cannot ensure it")
+        if dl_device not in (None, self.__dlpack_device__()):
+            raise BufferError(f"DLPack: this tensor is on {self.device}: move it with to() first")
+        return self.data.copy().__dlpack__(stream=stream)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """DLPack's numbers for the device: its kind, 1 for a CPU and 2 for CUDA, and its index."""
+        return self.data.__dlpack_device__()
 
     def item(self) -> float:
         """The value of a one-element tensor as a Python number."""
@@ -168,6 +208,20 @@ class TensorBase:
 
     def __int__(self) -> int:
         return int(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "iu" or self.numel() != 1:
+            wanted = "a tensor with one element of an integer type"
+            raise TypeError(f"an index is {wanted}, not {self.dtype} of shape {self.shape}")
+        return int(self.item())
+
+    def __format__(self, spec: str) -> str:
+        if not self.ndim or (spec and self.numel() == 1):
+            return format(self.item(), spec)
+        if spec:
+            wrong = f"the format {spec!r} is for one number, and this tensor has shape"
+            raise TypeError(f"{wrong} {self.shape}: format its elements")
+        return str(self)
 
     def __setitem__(self, index, value) -> None:
         instead = "build a new one with where, cat or pad"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -62,6 +62,19 @@ def pow(a: Array, b: Array) -> Tensor:
     return a**b
 
 
+@op(a=lambda g: g, b=lambda g, y, a, b: g * round((y - a) / b))
+def remainder(a: Array, b: Array) -> Tensor:
+    """a % b: what is left of a after whole steps of b, with the sign of b."""
+    return a % b
+
+
+@op(x=lambda g, y: -g * y * y)
+@floating
+def reciprocal(x: Array) -> Tensor:
+    """1 / x"""
+    return 1 / x
+
+
 # Powers, exponentials, circles
 
 
@@ -79,6 +92,34 @@ def log(x: Array) -> Tensor:
     return array_module(x).log(x)
 
 
+@op(x=lambda g, x: g / (x * math.log(2)))
+@floating
+def log2(x: Array) -> Tensor:
+    """The logarithm to the base 2."""
+    return array_module(x).log2(x)
+
+
+@op(x=lambda g, x: g / (x * math.log(10)))
+@floating
+def log10(x: Array) -> Tensor:
+    """The logarithm to the base 10."""
+    return array_module(x).log10(x)
+
+
+@op(x=lambda g, y: g * (y + 1.0))
+@floating
+def expm1(x: Array) -> Tensor:
+    """e ** x - 1, to all digits where x is near 0."""
+    return array_module(x).expm1(x)
+
+
+@op(x=lambda g, x: g / (x + 1.0))
+@floating
+def log1p(x: Array) -> Tensor:
+    """log(1 + x), to all digits where x is near 0."""
+    return array_module(x).log1p(x)
+
+
 @op(x=lambda g, y: g / (2.0 * y))
 @floating
 def sqrt(x: Array) -> Tensor:
@@ -86,10 +127,17 @@ def sqrt(x: Array) -> Tensor:
     return array_module(x).sqrt(x)
 
 
+@op(x=lambda g, x, y: -0.5 * g * y / x)
+@floating
+def rsqrt(x: Array) -> Tensor:
+    """1 / sqrt(x)"""
+    return 1 / array_module(x).sqrt(x)
+
+
 @op(x=lambda g, x: 2.0 * g * x)
 def square(x: Array) -> Tensor:
     """x * x"""
-    return x * x
+    return x * x if getattr(x, "dtype", x) != "bool" else x.astype(np.int64)
 
 
 @op(x=lambda g, x: g * cos(x))
@@ -191,7 +239,7 @@ def _gelu(x: Array) -> Tensor:
 
 
 @composite
-def gelu(x, approximate: str = "none") -> Tensor:
+def gelu(x, *, approximate: str = "none") -> Tensor:
     """x * Phi(x) with the Gaussian distribution function Phi (Hendrycks & Gimpel 2016).
 
     `approximate="none"` uses erf; `"tanh"` is their approximation.
@@ -203,7 +251,7 @@ def gelu(x, approximate: str = "none") -> Tensor:
     raise ValueError(f"approximate must be 'none' or 'tanh', got {approximate!r}")
 
 
-# Kinks: where a derivative jumps, ties share the gradient equally
+# Kinks
 
 
 @op(x=lambda g, x: g * sign(x))
@@ -212,10 +260,43 @@ def abs(x: Array) -> Tensor:
     return array_module(x).abs(x)
 
 
-@op()
+# Constant between their jumps: the gradient is 0
+
+
+def _zeros(g):
+    return 0.0 * g
+
+
+@op(x=_zeros)
 def sign(x: Array) -> Tensor:
-    """-1, 0 or 1. Constant between its jumps, so it has no gradient."""
+    """-1, 0 or 1."""
     return array_module(x).sign(x)
+
+
+@op(x=_zeros)
+def floor(x: Array) -> Tensor:
+    """The largest whole number that is not above x."""
+    return _rounded("floor", x)
+
+
+@op(x=_zeros)
+def ceil(x: Array) -> Tensor:
+    """The smallest whole number that is not below x."""
+    return _rounded("ceil", x)
+
+
+@op(x=_zeros)
+def round(x: Array) -> Tensor:
+    """The nearest whole number, of two the even one."""
+    return _rounded("round", x)
+
+
+def _rounded(how: str, x: Array) -> Array:
+    """Integers are whole as they are; what NumPy makes of them depends on its version."""
+    return x if x.dtype.kind in "iu" else getattr(array_module(x), how)(x)
+
+
+# Kinks between two: ties share the gradient equally
 
 
 def _share(g, a, b):
@@ -235,25 +316,24 @@ def minimum(a: Array, b: Array) -> Tensor:
     return _module(a, b).minimum(a, b)
 
 
-def _number(x: Any) -> Any:
-    """A scalar of NumPy as Python's, which changes no dtype; TypeError for what is no number."""
-    x = x.item() if hasattr(x, "item") else x
-    if x is not None and type(x) not in (float, int, bool):
-        raise TypeError(f"expected a number, got {x!r}")
-    return x
-
-
 def _clamp_vjp(g, x, min, max):
     g = g if min is None else g * (x >= min)
     return g if max is None else g * (x <= max)
 
 
-@op(x=_clamp_vjp)
-def clamp(x: Array, min: float | None = None, max: float | None = None) -> Tensor:
-    """x limited to [min, max]; the gradient passes where x lies inside, bounds included."""
+@op(
+    x=_clamp_vjp,
+    min=lambda g, x, min, max: g * (x < min) * (True if max is None else min < max),
+    max=lambda g, x, min, max: g * ((x > max) + (False if min is None else min > max)),
+)
+def clamp(x: Array, min: Array | None = None, max: Array | None = None) -> Tensor:
+    """x limited to [min, max], numbers or tensors; where min > max, it is max.
+
+    The gradient passes where x lies inside, bounds included; elsewhere the bound taken has it.
+    """
     if min is None and max is None:
         raise ValueError("clamp: give min, max or both")
-    return array_module(x).clip(x, _number(min), _number(max))
+    return array_module(x).clip(x, min, max)
 
 
 @op(
@@ -261,7 +341,7 @@ def clamp(x: Array, min: float | None = None, max: float | None = None) -> Tenso
 )
 def where(condition: Array, a: Array, b: Array) -> Tensor:
     """a where the condition holds, b elsewhere."""
-    return _module(condition, a, b).where(condition, a, b)
+    return _module(condition, a, b).where(_number(condition), a, b)
 
 
 def _module(*operands):
@@ -298,16 +378,35 @@ def ge(a: Array, b: Array) -> Tensor:
 @op()
 def eq(a: Array, b: Array) -> Tensor:
     """a == b"""
-    return a == b
+    return _number(a) == _number(b)
 
 
 @op()
 def ne(a: Array, b: Array) -> Tensor:
     """a != b"""
-    return a != b
+    return _number(a) != _number(b)
+
+
+def _number(x: Array) -> Array:
+    """x, unless it is None or a text, which NumPy would compare with."""
+    if x is None or isinstance(x, str):
+        raise TypeError(f"expected a tensor, an array or a number, got {x!r}")
+    return x
 
 
 @op()
 def isfinite(x: Array) -> Tensor:
     """True where x is neither infinite nor NaN."""
     return array_module(x).isfinite(x)
+
+
+@op()
+def isnan(x: Array) -> Tensor:
+    """True where x is not a number."""
+    return array_module(x).isnan(x)
+
+
+@op()
+def isinf(x: Array) -> Tensor:
+    """True where x is infinite."""
+    return array_module(x).isinf(x)

@@ -80,7 +80,7 @@ SMALL = 2**13
 def total(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
     """x.sum(axes), carried in float64: right for any number of terms and any order in memory."""
     if x.dtype.kind != "f":
-        return x.sum(axes, keepdims=keepdims)
+        return x.sum(axes, np.int64, keepdims=keepdims)
     if x.size < SMALL or not (axes and loops_for(x)):
         return x.sum(axes, np.float64, keepdims=keepdims).astype(x.dtype)
     order = memory_order(x)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import NamedTuple
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar, Token
+from typing import Any, NamedTuple
 
 from tensor.arrays import Array, array_module
 
@@ -20,24 +21,57 @@ class Mode(NamedTuple):
 mode: ContextVar[Mode] = ContextVar("mode", default=Mode())  # noqa: B039  a tuple
 
 
-@contextmanager
-def mode_with(**changes: bool) -> Iterator[None]:
+class mode_with:
     """Context manager and decorator: inside, some of the modes are changed."""
-    token = mode.set(mode.get()._replace(**changes))
-    try:
-        yield
-    finally:
-        mode.reset(token)
+
+    def __init__(self, **changes: bool):
+        self.changes = changes
+        self.tokens: list[Token] = []
+
+    def __enter__(self) -> None:
+        self.tokens.append(mode.set(mode.get()._replace(**self.changes)))
+
+    def __exit__(self, *error) -> None:
+        mode.reset(self.tokens.pop())
+
+    def __call__(self, function: Callable) -> Callable:
+        @functools.wraps(function)
+        def call(*args, **kwargs):
+            with mode_with(**self.changes):
+                return function(*args, **kwargs)
+
+        @functools.wraps(function)
+        def resume(*args, **kwargs):
+            return (yield from _resumed(function(*args, **kwargs), self.changes))
+
+        return resume if inspect.isgeneratorfunction(function) else call
 
 
-def no_grad():
-    """Context manager and decorator: inside, ops record nothing."""
-    return mode_with(recording=False)
+def _resumed(generator: Any, changes: dict[str, bool]) -> Iterator:
+    """The generator, which runs in the changed modes; its caller, between two values, does not."""
+    resume, given = generator.send, None
+    while True:
+        try:
+            with mode_with(**changes):
+                value = resume(given)
+        except StopIteration as end:
+            return end.value
+        try:
+            resume, given = generator.send, (yield value)
+        except BaseException as error:  # GeneratorExit, by which it is closed, included
+            resume, given = generator.throw, error
 
 
-def enable_grad():
+def no_grad(function: Callable | None = None) -> Any:
+    """Context manager and decorator, `@no_grad()` or `@no_grad`: inside, ops record nothing."""
+    changed = mode_with(recording=False)
+    return changed if function is None else changed(function)
+
+
+def enable_grad(function: Callable | None = None) -> Any:
     """Context manager and decorator: inside, ops record, also within `no_grad()`."""
-    return mode_with(recording=True)
+    changed = mode_with(recording=True)
+    return changed if function is None else changed(function)
 
 
 def detect_anomaly():

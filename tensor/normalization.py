@@ -144,7 +144,7 @@ def _affine(x, weight, bias, channels: int):
 
 
 @composite
-def group_norm(x, num_groups: int, weight=None, bias=None, eps=1e-5, silu=False) -> Tensor:
+def group_norm(x, num_groups: int, weight=None, bias=None, eps=1e-5, *, silu=False) -> Tensor:
     """Normalise each image x (N, C, ...) over its pixels and each group of channels (Wu & He 2018).
 
     `silu=True` applies SiLU to the result in the same pass over memory.
@@ -159,8 +159,23 @@ def group_norm(x, num_groups: int, weight=None, bias=None, eps=1e-5, silu=False)
 
 
 @composite
-def instance_norm(x, weight=None, bias=None, eps=1e-5) -> Tensor:
-    """Normalise each channel of each image x (N, C, ...) over its pixels (Ulyanov et al. 2016)."""
+def instance_norm(
+    x,
+    running_mean=None,
+    running_var=None,
+    weight=None,
+    bias=None,
+    use_input_stats=True,
+    momentum=0.1,
+    eps=1e-5,
+) -> Tensor:
+    """Normalise each channel of each image x (N, C, ...) over its pixels (Ulyanov et al. 2016).
+
+    Always by the image's own statistics: running ones are refused, and `momentum`, which would
+    be theirs, has no effect.
+    """
+    if running_mean is not None or running_var is not None or use_input_stats is not True:
+        raise ValueError("running_mean and running_var must be None, and use_input_stats True")
     if math.prod(x.shape[2:]) < 2:
         raise ValueError(f"{x.shape} has one pixel per channel, whose variance is always 0")
     return group_norm(x, x.shape[1], weight, bias, eps)

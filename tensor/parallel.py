@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import math
-import operator
 import os
 import threading
 from collections import deque
@@ -18,6 +17,8 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from queue import SimpleQueue
 from typing import Any
+
+from tensor.arrays import integer
 
 BLOCK = 2**18
 """How many numbers a block touches at most: about as many as fit into a core's cache."""
@@ -31,7 +32,7 @@ _threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else
 def set_num_threads(n: int) -> None:
     """How many threads share the blocks: by default, as many as this process may use cores."""
     global _threads
-    if operator.index(n) < 1:
+    if integer(n) < 1:
         raise ValueError(f"set_num_threads: expected at least 1, got {n}")
     _threads = n
 

@@ -74,7 +74,10 @@ def max_pool2d(x, kernel_size, stride=None, padding=0) -> Tensor:
 
 @composite
 def avg_pool2d(x, kernel_size, stride=None, padding=0) -> Tensor:
-    """The mean of each window of x (N, C, H, W), the padding's zeros included: a convolution."""
+    """The mean of each window of x (N, C, H, W), the padding's zeros included: a convolution.
+
+    Of integers it is a float32; PyTorch's is an integer, cut off.
+    """
     kernel, geometry = _windows(x, kernel_size, stride, padding)
     N, C, H, W = x.shape
     dtype = x.dtype if x.dtype.kind == "f" else FLOAT32
@@ -84,12 +87,20 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0) -> Tensor:
 
 
 @composite
-def upsample_nearest(x, scale_factor) -> Tensor:
-    """Each pixel of x (N, C, H, W), `scale_factor` times: an integer or (height, width)."""
-    sh, sw = as_pair(scale_factor, "scale_factor", 1)
+def upsample_nearest(x, size=None, scale_factor=None) -> Tensor:
+    """Each pixel of x (N, C, H, W) several times, until the image has `size`, a multiple of its
+    own, or `scale_factor` times: an integer or (height, width)."""
     if len(x.shape) != 4:
         raise ValueError(f"expected x (N, C, H, W), got {x.shape}")
+    if (size is None) == (scale_factor is None):
+        raise ValueError("expected size or scale_factor, and not both")
     N, C, H, W = x.shape
+    if size is not None:
+        h, w = as_pair(size, "size", 1)
+        if h % H or w % W:
+            raise ValueError(f"size {(h, w)} is no multiple of the image's, {(H, W)}")
+        scale_factor = h // H, w // W
+    sh, sw = as_pair(scale_factor, "scale_factor", 1)
     pixels = reshape(permute(x, (0, 2, 3, 1)), (N, H, 1, W, 1, C))
     repeated = reshape(expand(pixels, (N, H, sh, W, sw, C)), (N, H * sh, W * sw, C))
     return permute(repeated, (0, 3, 1, 2))
@@ -99,6 +110,8 @@ def upsample_nearest(x, scale_factor) -> Tensor:
 def embedding(indices, weight) -> Tensor:
     """Rows indices[...] of weight (rows, features). IndexError, on any device, if there is none."""
     xp = array_module(raw(weight))
+    if indices is None or isinstance(indices, str):
+        raise TypeError(f"expected integers as 'indices', got {indices!r}")
     indices = indices.data if isinstance(indices, TensorBase) else xp.asarray(as_indices(indices))
     if indices.dtype.kind not in "iu":
         raise TypeError(f"indices must be integers, got {indices.dtype}")

@@ -1,15 +1,17 @@
-"""Matrix products, and their inverse."""
+"""Matrix products, their inverse, and the Cholesky factor: a root of a matrix."""
 
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tensor.arrays import Array, array_module
 from tensor.autodiff import op
-from tensor.errors import composite
+from tensor.elementwise import mul
+from tensor.errors import composite, described
 from tensor.reductions import sum
 from tensor.shaping import reshape, transpose
 
@@ -31,8 +33,7 @@ def matmul(a, b) -> Tensor:
     As in PyTorch, a 1-d argument is a row on the left, a column on the right; the result lacks it.
     """
     if not hasattr(a, "shape") or not hasattr(b, "shape"):
-        kinds = f"{type(a).__name__} and {type(b).__name__}"
-        raise TypeError(f"expected tensors or arrays, got {kinds}")
+        raise TypeError(f"expected tensors or arrays, got {described(a)} and {described(b)}")
     left, right = a.shape, b.shape
     if not left or not right or left[-1] != right[-2 if len(right) > 1 else 0]:
         raise ValueError(f"the last dimension of {left} must equal the last but one of {right}")
@@ -42,6 +43,42 @@ def matmul(a, b) -> Tensor:
     if len(left) == 1 or len(right) == 1:
         y = reshape(y, y.shape[:-2] + left[-2:-1] + (right[-1:] if len(right) > 1 else ()))
     return y
+
+
+def _product(a, b, dims_a: int, dims_b: int) -> Tensor:
+    """`matmul` of tensors of so many dimensions; ValueError for others."""
+    if (len(a.shape), len(b.shape)) != (dims_a, dims_b):
+        wanted = f"tensors of {dims_a} and {dims_b} dimensions"
+        raise ValueError(f"expected {wanted}, got {a.shape} and {b.shape}")
+    return matmul(a, b)
+
+
+@composite
+def dot(a, b) -> Tensor:
+    """The inner product of two vectors."""
+    return _product(a, b, 1, 1)
+
+
+@composite
+def mm(a, b) -> Tensor:
+    """The product of two matrices."""
+    return _product(a, b, 2, 2)
+
+
+@composite
+def bmm(a, b) -> Tensor:
+    """The products of matrices a (N, n, k) and b (N, k, m), one by one."""
+    if a.shape[:1] != b.shape[:1]:
+        raise ValueError(f"expected as many matrices on both sides, got {a.shape} and {b.shape}")
+    return _product(a, b, 3, 3)
+
+
+@composite
+def outer(a, b) -> Tensor:
+    """The matrix of all products a[i] b[j] of the elements of two vectors."""
+    if len(a.shape) != 1 or len(b.shape) != 1:
+        raise ValueError(f"expected two vectors, got {a.shape} and {b.shape}")
+    return mul(reshape(a, (-1, 1)), b)
 
 
 @op(
@@ -73,12 +110,24 @@ def linear(x, weight, bias=None) -> Tensor:
     return reshape(_linear(rows, weight, bias), shape[:-1] + sizes[:1])
 
 
+@composite
+def solve(A, B) -> Tensor:
+    """The X for which A X = B: A (..., n, n), B (..., n, k) broadcast. A singular A: ValueError.
+
+    As in PyTorch, B holds vectors (..., n) where its shape is that of A without the last dimension,
+    and where it is 1-d: X has its shape then. Expand B where matrices (n, k) could be taken so.
+    """
+    if len(B.shape) != 1 and B.shape != A.shape[:-1]:
+        return _solve(A, B)
+    X = _solve(A, reshape(B, (*B.shape, 1)))
+    return reshape(X, X.shape[:-1])
+
+
 @op(
-    A=lambda g, y, A: -(solve(transpose(A, -1, -2), g) @ transpose(y, -1, -2)),
-    B=lambda g, A: solve(transpose(A, -1, -2), g),
+    A=lambda g, y, A: -(_solve(transpose(A, -1, -2), g) @ transpose(y, -1, -2)),
+    B=lambda g, A: _solve(transpose(A, -1, -2), g),
 )
-def solve(A: Array, B: Array) -> Tensor:
-    """The X for which A X = B: A (..., n, n), B (..., n, k) broadcast. A singular A: ValueError."""
+def _solve(A: Array, B: Array) -> Tensor:
     if A.ndim < 2 or B.ndim < 2 or not A.shape[-2] == A.shape[-1] == B.shape[-2]:
         wanted = "A (..., n, n) and B (..., n, k)"
         raise ValueError(f"solve: expected {wanted}, got {A.shape} and {B.shape}")
@@ -86,7 +135,44 @@ def solve(A: Array, B: Array) -> Tensor:
     A, B = (xp.broadcast_to(x, batch + x.shape[-2:]) for x in (A, B))  # CuPy would not by itself
     if xp is np:
         return xp.linalg.solve(A, B)
+    with _raising():
+        return xp.linalg.solve(A, B)
+
+
+def _raising() -> AbstractContextManager:
+    """Here CuPy raises errors as NumPy does: by itself it gives NaN for a singular matrix."""
     import cupyx
 
-    with cupyx.errstate(linalg="raise"):  # without it, a singular matrix gives NaN and no error
-        return xp.linalg.solve(A, B)
+    return cupyx.errstate(linalg="raise")
+
+
+@op(x=lambda g: _half_lower(g))
+def _half_lower(x: Array) -> Tensor:
+    """Phi of Murray 2016: the lower triangle, with half the diagonal."""
+    n = x.shape[-1]
+    mask = np.tri(n, dtype=x.dtype) - 0.5 * np.eye(n, dtype=x.dtype)
+    return x * array_module(x).asarray(mask)
+
+
+def _cholesky_vjp(g, y):
+    """L^-T Phi(L^T g) L^-1, made symmetric as its argument is (Murray 2016 sec. 3)."""
+    upper = transpose(y, -1, -2)
+    left = solve(upper, _half_lower(upper @ g))
+    share = solve(upper, transpose(left, -1, -2))
+    return 0.5 * (share + transpose(share, -1, -2))
+
+
+@op(x=_cholesky_vjp)
+def cholesky(x: Array) -> Tensor:
+    """The lower triangular L with L L^T = x, for symmetric, positive definite x (..., n, n).
+
+    As in PyTorch's `linalg.cholesky`, only the lower triangle of x is read, and the gradient is
+    symmetric. Raises ValueError for a matrix that is not positive definite.
+    """
+    if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
+        raise ValueError(f"cholesky: expected x (..., n, n), got {x.shape}")
+    xp = array_module(x)
+    if xp is np:
+        return xp.linalg.cholesky(x)
+    with _raising():
+        return xp.linalg.cholesky(x)

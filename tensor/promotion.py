@@ -10,6 +10,7 @@ import numpy as np
 
 from tensor.arrays import Array, array_module, device_of
 from tensor.base import FLOAT32, FLOAT64, TensorBase
+from tensor.errors import described
 
 F = TypeVar("F", bound=Callable)
 NUMBERS = frozenset((float, int, bool))
@@ -57,8 +58,8 @@ def promote(op: Any, args: Sequence, values: list, recording: bool) -> np.dtype 
     xp = array_module(tensors[0]) if tensors else np
     for k in places:
         if not hasattr(values[k], "dtype") and type(values[k]) is not tuple:
-            given = type(values[k]).__name__
-            raise TypeError(f"{op.name}: expected a tensor, an array or a number, got {given}")
+            expected = f"a tensor, an array or a number as {op.arguments[k]!r}"
+            raise TypeError(f"{op.name}: expected {expected}, got {described(values[k])}")
         values[k] = xp.asarray(values[k])[()]
         if values[k].dtype.kind not in "biuf":
             raise TypeError(f"{op.name}: expected real numbers, got an array of {values[k].dtype}")

@@ -17,12 +17,14 @@ from tensor.arrays import (
     axis,
     check_indices,
     device_of,
+    integer,
     integers,
     inverse,
     to_device,
 )
 from tensor.autodiff import broadcast_to, op
 from tensor.base import raw
+from tensor.elementwise import where
 from tensor.errors import composite
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 @op(x=lambda g, x_shape: reshape(g, x_shape))
 def reshape(x: Array, shape: Shape) -> Tensor:
     """The same elements, in row-major order, in another shape; one length may be -1."""
+    if shape is None:
+        raise TypeError("expected an integer or several, got None")
     return x.reshape(shape)
 
 
@@ -54,8 +58,18 @@ def transpose(x, dim0: int, dim1: int) -> Tensor:
 
 
 @composite
+def t(x) -> Tensor:
+    """The transpose of a matrix; a vector or a number itself."""
+    if x.ndim > 2:
+        instead = "mT swaps the last two, transpose and permute any"
+        raise ValueError(f"expected at most 2 dimensions, got {x.shape}: {instead}")
+    return transpose(x, 0, 1) if x.ndim == 2 else x
+
+
+@composite
 def expand(x, shape: Shape) -> Tensor:
     """Repeat length-1 and new leading dimensions to `shape`; -1 keeps a length. Copies nothing."""
+    shape = integers(shape)
     lead = len(shape) - x.ndim
     if lead < 0:
         raise ValueError(f"shape {shape} has fewer dimensions than {x.shape}")
@@ -77,12 +91,10 @@ def flatten(x, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 
 @composite
-def squeeze(x, dim: int) -> Tensor:
-    """Drop dimension `dim`, which must have length 1."""
-    dim = axis(dim, x.ndim, "squeeze")
-    if x.shape[dim] != 1:
-        raise ValueError(f"dimension {dim} of {x.shape} has length {x.shape[dim]}, not 1")
-    return reshape(x, x.shape[:dim] + x.shape[dim + 1 :])
+def squeeze(x, dim: int | Shape | None = None) -> Tensor:
+    """Drop the dimensions `dim`, or all, that have length 1; others stay as they are."""
+    dims = range(x.ndim) if dim is None else [axis(d, x.ndim, "squeeze") for d in integers(dim)]
+    return reshape(x, tuple(n for k, n in enumerate(x.shape) if n != 1 or k not in dims))
 
 
 @composite
@@ -90,6 +102,18 @@ def unsqueeze(x, dim: int) -> Tensor:
     """A new dimension of length 1 at position `dim`."""
     dim = axis(dim, x.ndim + 1, "unsqueeze")
     return reshape(x, (*x.shape[:dim], 1, *x.shape[dim:]))
+
+
+@composite
+def repeat(x, repeats: Shape) -> Tensor:
+    """x, repeats[k] times along dimension k, of which new ones come first: tiles side by side."""
+    repeats, lead = integers(repeats), len(repeats) - x.ndim
+    if lead < 0 or any(n < 0 for n in repeats):
+        raise ValueError(f"expected {x.ndim} numbers >= 0 at least for {x.shape}, got {repeats}")
+    shape = (1,) * lead + x.shape
+    apart = reshape(x, tuple(n for size in shape for n in (1, size)))
+    tiled = expand(apart, tuple(n for pair in zip(repeats, shape) for n in pair))
+    return reshape(tiled, tuple(n * size for n, size in zip(repeats, shape)))
 
 
 # Indexing. Reading x[index] and adding into zeros at [index] are each other's adjoint.
@@ -126,14 +150,19 @@ def _add_at_sorted(xp, out: Array, index: tuple, x: Array) -> None:
 
 @composite
 def getitem(x, index) -> Tensor:
-    """x[index]: slices, integers, None, ..., integer arrays, masks, in any combination of NumPy's.
+    """x[index]: slices, integers, None, ..., integer arrays, masks, in any combination.
 
+    As in PyTorch, integers are taken first, also beside arrays: x[0, :, [0, 1]] is x[0][:, [0, 1]].
     An index out of range raises IndexError on every device.
     """
     array = raw(x)
     index = index if isinstance(index, tuple) else (index,)
     parts = tuple(_index_part(part, array) for part in index)
     _check_parts(parts, array.shape)
+    has_arrays = any(hasattr(part, "dtype") for part in parts)
+    if has_arrays and any(isinstance(part, int) for part in parts):
+        x = _getitem(x, tuple(entry for part in parts for entry in _basic(part)))
+        parts = tuple(_advanced(part) for part in parts if not isinstance(part, int))
     return _getitem(x, parts)
 
 
@@ -141,12 +170,26 @@ def _index_part(part, array: Array):
     """One entry of an index, with tensors, lists and arrays brought to the device of `array`."""
     if isinstance(part, bool):
         part = np.asarray(part)
-    if part is None or part is Ellipsis or isinstance(part, (slice, int, np.integer)):
+    if part is None or part is Ellipsis or isinstance(part, (slice, int)):
         return part
     part = as_indices(part) if isinstance(part, (list, range, np.ndarray)) else raw(part)
     if not hasattr(part, "dtype") or part.dtype.kind not in "iub":
         raise IndexError(f"an index is made of integers, slices, masks, None and ..., not {part!r}")
+    if part.dtype.kind != "b" and not part.ndim:
+        return int(part)
     return to_device(part, device_of(array))
+
+
+def _basic(part) -> tuple:
+    """This entry of an index that is read in two steps, in the first one: arrays wait."""
+    if hasattr(part, "dtype"):
+        return (slice(None),) * (part.ndim if _is_mask(part) else 1)
+    return (part,)
+
+
+def _advanced(part):
+    """This entry in the second step: what is left of all but arrays and integers is whole."""
+    return part if hasattr(part, "dtype") or part is Ellipsis else slice(None)
 
 
 def _is_mask(part) -> bool:
@@ -186,7 +229,7 @@ def _cat(a: Array, b: Array, dim: int) -> Tensor:
 @composite
 def narrow(x, dim: int, start: int, length: int) -> Tensor:
     """The `length` entries of dimension `dim` that begin at `start`."""
-    dim, end = axis(dim, x.ndim, "narrow"), start + length
+    dim, end = axis(dim, x.ndim, "narrow"), integer(start) + integer(length)
     if start < 0 or length < 0 or end > x.shape[dim]:
         whole = f"0..{x.shape[dim]}, dimension {dim} of {x.shape}"
         raise IndexError(f"{start}..{end} does not lie in {whole}")
@@ -200,6 +243,7 @@ def cat(tensors: Sequence, dim: int = 0) -> Tensor:
     if not tensors:
         raise ValueError("nothing to join")
     shapes = [x.shape for x in tensors]
+    dim = integer(dim)
     if not -len(shapes[0]) <= dim < len(shapes[0]):
         raise IndexError(f"dim {dim} is out of range for shape {shapes[0]}")
     dim %= len(shapes[0])
@@ -221,20 +265,40 @@ def stack(tensors: Sequence, dim: int = 0) -> Tensor:
 
 
 @composite
-def chunk(x, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """Split dimension `dim` into `chunks` equal parts."""
-    if chunks < 1:
-        raise ValueError(f"expected at least one part, got chunks={chunks}")
-    size, rest = divmod(x.shape[axis(dim, x.ndim, "chunk")], chunks)
-    if rest:
-        raise ValueError(f"length {x.shape[dim]} of dim {dim} is not divisible by {chunks}")
-    return tuple(narrow(x, dim, k * size, size) for k in range(chunks))
+def split(x, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """Split dimension `dim` into parts of one size, of which the last may be smaller, or of several
+    sizes, which must add up to its length."""
+    length, sizes = x.shape[axis(dim, x.ndim, "split")], integers(split_size_or_sections)
+    if not hasattr(split_size_or_sections, "__iter__"):
+        (size,) = sizes
+        if size < 1:
+            raise ValueError(f"expected a size of at least 1, got {size}")
+        sizes = tuple(min(size, length - start) for start in range(0, length, size)) or (0,)
+    if sum(sizes) != length:
+        raise ValueError(f"sizes {sizes} do not add up to {length}, the length of dim {dim}")
+    ends = accumulate(sizes)
+    return tuple(narrow(x, dim, end - size, size) for size, end in zip(sizes, ends))
 
 
 @composite
-def pad(x, pad: Sequence[int], value: float = 0.0) -> Tensor:
-    """Frame x with a constant; `pad` is (left, right, top, bottom, ...), last dimension first."""
-    pad = integers(pad)
+def chunk(x, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """Split dimension `dim` into `chunks` equal parts; where they cannot be, as in PyTorch all but
+    the last have the same, larger size, and there may be fewer."""
+    if integer(chunks) < 1:
+        raise ValueError(f"expected at least one part, got chunks={chunks}")
+    length = x.shape[axis(dim, x.ndim, "chunk")]
+    return split(x, -(-length // chunks) if length else (0,) * chunks, dim)
+
+
+@composite
+def pad(x, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
+    """Frame x with a constant, 0 unless `value` is given; no other `mode` is there.
+
+    `pad` is (left, right, top, bottom, ...), the last dimension first.
+    """
+    if mode != "constant":
+        raise ValueError(f"mode must be 'constant', got {mode!r}")
+    pad, value = integers(pad), 0.0 if value is None else value
     if len(pad) % 2 or len(pad) > 2 * x.ndim or any(n < 0 for n in pad):
         wanted = f"(before, after) pairs >= 0, from the last dimension on, for {x.shape}"
         raise ValueError(f"expected {wanted}; got {pad}")
@@ -254,4 +318,52 @@ def _pad(x: Array, widths: tuple[tuple[int, int], ...], value: float) -> Tensor:
 @op(x=lambda g, dims: flip(g, dims))
 def flip(x: Array, dims: int | Shape) -> Tensor:
     """The order of the elements reversed along `dims`."""
-    return array_module(x).flip(x, dims)
+    return array_module(x).flip(x, integers(dims))
+
+
+@op(x=lambda g, shifts, dims: roll(g, tuple(-n for n in integers(shifts)), dims))
+def roll(x: Array, shifts: int | Shape, dims: int | Shape | None = None) -> Tensor:
+    """The elements moved on by `shifts` along `dims`, round the end; flattened, unless given."""
+    shifts = integers(shifts)
+    if len(shifts) != (1 if dims is None else len(integers(dims))):
+        raise ValueError(f"roll: expected a shift for each dimension, got {shifts} for {dims}")
+    return array_module(x).roll(x, shifts, dims)
+
+
+# Triangles and diagonals of matrices
+
+
+@composite
+def tril(x, diagonal: int = 0) -> Tensor:
+    """The matrices x (..., n, m), with zeros above the diagonal number `diagonal`, counted up."""
+    return where(_triangle(x, diagonal), x, False)
+
+
+@composite
+def triu(x, diagonal: int = 0) -> Tensor:
+    """The matrices x (..., n, m), with zeros below the diagonal number `diagonal`, counted up."""
+    return where(_triangle(x, diagonal - 1), False, x)
+
+
+def _triangle(x, diagonal: int) -> Array:
+    """Where in a matrix of the size of x (..., n, m) the diagonals up to that number are."""
+    if x.ndim < 2:
+        raise ValueError(f"expected a matrix or several, got {x.shape}")
+    return array_module(raw(x)).tri(*x.shape[-2:], integer(diagonal), dtype=bool)
+
+
+@composite
+def diag(x, diagonal: int = 0) -> Tensor:
+    """The diagonal of a matrix, or the matrix with a vector as its diagonal and zeros elsewhere.
+
+    Of the diagonals, 0 is the main one, and positive ones are above it.
+    """
+    if x.ndim not in (1, 2):
+        raise ValueError(f"expected a vector or a matrix, got {x.shape}")
+    down, right = max(0, -integer(diagonal)), max(0, diagonal)
+    n, m = x.shape if x.ndim == 2 else (len(x) + down, len(x) + right)
+    k = array_module(raw(x)).arange(max(0, min(n - down, m - right)))
+    if x.ndim == 2:
+        return _getitem(x, (k + down, k + right))
+    size = len(x) + down + right
+    return _scatter(x, (k + down, k + right), (size, size))

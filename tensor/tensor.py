@@ -26,6 +26,26 @@ def _reflected(op: Callable) -> Callable:
     return lambda self, other: op(other, self)
 
 
+def _comparable(other) -> bool:
+    """Whether elements can be compared with it: nothing else equals a tensor, as in PyTorch."""
+    return hasattr(other, "dtype") or isinstance(other, (int, float))
+
+
+def _assigned(op: Callable) -> Callable:
+    """The method of `x += y`, which binds x to a new tensor, as it would a number.
+
+    RuntimeError for a leaf that requires a gradient: it would stay as it is, without a word.
+    """
+
+    def method(self, other):
+        if self.requires_grad and self.is_leaf:
+            stays = "this leaf stays as it is, and a new tensor takes its name"
+            raise RuntimeError(f"{op.__name__}: {stays}: to move it, use copy_()")
+        return op(self, other)
+
+    return method
+
+
 class Tensor(TensorBase):
     """An array and, where a gradient is wanted, the node that remembers how it was made.
 
@@ -47,6 +67,7 @@ class Tensor(TensorBase):
     __mul__ = elementwise.mul
     __truediv__ = elementwise.div
     __pow__ = elementwise.pow
+    __mod__ = elementwise.remainder
     __matmul__ = products.matmul
     __neg__ = elementwise.neg
     __abs__ = elementwise.abs
@@ -54,8 +75,6 @@ class Tensor(TensorBase):
     __le__ = elementwise.le
     __gt__ = elementwise.gt
     __ge__ = elementwise.ge
-    __eq__ = elementwise.eq  # type: ignore[assignment]
-    __ne__ = elementwise.ne  # type: ignore[assignment]
     __hash__ = object.__hash__
     __getitem__ = shaping.getitem
     __radd__ = _reflected(elementwise.add)
@@ -63,7 +82,18 @@ class Tensor(TensorBase):
     __rmul__ = _reflected(elementwise.mul)
     __rtruediv__ = _reflected(elementwise.div)
     __rpow__ = _reflected(elementwise.pow)
+    __rmod__ = _reflected(elementwise.remainder)
     __rmatmul__ = _reflected(products.matmul)
+    __iadd__ = _assigned(elementwise.add)
+    __isub__ = _assigned(elementwise.sub)
+    __imul__ = _assigned(elementwise.mul)
+    __itruediv__ = _assigned(elementwise.div)
+
+    def __eq__(self, other):
+        return elementwise.eq(self, other) if _comparable(other) else NotImplemented
+
+    def __ne__(self, other):
+        return elementwise.ne(self, other) if _comparable(other) else NotImplemented
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
@@ -84,6 +114,7 @@ class Tensor(TensorBase):
     ne = elementwise.ne
     exp = elementwise.exp
     log = elementwise.log
+    log1p = elementwise.log1p
     sqrt = elementwise.sqrt
     square = elementwise.square
     sin = elementwise.sin
@@ -98,12 +129,33 @@ class Tensor(TensorBase):
     maximum = elementwise.maximum
     minimum = elementwise.minimum
     isfinite = elementwise.isfinite
+    isnan = elementwise.isnan
+    isinf = elementwise.isinf
+    remainder = elementwise.remainder
+    reciprocal = elementwise.reciprocal
+    log2 = elementwise.log2
+    log10 = elementwise.log10
+    log1p = elementwise.log1p
+    expm1 = elementwise.expm1
+    rsqrt = elementwise.rsqrt
+    floor = elementwise.floor
+    ceil = elementwise.ceil
+    round = elementwise.round
     sum = reductions.sum
     mean = reductions.mean
     var = reductions.var
+    std = reductions.std
+    prod = reductions.prod
+    cumsum = reductions.cumsum
+    norm = reductions.norm
     max = reductions.max
     min = reductions.min
+    amax = reductions.amax
+    amin = reductions.amin
     argmax = reductions.argmax
+    argmin = reductions.argmin
+    any = reductions.any
+    all = reductions.all
     logsumexp = reductions.logsumexp
     softmax = reductions.softmax
     log_softmax = reductions.log_softmax
@@ -113,8 +165,17 @@ class Tensor(TensorBase):
     unsqueeze = shaping.unsqueeze
     narrow = shaping.narrow
     chunk = shaping.chunk
-    flip = shaping.flip
+    split = shaping.split
+    roll = shaping.roll
+    tril = shaping.tril
+    triu = shaping.triu
+    diag = shaping.diag
+    t = shaping.t
     matmul = products.matmul
+    mm = products.mm
+    bmm = products.bmm
+    dot = products.dot
+    outer = products.outer
     backward = autodiff.backward
 
     def where(self, condition, other) -> Tensor:
@@ -129,7 +190,23 @@ class Tensor(TensorBase):
     def expand(self, *shape) -> Tensor:
         return shaping.expand(self, sizes(shape))
 
+    def flip(self, *dims) -> Tensor:
+        return shaping.flip(self, sizes(dims))
+
+    def repeat(self, *repeats) -> Tensor:
+        return shaping.repeat(self, sizes(repeats))
+
     view = reshape
+
+    @property
+    def T(self) -> Tensor:
+        """The transpose of a matrix."""
+        return shaping.t(self)
+
+    @property
+    def mT(self) -> Tensor:
+        """The last two dimensions swapped."""
+        return shaping.transpose(self, -1, -2)
 
     def clone(self) -> Tensor:
         """The same values with a history of their own. None is copied: nobody can write to them."""

@@ -131,7 +131,7 @@ def _gradients(
     """sum over k of gs[k] . dys[k]/dx for each x; zeros where no y depends on x."""
     used = [(y, g) for y, g in zip(ys, gs, strict=True) if y.requires_grad]
     ys, gs = [y for y, _ in used], [g for _, g in used]
-    found = list(grad(ys, xs, gs, create_graph, retain_graph=True, allow_unused=True))
+    found = list(grad(ys, xs, gs, retain_graph=True, create_graph=create_graph, allow_unused=True))
     for k, (x, g) in enumerate(zip(xs, found, strict=True)):
         if g is None:
             found[k] = Tensor(np.zeros(x.shape), device=x.device)

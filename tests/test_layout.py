@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import surface
+
 ROOT = Path(__file__).parent.parent
 MAY_IMPORT: dict[str, set[str]] = {
     "tensor": set(),
@@ -133,6 +135,10 @@ def test_every_data_file_is_installed(setup_cfg: ConfigParser) -> None:
         path for path in files if path.suffix != ".py" and "__pycache__" not in path.parts
     }
     assert {ROOT / package / "py.typed" for package in PACKAGES} <= listed
+
+
+def test_the_page_of_what_is_public_is_up_to_date() -> None:
+    assert surface.PAGE.read_text() == surface.page(), "python -m tests.surface writes it anew"
 
 
 @pytest.mark.parametrize("heading", ["A first page", "From Python"])

@@ -62,9 +62,9 @@ def load(
     """
     if name not in NAMES:
         path = Path(data_dir or name)
-        if not path.exists():
+        if not name or not path.exists():
             choice = f"{', '.join(NAMES)}, or pass a folder of images, or a .npy or .npz file"
-            raise ValueError(f"unknown data set {str(path)!r}; choose from {choice}")
+            raise ValueError(f"unknown data set {str(data_dir or name)!r}; choose from {choice}")
         return load_own(path, size, channels)
     if name == "mnist":
         folder = _required(data_dir)

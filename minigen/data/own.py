@@ -54,14 +54,14 @@ def load_own(
 
 def _arrays_in(path: Path) -> dict[str, np.ndarray]:
     """The arrays in a .npz file by their names, or that of a .npy file."""
+    if path.suffix not in (".npy", ".npz"):
+        raise ValueError(f"{path}: expected a folder of images, or a .npy or .npz file")
     content = io.BytesIO(path.read_bytes())
     try:
         loaded = np.load(content, allow_pickle=False)
         return {"images": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
     except Exception as error:  # numpy and zipfile fail on damage in a dozen ways
-        raise ValueError(
-            f"{path}: neither a folder nor a .npy or .npz file of plain arrays ({error})"
-        ) from error
+        raise ValueError(f"{path}: damaged, or not of plain arrays; save it again") from error
 
 
 def from_arrays(

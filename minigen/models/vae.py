@@ -74,7 +74,7 @@ class VAE(nn.Module):
         """p(x | z) for latents (N, latent): a distribution over images."""
         y = self.decoder(with_labels(z, labels, self.classes))
         if self.log_var is None:
-            return Independent(Bernoulli(y), 3)
+            return Independent(Bernoulli(logits=y), 3)
         return Independent(Normal(y, _standard_deviation(self.log_var)), 3)
 
     def terms(self, x: Tensor, labels: Labels = None, rng: Rng | None = None) -> BoundTerms:

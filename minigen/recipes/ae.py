@@ -54,7 +54,7 @@ class AERecipe:
     def __init__(self, settings: AESettings):
         self.rng = seeded(settings, AESettings)
         self.settings, self.heading = settings, f"{self.title} on {settings.data_name}"
-        (shape, _), latent = settings.about, settings.latent
+        shape, latent = settings.about.shape, settings.latent
         encoder = ENCODERS[settings.networks](shape, latent)
         if settings.regulariser == "kl":  # for a code in (0, 1)
             encoder = nn.Sequential(encoder, nn.Sigmoid())

@@ -44,7 +44,7 @@ class DDPMRecipe:
     def __init__(self, settings: DDPMSettings):
         self.rng = seeded(settings, DDPMSettings)
         self.settings, self.heading = settings, f"{self.title} on {settings.data_name}"
-        self.shape, _ = settings.about
+        self.shape = settings.about.shape
         self.diffusion = Diffusion(beta_schedule(settings.schedule, settings.timesteps))
         self.denoiser = _denoiser(self.shape).to(settings.device)
         lr_schedule = cosine(settings.steps, warmup_steps=100)

@@ -129,7 +129,7 @@ class GANRecipe:
 
 def _players(settings: GANSettings, classes: int) -> tuple[nn.Module, nn.Module]:
     """A generator and a discriminator. With a gradient penalty there is no batch norm."""
-    shape, _ = settings.about
+    shape = settings.about.shape
     if len(shape) == 1:
         return mlp_generator(settings.latent, *shape), mlp_discriminator(*shape)
     C, H, W = shape

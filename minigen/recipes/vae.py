@@ -54,8 +54,8 @@ class VAERecipe:
     def __init__(self, settings: VAESettings):
         self.rng = seeded(settings, VAESettings)
         self.settings, self.heading = settings, f"{self.title} on {settings.data_name}"
-        ((C, H, W), classes), latent = settings.about, settings.latent
-        classes = classes if settings.conditional else 0
+        (C, H, W), latent = settings.about.shape, settings.latent
+        classes = settings.about.classes if settings.conditional else 0
         encoder = ENCODERS[settings.networks]((C + classes, H, W), 2 * latent)
         decoder = DECODERS[settings.networks](latent + classes, (C, H, W))
         self.model = VAE(encoder, decoder, latent, settings.decoder, classes).to(settings.device)
@@ -133,7 +133,7 @@ class VAERecipe:
         with self.learner.using_average():
             q = self.model.posterior(Tensor(x, device=self.settings.device), labels)
             z = q.mean.numpy()
-            kl = kl_divergence(q.base, self.model.prior(len(x)).base).numpy()
+            kl = kl_divergence(q.base_dist, self.model.prior(len(x)).base_dist).numpy()
 
             shown, titles = [x, self.decode(z, labels)], ["test image", "reconstruction"]
             path, title = run.path / "reconstructions.png", f"{self.heading}: reconstructions"

@@ -565,6 +565,7 @@ def refused(
     ("options", "words"),
     [
         (["--data", "cats"], ["cats", "digits", "mnist", "ring"]),
+        (["--data", ""], ["''", "digits", "folder"]),
         (["--data", "mnist"], ["mnist", "--data-dir"]),
         (["--data", "mnist", "--data-dir", "nowhere"], ["nowhere", "train-images-idx3-ubyte"]),
         (["--data", "mnist", "--data-dir", "run"], ["run", "train-images-idx3-ubyte"]),

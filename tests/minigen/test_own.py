@@ -257,11 +257,13 @@ def test_files_of_arrays(tmp_path: Path) -> None:
     (tmp_path / "e.npy").write_bytes(b"\x93NUMPY")
     (tmp_path / "f.npz").write_bytes((tmp_path / "c.npz").read_bytes()[:-30])
     np.save(tmp_path / "g.npy", np.array([{}]), allow_pickle=True)
+    Image.fromarray(RGB).save(tmp_path / "h.png")
     for name, words in (
         ("d", "`images`.*found x, y"),
-        ("e", "plain"),
-        ("f", "plain"),
+        ("e", "damaged"),
+        ("f", "damaged"),
         ("g", "plain"),
+        ("h", "a folder of images"),
     ):
         (path,) = tmp_path.glob(f"{name}.*")
         with pytest.raises(ValueError, match=f"{path.name}.*{words}"):

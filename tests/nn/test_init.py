@@ -30,6 +30,14 @@ VARIANCES: dict[str, tuple[Callable, float]] = {
         lambda x, **options: init.kaiming_normal_(x, 2.0, **options),
         2 / (5 * FAN_IN),
     ),
+    "kaiming_uniform_ by outputs": (
+        lambda x, **options: init.kaiming_uniform_(x, mode="fan_out", **options),
+        2 / FAN_OUT,
+    ),
+    "kaiming_normal_ before tanh": (
+        lambda x, **options: init.kaiming_normal_(x, nonlinearity="tanh", **options),
+        25 / 9 / FAN_IN,
+    ),
     "xavier_uniform_": (init.xavier_uniform_, 2 / (FAN_IN + FAN_OUT)),
     "xavier_uniform_ with gain": (
         lambda x, **o: init.xavier_uniform_(x, 3.0, **o),
@@ -74,7 +82,41 @@ def test_normal_and_uniform_have_a_place() -> None:
     assert 2 <= x.min() < 2.01 and 2.99 < x.max() <= 3
 
 
+@given(slope=st.floats(-2, 2))
+def test_the_gain_of_a_rectifier_keeps_the_mean_square(slope: float) -> None:
+    """E[f(x)^2] = (1 + slope^2) / 2 for x ~ N(0, 1)."""
+    assert init.calculate_gain("leaky_relu", slope) ** -2 == pytest.approx((1 + slope**2) / 2)
+    assert init.calculate_gain("relu", slope) == init.calculate_gain("leaky_relu", 0.0)
+    assert init.calculate_gain("leaky_relu") == init.calculate_gain("leaky_relu", 0.01)
+
+
+WRONG_INIT: dict[str, tuple[Callable, type[Exception], str]] = {
+    "nonlinearity": (
+        lambda: init.kaiming_normal_(parameter(), nonlinearity="sine"),
+        ValueError,
+        "nonlinearity must be one of .*'relu'.*, got 'sine'",
+    ),
+    "mode": (
+        lambda: init.kaiming_uniform_(parameter(), 0, "out"),
+        ValueError,
+        "mode must be 'fan_in' or 'fan_out', got 'out'",
+    ),
+    "data": (
+        lambda: init.normal_(parameter().data, 0.0, 0.02),
+        TypeError,
+        "expected a tensor, such as layer.weight, got ndarray",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "error", "message"), WRONG_INIT.values(), ids=WRONG_INIT.keys())
+def test_wrong_calls_are_told_what_is_expected(call: Callable, error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
+        call()
+
+
 def test_constants() -> None:
+    assert np.array_equal(init.constant_(parameter(), 0.5).numpy(), np.full(SHAPE, 0.5))
     assert np.array_equal(init.zeros_(parameter()).numpy(), np.zeros(SHAPE))
     assert np.array_equal(init.ones_(parameter()).numpy(), np.ones(SHAPE))
 

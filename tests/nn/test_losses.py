@@ -51,8 +51,10 @@ def test_elementwise_losses_are_their_definitions(
     expected = definition(x.numpy(), target)
     for reduction, reduce in (("none", np.asarray), ("sum", np.sum), ("mean", np.mean)):
         for t in (target, Tensor(target)):
-            np.testing.assert_allclose(loss(x, t, reduction).numpy(), reduce(expected), rtol=1e-12)
-    assert loss(x, target).item() == loss(x, target, "mean").item()
+            np.testing.assert_allclose(
+                loss(x, t, reduction=reduction).numpy(), reduce(expected), rtol=1e-12
+            )
+    assert loss(x, target).item() == loss(x, target, reduction="mean").item()
 
 
 @given(x=tensors(rows), seed=seeds)
@@ -64,9 +66,28 @@ def test_cross_entropy_is_minus_the_log_of_the_probability_of_the_class(
     for reduction, reduce in (("none", np.asarray), ("sum", np.sum), ("mean", np.mean)):
         for t in (labels, labels.tolist(), Tensor(labels), labels.astype(np.uint8)):
             np.testing.assert_allclose(
-                nn.cross_entropy(x, t, reduction).numpy(), reduce(expected), rtol=1e-10
+                nn.cross_entropy(x, t, reduction=reduction).numpy(), reduce(expected), rtol=1e-10
             )
-    assert nn.cross_entropy(x, labels).item() == nn.cross_entropy(x, labels, "mean").item()
+    assert (
+        nn.cross_entropy(x, labels).item() == nn.cross_entropy(x, labels, reduction="mean").item()
+    )
+
+
+MODULES = {
+    nn.MSELoss: nn.mse_loss,
+    nn.L1Loss: nn.l1_loss,
+    nn.BCEWithLogitsLoss: bce,
+    nn.CrossEntropyLoss: nn.cross_entropy,
+}
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize(("module", "loss"), MODULES.items(), ids=repr)
+def test_losses_are_modules_too(module: Callable, loss: Callable, reduction: str) -> None:
+    x = Tensor([[0.5, -2.0], [3.0, 1.0]])
+    target = [1, 0] if loss is nn.cross_entropy else Tensor([[0.0, 1.0], [0.25, 1.0]])
+    expected = loss(x, target, reduction=reduction).numpy()
+    assert np.array_equal(module(reduction=reduction)(x, target).numpy(), expected)
 
 
 # Identities
@@ -86,9 +107,9 @@ def test_cross_entropy_of_two_classes_is_binary_cross_entropy_of_their_differenc
     x: Tensor, seed: int
 ) -> None:
     labels = labels_for(x, seed)
-    binary = bce(x[:, 1] - x[:, 0], Tensor(labels, dtype=np.float64), "none")
+    binary = bce(x[:, 1] - x[:, 0], Tensor(labels, dtype=np.float64), reduction="none")
     np.testing.assert_allclose(
-        nn.cross_entropy(x, labels, "none").numpy(), binary.numpy(), rtol=1e-12
+        nn.cross_entropy(x, labels, reduction="none").numpy(), binary.numpy(), rtol=1e-12
     )
 
 
@@ -96,7 +117,7 @@ def test_cross_entropy_of_two_classes_is_binary_cross_entropy_of_their_differenc
 def test_binary_cross_entropy_does_not_care_which_class_is_called_1(x: Tensor, seed: int) -> None:
     t = np.random.default_rng(seed).random(x.shape)
     np.testing.assert_allclose(
-        bce(x, t, "none").numpy(), bce(-x, 1 - t, "none").numpy(), rtol=1e-12
+        bce(x, t, reduction="none").numpy(), bce(-x, 1 - t, reduction="none").numpy(), rtol=1e-12
     )
 
 
@@ -116,7 +137,7 @@ def test_gradients_by_prediction_and_target(
     """The difference of the two, not the prediction, is drawn: |x - t| has its kink there."""
     target = Tensor(np.random.default_rng(seed).random(d.shape), requires_grad=True)
     x = Tensor(target + d, requires_grad=True)
-    gradcheck(lambda x, t: loss(x, t, "none"), [x, target])
+    gradcheck(lambda x, t: loss(x, t, reduction="none"), [x, target])
 
 
 @given(x=tensors(), seed=seeds)
@@ -125,7 +146,9 @@ def test_the_gradient_of_binary_cross_entropy_is_probability_minus_target(
 ) -> None:
     t = np.random.default_rng(seed).random(x.shape)
     np.testing.assert_allclose(
-        np.asarray(grad(bce(x, t, "sum"), x)[0]), 1 / (1 + np.exp(-x.numpy())) - t, atol=1e-12
+        np.asarray(grad(bce(x, t, reduction="sum"), x)[0]),
+        1 / (1 + np.exp(-x.numpy())) - t,
+        atol=1e-12,
     )
 
 
@@ -134,7 +157,7 @@ def test_the_gradient_of_cross_entropy_is_probabilities_minus_one_hot(x: Tensor,
     labels = labels_for(x, seed)
     expected = probabilities(x.numpy()) - np.eye(x.shape[1])[labels]
     np.testing.assert_allclose(
-        np.asarray(grad(nn.cross_entropy(x, labels, "sum"), x)[0]), expected, atol=1e-12
+        np.asarray(grad(nn.cross_entropy(x, labels, reduction="sum"), x)[0]), expected, atol=1e-12
     )
     gradcheck(lambda x: nn.cross_entropy(x, labels), x)
 
@@ -197,7 +220,7 @@ def test_losses_compute_the_same_on_every_device(device: str) -> None:
 @given(a=shapes(), b=shapes())
 def test_shapes_are_not_broadcast(loss: Callable, definition: Callable, a, b) -> None:
     if a == b:
-        assert loss(T.ones(a), T.ones(b), "none").shape == a
+        assert loss(T.ones(a), T.ones(b), reduction="none").shape == a
     else:
         with pytest.raises(ValueError) as caught:
             loss(T.ones(a), T.ones(b))
@@ -211,7 +234,10 @@ every_loss = pytest.mark.parametrize("loss", [nn.mse_loss, nn.l1_loss, bce, nn.c
 def test_an_empty_batch_has_a_sum_and_no_mean(loss: Callable) -> None:
     x = T.ones(0, 3)
     target = np.zeros(0, int) if loss is nn.cross_entropy else x
-    assert loss(x, target, "sum").item() == 0 and loss(x, target, "none").numel() == 0
+    assert (
+        loss(x, target, reduction="sum").item() == 0
+        and loss(x, target, reduction="none").numel() == 0
+    )
     with pytest.raises(ValueError, match=f"{loss.__name__}: an empty batch has no mean"):
         loss(x, target)
 
@@ -246,7 +272,7 @@ def test_reductions_have_three_names(loss: Callable) -> None:
     with pytest.raises(
         ValueError, match="reduction must be 'mean', 'sum' or 'none', got 'average'"
     ):
-        loss(T.ones(1, 2), target, "average")
+        loss(T.ones(1, 2), target, reduction="average")
 
 
 @pytest.mark.parametrize("labels", [[0], [[0, 1]], [0.0, 1.0], [True, False]], ids=repr)

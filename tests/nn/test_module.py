@@ -163,6 +163,29 @@ def test_names_that_could_stand_for_two_parts_are_refused(key) -> None:
             list(net.parameters())
 
 
+@pytest.mark.parametrize("name", ["scale", "labels"])
+def test_a_tensor_does_not_replace_a_parameter_or_buffer(name: str) -> None:
+    """It would leave the network without a word."""
+    net = Net()
+    kind = type(getattr(net, name)).__name__
+    with pytest.raises(TypeError, match=rf"Net.{name} is a {kind}: .* copy_\(\), or set another"):
+        setattr(net, name, getattr(net, name) * 2)
+    setattr(net, name, type(getattr(net, name))(T.ones(3)))
+    assert dict(net.named_tensors())[name].shape == (3,)
+    setattr(net, name, None)
+    assert name not in dict(net.named_tensors())
+
+
+def test_a_buffer_can_be_registered() -> None:
+    net, values = nn.Linear(1, 1, bias=False), Tensor([1, 2])
+    net.register_buffer("steps", values)
+    net.register_buffer("nothing", None)
+    assert [*net.state_dict()] == ["weight", "steps"] and net.nothing is None  # type: ignore
+    assert net.steps.numpy().tolist() == [1, 2] and isinstance(net.steps, Buffer)  # type: ignore
+    with pytest.raises(ValueError, match="register_buffer: persistent=False is not supported"):
+        net.register_buffer("steps", values, persistent=False)
+
+
 def test_an_attribute_that_is_replaced_leaves_the_module() -> None:
     net = Net()
     net.stem = nn.ReLU()  # type: ignore[assignment]
@@ -196,6 +219,21 @@ def test_a_call_passes_keywords_on() -> None:
     assert Scale()(T.ones(1), by=3.0).item() == 3
 
 
+def test_modules_are_named_and_a_shared_one_comes_once() -> None:
+    act = nn.ReLU()
+    net = Sequential(nn.Linear(1, 1), act, Sequential(act, nn.Tanh()))
+    assert [name for name, _ in net.named_modules()] == ["", "0", "1", "2", "2.1"]
+    assert [*net.modules()] == [net, net[0], act, net[2], net[2][1]]
+    assert [*net.children()] == [net[0], act, net[2]]
+
+
+def test_apply_reaches_every_module_those_below_first() -> None:
+    net, reached = Net(), []
+    assert net.apply(reached.append) is net
+    assert {*reached} == {*net.modules()} and reached[-1] is net
+    assert reached.index(net.blocks[1][1]) < reached.index(net.blocks[1])
+
+
 def test_a_module_without_forward_says_so() -> None:
     with pytest.raises(NotImplementedError, match=r"Module has no forward\(\)"):
         Module()(1)
@@ -225,8 +263,10 @@ def test_zero_grad_forgets_all_gradients() -> None:
     net = Net()
     backward(net)
     assert all(p.grad is not None for p in net.parameters())
-    net.zero_grad()
+    net.zero_grad(set_to_none=True)
     assert all(p.grad is None for p in net.parameters())
+    with pytest.raises(ValueError, match="zero_grad: set_to_none=False is not supported"):
+        net.zero_grad(set_to_none=False)
 
 
 def test_requires_grad_freezes_and_thaws() -> None:
@@ -273,6 +313,12 @@ def test_to_moves_everything_to_a_device(device: str) -> None:
         snapshot(net), before
     )
     np.testing.assert_allclose(net(images.to(device)).numpy(), y.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_to_has_short_forms() -> None:
+    net = Net()
+    assert net.double() is net.cpu() is net and net.scale.dtype == np.float64
+    assert net.float().scale.dtype == np.float32
 
 
 def test_an_optimizer_goes_on_after_to() -> None:
@@ -348,6 +394,13 @@ def test_loading_lists_all_names_that_do_not_fit_and_takes_nothing(
     before = snapshot(net)
     for name in missing:
         del state[name]
+    others = net.load_state_dict(dict(state), strict=False)
+    assert others == (sorted(missing), sorted(unexpected))
+    changed = {name for name, x in snapshot(net).items() if not np.array_equal(x, before[name])}
+    assert changed == {"stem.weight", "stem.bias", "blocks.1.1.weight"} - missing
+    before = snapshot(net)
+    net.stem.weight.copy_(before["stem.weight"] + 1)
+    before = snapshot(net)
     if missing or unexpected:
         with pytest.raises(KeyError) as caught:
             net.load_state_dict(state)
@@ -470,6 +523,44 @@ def test_sequential_refuses_what_is_no_module() -> None:
     """A function would be no child, so forward() would leave it out without a word."""
     with pytest.raises(TypeError, match=r"Sequential: .*function"):
         Sequential(nn.Linear(2, 3), T.tanh)  # type: ignore[arg-type]
+
+
+# ModuleList
+
+
+def test_the_modules_of_a_module_list_belong_to_the_network() -> None:
+    class Tower(Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.floors = nn.ModuleList(nn.Linear(2, 2, bias=False) for _ in range(2))
+            self.floors.append(nn.Tanh())
+
+        def forward(self, x: Tensor) -> Tensor:
+            for floor in self.floors:
+                x = floor(x)
+            return x
+
+    net, x = Tower(), T.randn(3, 2)
+    assert [*net.state_dict()] == ["floors.0.weight", "floors.1.weight"]
+    assert net(x).numpy().tolist() == Sequential(*net.floors)(x).numpy().tolist()
+    assert len(net.floors) == 3 and isinstance(net.floors[-1], nn.Tanh)
+
+
+def test_a_slice_of_a_module_list_counts_anew_and_grows() -> None:
+    parts = [nn.ReLU() for _ in range(4)]
+    part = nn.ModuleList(parts)[1:3]
+    assert type(part) is nn.ModuleList and [*part] == parts[1:3]
+    assert [name for name, _ in part.append(parts[0]).named_children()] == ["0", "1", "2"]
+
+
+def test_what_is_appended_to_a_slice_replaces_nothing() -> None:
+    parts = [nn.ReLU() for _ in range(4)]
+    assert [*Sequential(*parts)[1:3].append(parts[3])] == parts[1:]
+
+
+def test_a_module_list_refuses_what_is_no_module() -> None:
+    with pytest.raises(TypeError, match=r"ModuleList: .*function.* is no module"):
+        nn.ModuleList([T.tanh])  # type: ignore[list-item]
 
 
 # repr

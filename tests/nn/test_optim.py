@@ -186,15 +186,15 @@ def values(parameters: Sequence[Tensor]) -> list[np.ndarray]:
 
 
 def assert_close(
-    parameters: Sequence[Tensor | None], expected: Sequence[np.ndarray], tolerance: float = 1e-9
+    parameters: Sequence[Any], expected: Sequence[np.ndarray], tolerance: float = 1e-9
 ) -> None:
-    for p, x in zip(parameters, expected, strict=True):
-        np.testing.assert_allclose(np.asarray(p), x, rtol=tolerance, atol=tolerance)
+    for p, x in zip(values(parameters), expected, strict=True):
+        np.testing.assert_allclose(p, x, rtol=tolerance, atol=tolerance)
 
 
-def assert_same(parameters: Sequence[Tensor | None], expected: Sequence[np.ndarray]) -> None:
-    for p, x in zip(parameters, expected, strict=True):
-        assert np.array_equal(np.asarray(p), x)
+def assert_same(parameters: Sequence[Any], expected: Sequence[np.ndarray]) -> None:
+    for p, x in zip(values(parameters), expected, strict=True):
+        assert np.array_equal(p, x)
 
 
 @every_algorithm
@@ -341,8 +341,21 @@ def test_a_step_without_any_gradient_is_an_error(algorithm: Algorithm) -> None:
 def test_zero_grad_forgets_the_gradients() -> None:
     p = Parameter(np.ones(2))
     p.grad = T.ones(2, dtype=np.float64)
-    SGD([p]).zero_grad()
+    SGD([p]).zero_grad(set_to_none=True)
     assert p.grad is None
+    with pytest.raises(ValueError, match="zero_grad: set_to_none=False is not supported"):
+        SGD([p]).zero_grad(set_to_none=False)
+
+
+@every_algorithm
+def test_the_one_group_of_parameters_is_the_optimizer(algorithm: Algorithm) -> None:
+    p = Parameter(np.ones(2))
+    optimizer = algorithm.on([p])
+    (group,) = optimizer.param_groups
+    assert all(q is p for q in group["params"]) and group["lr"] == algorithm.example["lr"]
+    group["lr"] = 0.0
+    walk(optimizer, [[np.ones(2)]])
+    assert optimizer.lr == 0 and p.numpy().tolist() == [1, 1]
 
 
 # Memory
@@ -480,6 +493,7 @@ ERRORS: dict[str, tuple[Callable, str]] = {
         lambda p: SGD(p, momentum=-0.9),
         r"SGD: momentum must lie in \[0, inf\), got -0.9",
     ),
+    "dampening": (lambda p: SGD(p, 0.1, 0.9, 0.5), "SGD: dampening=0.5 is not supported, only 0"),
     "Nesterov": (lambda p: SGD(p, nesterov=True), "SGD: Nesterov needs momentum > 0"),
     "betas": (
         lambda p: Adam(p, betas=(0.9, 1.0)),
@@ -520,6 +534,10 @@ NO_PARAMETERS: dict[str, tuple[Any, str]] = {
         r"expected a list of parameters, such as model.parameters\(\), got one Linear",
     ),
     "parameter": (Parameter(np.ones(2)), "expected a list of parameters, .* got one Parameter"),
+    "groups": (
+        [{"params": [Parameter(np.ones(2))], "lr": 0.1}],
+        "there are no groups of parameters: make an optimiser for each",
+    ),
     "modules": ([nn.Linear(1, 1)], "parameter 0: .* this Linear is none"),
     "names": (list(nn.Linear(1, 1).named_parameters()), "parameter 0: .* this tuple is none"),
     "constant": (

@@ -72,7 +72,12 @@ def linear(x, weight, bias=0.0) -> np.ndarray:
 
 
 def solve(A, B) -> np.ndarray:
-    """Cramer's rule: X[i, j] = det(A with column i replaced by column j of B) / det A."""
+    """Cramer's rule: X[i, j] = det(A with column i replaced by column j of B) / det A.
+
+    B is a vector, or a batch of them, where it is 1-d or has the shape of A without a dimension.
+    """
+    vectors = B.ndim == 1 or B.shape == A.shape[:-1]
+    B = B[..., None] if vectors else B
     batch = np.broadcast_shapes(A.shape[:-2], B.shape[:-2])
     A, B = (np.broadcast_to(x, batch + x.shape[-2:]) for x in (A, B))
     X = np.empty(B.shape)
@@ -80,7 +85,17 @@ def solve(A, B) -> np.ndarray:
         replaced = A.copy()
         replaced[..., i] = B[..., j]
         X[..., i, j] = np.linalg.det(replaced) / np.linalg.det(A)
-    return X
+    return X[..., 0] if vectors else X
+
+
+def cholesky(x) -> np.ndarray:
+    """Column by column, of the symmetric part."""
+    x = (x + np.swapaxes(x, -1, -2)) / 2
+    L = np.zeros(x.shape)
+    for j in range(x.shape[-1]):
+        rest = x[..., j:, j] - (L[..., j:, :j] * L[..., j : j + 1, :j]).sum(-1)
+        L[..., j:, j] = rest / np.sqrt(rest[..., :1])
+    return L
 
 
 # Pooling
@@ -103,8 +118,8 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0) -> np.ndarray:
     return pool(np.mean, 0.0, x, kernel_size, stride, padding)
 
 
-def upsample_nearest(x, scale_factor) -> np.ndarray:
-    height, width = pair(scale_factor)
+def upsample_nearest(x, size=None, scale_factor=None) -> np.ndarray:
+    height, width = pair(scale_factor or (size[0] // x.shape[2], size[1] // x.shape[3]))
     return x.repeat(height, 2).repeat(width, 3)
 
 
@@ -210,6 +225,27 @@ def var(x, dim=None, correction=1, keepdim=False) -> np.ndarray:
     return x.var(dim, ddof=correction, keepdims=keepdim)
 
 
+def std(x, dim=None, correction=1, keepdim=False) -> np.ndarray:
+    return x.std(dim, ddof=correction, keepdims=keepdim)
+
+
+def norm(x, p, dim=None, keepdim=False) -> np.ndarray:
+    if p == np.inf:
+        return abs(x).max(dim, keepdims=keepdim)
+    if p == -np.inf:
+        return abs(x).min(dim, keepdims=keepdim)
+    p = 2 if p == "fro" else p
+    return (abs(x) ** p).sum(dim, keepdims=keepdim) ** (1 / p)
+
+
+def prod(x, dim=None, keepdim=False) -> np.ndarray:
+    return x.prod(dim, keepdims=keepdim)
+
+
+def cumsum(x, dim) -> np.ndarray:
+    return x.cumsum(dim)
+
+
 def largest(x, dim=None, keepdim=False) -> np.ndarray:
     return x.max(dim, keepdims=keepdim)
 
@@ -242,7 +278,37 @@ def stack(*xs, dim) -> np.ndarray:
 
 
 def chunk(x, chunks, dim) -> list[np.ndarray]:
-    return np.split(x, chunks, dim)
+    return split(x, -(-x.shape[dim] // chunks), dim)
+
+
+def split(x, split_size_or_sections, dim) -> list[np.ndarray]:
+    size = split_size_or_sections
+    ends = range(size, x.shape[dim], size) if isinstance(size, int) else np.cumsum(size[:-1])
+    return np.split(x, ends, dim)
+
+
+def roll(x, shifts, dims=None) -> np.ndarray:
+    return np.roll(x, shifts, dims)
+
+
+def tril(x, diagonal) -> np.ndarray:
+    return np.tril(x, diagonal)
+
+
+def triu(x, diagonal) -> np.ndarray:
+    return np.triu(x, diagonal)
+
+
+def einsum(*xs, equation) -> np.ndarray:
+    return np.einsum(equation, *xs)
+
+
+def repeat(x, repeats) -> np.ndarray:
+    return np.tile(x, repeats)
+
+
+def diag(x, diagonal) -> np.ndarray:
+    return np.diag(x, diagonal)
 
 
 def flatten(x, start_dim, end_dim) -> np.ndarray:
@@ -255,7 +321,15 @@ def flip(x, dims) -> np.ndarray:
 
 
 def getitem(x, index) -> np.ndarray:
-    return x[index]
+    """Integers are taken first, from the last one on; the rest is NumPy's."""
+    parts = list(index) if isinstance(index, tuple) else [index]
+    masks = [isinstance(p, bool) or getattr(p, "dtype", None) == "bool" for p in parts]
+    taken = [0 if p is None else np.ndim(p) if mask else 1 for p, mask in zip(parts, masks)]
+    taken = [n if p is not ... else x.ndim + 1 - sum(taken) for p, n in zip(parts, taken)]
+    for k in reversed(range(len(parts))):
+        if isinstance(parts[k], (int, np.integer)) and not masks[k]:
+            x = x.take(parts.pop(k), sum(taken[:k]))
+    return x[tuple(parts)]
 
 
 def narrow(x, dim, start, length) -> np.ndarray:
@@ -273,8 +347,9 @@ def permute(x, dims) -> np.ndarray:
     return np.moveaxis(x, dims, range(x.ndim))
 
 
-def squeeze(x, dim) -> np.ndarray:
-    return np.squeeze(x, dim)
+def squeeze(x, dim=None) -> np.ndarray:
+    dims = range(x.ndim) if dim is None else [d % x.ndim for d in np.atleast_1d(dim)]
+    return np.squeeze(x, tuple(d for d in dims if x.shape[d] == 1))
 
 
 def transpose(x, dim0, dim1) -> np.ndarray:

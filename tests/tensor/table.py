@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import tensor
-from tensor import Tensor
+from tensor import Tensor, shaping
 from tensor.strategies import (
     SPACING,
     Shape,
@@ -65,12 +65,37 @@ def power_of(b, a) -> Tensor:
     return tensor.pow(a, b)
 
 
+def cholesky(x) -> Tensor:
+    """Of the symmetric part: what moves one element moves its mirror image with it."""
+    return tensor.cholesky((x + tensor.transpose(x, -1, -2)) * 0.5)
+
+
 def cast(x) -> Tensor:
     return tensor.cast(x, x.dtype)
 
 
 def group_norm(x, weight=None, bias=None, num_groups=1, eps=1e-5, silu=False) -> Tensor:
-    return tensor.group_norm(x, num_groups, weight, bias, eps, silu)
+    return tensor.group_norm(x, num_groups, weight, bias, eps, silu=silu)
+
+
+def instance_norm(x, weight=None, bias=None, eps=1e-5) -> Tensor:
+    return tensor.instance_norm(x, weight=weight, bias=bias, eps=eps)
+
+
+def einsum(*xs, equation) -> Tensor:
+    return tensor.einsum(equation, *xs)
+
+
+def repeat(x, repeats) -> Tensor:
+    return x.repeat(*repeats) if isinstance(x, Tensor) else shaping.repeat(x, repeats)
+
+
+def largest(x, dim, keepdim) -> Tensor:
+    return tensor.max(x, dim, keepdim).values
+
+
+def smallest(x, dim, keepdim) -> Tensor:
+    return tensor.min(x, dim, keepdim).values
 
 
 def layer_norm(x, weight, bias, eps) -> Tensor:
@@ -109,11 +134,9 @@ def elementwise(draw: st.DrawFn, *domains: dict[str, Any], **options: st.SearchS
 
 
 @st.composite
-def one(
-    draw: st.DrawFn, options: Callable[[Shape], Options], shape=None, distinct: bool = False
-) -> Call:
+def one(draw: st.DrawFn, options: Callable[[Shape], Options], shape=None, **domain: Any) -> Call:
     """One tensor, and options that suit its shape."""
-    x = draw(tensors(shape, distinct=distinct))
+    x = draw(tensors(shape, **domain))
     return Call((x,), draw(options(x.shape)))
 
 
@@ -145,6 +168,37 @@ def factors(draw: st.DrawFn) -> Call:
 
 
 @st.composite
+def vectors(draw: st.DrawFn, same_length: bool) -> Call:
+    """Two vectors."""
+    n = draw(st.integers(1, 3))
+    m = n if same_length else draw(st.integers(1, 3))
+    return Call((draw(tensors((n,))), draw(tensors((m,)))), {})
+
+
+@st.composite
+def matrices(draw: st.DrawFn, *batch: int) -> Call:
+    """Two matrices, or batches of matrices, with a product."""
+    n, k, m = (draw(st.integers(1, 2)) for _ in range(3))
+    return Call((draw(tensors((*batch, n, k))), draw(tensors((*batch, k, m)))), {})
+
+
+EQUATIONS = [
+    *["ij,jk->ik", "bij,bjk->bik", "ij,jk,kl->il", "ij,kj", "bi,ij->bj", "ij,ij->j", "i,j->ji"],
+    *["ij->", "ij->ji", "ii", "ii->i", "iji->j", "ij,j,k->ki", "ij,i->ij", "b a, a -> b"],
+]
+
+
+@st.composite
+def contracted(draw: st.DrawFn) -> Call:
+    """An equation of `einsum`, and operands that fit, some with a length of 1 that broadcasts."""
+    equation = draw(st.sampled_from(EQUATIONS))
+    terms = equation.replace(" ", "").split("->")[0].split(",")
+    sizes = {c: draw(st.integers(1, 2)) for c in "".join(terms)}
+    drawn = [tuple(sizes[c] for c in term) for term in terms]
+    return Call(tuple(draw(tensors(size)) for size in drawn), {"equation": equation})
+
+
+@st.composite
 def dense(draw: st.DrawFn) -> Call:
     """x of any shape that ends in the features, a weight, and a bias or none."""
     out, features = draw(st.integers(1, 3)), draw(st.integers(1, 3))
@@ -161,12 +215,24 @@ def dense(draw: st.DrawFn) -> Call:
 
 @st.composite
 def linear_systems(draw: st.DrawFn) -> Call:
-    """A, far from singular by a large number in every row and column; B; batches broadcast."""
+    """A, far from singular by a large number in every row and column; B; batches broadcast.
+
+    B may hold vectors, (n,) or as many as A has matrices.
+    """
     n = draw(st.integers(1, 3))
     (batch_a, batch_b), k = draw(broadcastable_shapes(2, max_dims=1)), draw(st.integers(1, 2))
     large = 7 * np.eye(n)[draw(st.permutations(range(n)))]
     A = draw(tensors((*batch_a, n, n))).numpy() + large
-    return Call((Tensor(A, requires_grad=True), draw(tensors((*batch_b, n, k)))), {})
+    size = draw(st.sampled_from([(*batch_b, n, k), (*batch_a, n), (n,)]))
+    return Call((Tensor(A, requires_grad=True), draw(tensors(size))), {})
+
+
+@st.composite
+def positive_definite(draw: st.DrawFn) -> Call:
+    """Matrices whose symmetric parts have large diagonals."""
+    n, batch = draw(st.integers(1, 3)), draw(shapes(max_dims=1, max_side=2))
+    x = draw(tensors((*batch, n, n))).numpy() + 7 * np.eye(n)
+    return Call((Tensor(x, requires_grad=True),), {})
 
 
 @st.composite
@@ -223,6 +289,7 @@ def layers(draw: st.DrawFn) -> Call:
 
 
 WITH_DIMENSIONS = shapes(min_dims=1)
+SEVERAL = shapes(min_dims=1, min_side=2)
 SMOOTH = named(eps=st.sampled_from([0.1, 1.0]))
 """An eps at which normalisation is smooth even where all values of a group happen to be equal."""
 
@@ -236,7 +303,7 @@ def axis(shape: Shape) -> st.SearchStrategy[int]:
 
 def some_axes(shape: Shape) -> st.SearchStrategy:
     """One, or a tuple of different ones."""
-    several = st.lists(axis(shape), unique_by=lambda k: k % len(shape)).map(tuple)
+    several = st.lists(axis(shape), min_size=1, unique_by=lambda k: k % len(shape)).map(tuple)
     return axis(shape) | several if shape else st.just(())
 
 
@@ -250,11 +317,28 @@ def flipped_axes(shape: Shape) -> Options:
 
 
 def over_axes(shape: Shape) -> Options:
-    return named(dim=axes(shape))
+    return named(dim=some_axes(shape))
 
 
 def reduction(shape: Shape) -> Options:
     return named(dim=axes(shape), keepdim=st.booleans())
+
+
+def reduction_of_some(shape: Shape) -> Options:
+    return named(dim=some_axes(shape), keepdim=st.booleans())
+
+
+def reduction_of_one(shape: Shape) -> Options:
+    return named(dim=axis(shape), keepdim=st.booleans())
+
+
+def along_one(shape: Shape) -> Options:
+    return named(dim=axis(shape))
+
+
+def powers(shape: Shape) -> Options:
+    p = st.sampled_from(["fro", 1, 2, 3, 1.5, np.inf, -np.inf])
+    return named(p=p, dim=axes(shape), keepdim=st.booleans())
 
 
 def variance(shape: Shape) -> Options:
@@ -262,12 +346,39 @@ def variance(shape: Shape) -> Options:
     return options.filter(lambda o: np.ones(shape).sum(o["dim"]).max() > o["correction"])
 
 
+def deviation(shape: Shape) -> Options:
+    """Of two values at least, for at a deviation of 0 there is a kink."""
+    return variance(shape).filter(lambda o: np.ones(shape).sum(o["dim"]).max() > 1)
+
+
 def new_axis(shape: Shape) -> Options:
     return named(dim=st.integers(-len(shape) - 1, len(shape)))
 
 
-def axis_of_length_1(shape: Shape) -> Options:
-    return named(dim=axis(shape).filter(lambda k: shape[k] == 1))
+def no_options(shape: Shape) -> Options:
+    return named()
+
+
+def one_diagonal(shape: Shape) -> Options:
+    return named(diagonal=st.integers(-2, 2))
+
+
+def shifts(shape: Shape) -> Options:
+    """Along all dimensions, flattened; along one; along some."""
+    one, far = axis(shape), st.integers(-4, 4)
+    several = st.lists(axis(shape), min_size=1, unique_by=lambda k: k % len(shape))
+    return st.one_of(
+        named(shifts=far),
+        named(shifts=far, dims=one),
+        several.flatmap(
+            lambda dims: named(shifts=st.tuples(*[far] * len(dims)), dims=st.just(tuple(dims)))
+        ),
+    )
+
+
+def tiles(shape: Shape) -> Options:
+    n = len(shape)
+    return named(repeats=st.lists(st.integers(0, 2), min_size=n, max_size=n + 1).map(tuple))
 
 
 def two_axes(shape: Shape) -> Options:
@@ -304,8 +415,16 @@ def part(shape: Shape) -> Options:
 
 
 def parts(shape: Shape) -> Options:
-    """A dimension, and a number that divides its length."""
-    return st.sampled_from([{"dim": k, "chunks": n} for k, m in enumerate(shape) for n in (1, m)])
+    return named(dim=axis(shape), chunks=st.integers(1, 4))
+
+
+def sections(shape: Shape) -> Options:
+    """A dimension, and a size of parts or the sizes of two."""
+    sizes = axis(shape).flatmap(lambda k: st.tuples(st.just(k), st.integers(0, shape[k])))
+    listed = sizes.map(
+        lambda s: {"dim": s[0], "split_size_or_sections": (s[1], shape[s[0]] - s[1])}
+    )
+    return listed | named(dim=axis(shape), split_size_or_sections=st.integers(1, 4))
 
 
 def frame(shape: Shape) -> Options:
@@ -325,7 +444,8 @@ def larger(shape: Shape) -> Options:
 
 def scale(shape: Shape) -> Options:
     sides = st.integers(1, 3)
-    return named(scale_factor=sides | st.tuples(sides, sides))
+    sizes = st.tuples(sides, sides).map(lambda s: (s[0] * shape[2], s[1] * shape[3]))
+    return named(scale_factor=sides | st.tuples(sides, sides)) | named(size=sizes)
 
 
 # The table
@@ -336,12 +456,24 @@ AWAY_FROM_0 = {"kinks": (0,)}
 BETWEEN = {"min_value": -2 + SPACING / 2}
 """Values half-way between those of other tensors, so that nothing ties."""
 
+BETWEEN_OTHERS = {"min_value": -2 + SPACING / 4}
+BETWEEN_1_AND_2 = {"min_value": 1.1, "max_value": 1.5}
+
 ELEMENTWISE = {
     "add": Entry(tensor.add, np.add, elementwise({}, {})),
     "sub": Entry(tensor.sub, np.subtract, elementwise({}, {})),
     "mul": Entry(tensor.mul, np.multiply, elementwise({}, {})),
     "div": Entry(tensor.div, np.divide, elementwise({}, AWAY_FROM_0)),
     "neg": Entry(tensor.neg, np.negative, elementwise({})),
+    "remainder": Entry(
+        tensor.remainder,
+        np.remainder,
+        elementwise(BETWEEN_1_AND_2, {"min_value": 0.8, "max_value": 1}),
+    ),
+    "remainder of another sign": Entry(
+        tensor.remainder, np.remainder, elementwise(BETWEEN_1_AND_2, {"max_value": -1.6})
+    ),
+    "reciprocal": Entry(tensor.reciprocal, np.reciprocal, elementwise(AWAY_FROM_0)),
     "pow": Entry(tensor.pow, np.power, elementwise(POSITIVE, AWAY_FROM_0)),
     "pow to the 0": Entry(tensor.pow, np.power, elementwise(POSITIVE, ZERO)),
     "pow to an integer": Entry(
@@ -352,7 +484,12 @@ ELEMENTWISE = {
     ),
     "pow of a number": Entry(power_of, power_of, elementwise({}, a=st.sampled_from([1, 2.5]))),
     "exp": Entry(tensor.exp, np.exp, elementwise({})),
+    "expm1": Entry(tensor.expm1, np.expm1, elementwise({})),
     "log": Entry(tensor.log, np.log, elementwise(POSITIVE)),
+    "log2": Entry(tensor.log2, np.log2, elementwise(POSITIVE)),
+    "log10": Entry(tensor.log10, np.log10, elementwise(POSITIVE)),
+    "log1p": Entry(tensor.log1p, np.log1p, elementwise({"min_value": -0.9})),
+    "rsqrt": Entry(tensor.rsqrt, lambda x: 1 / np.sqrt(x), elementwise(POSITIVE)),
     "sqrt": Entry(tensor.sqrt, np.sqrt, elementwise(POSITIVE)),
     "square": Entry(tensor.square, np.square, elementwise({})),
     "sin": Entry(tensor.sin, np.sin, elementwise({})),
@@ -370,6 +507,10 @@ ELEMENTWISE = {
         tensor.gelu, ref.gelu, elementwise({}, approximate=st.sampled_from(["none", "tanh"]))
     ),
     "abs": Entry(tensor.abs, np.abs, elementwise(AWAY_FROM_0)),
+    "sign": Entry(tensor.sign, np.sign, elementwise(AWAY_FROM_0)),
+    "floor": Entry(tensor.floor, np.floor, elementwise({"kinks": (-2, -1, 0, 1, 2)})),
+    "ceil": Entry(tensor.ceil, np.ceil, elementwise({"kinks": (-2, -1, 0, 1, 2)})),
+    "round": Entry(tensor.round, np.round, elementwise({"kinks": (-1.5, -0.5, 0.5, 1.5)})),
     "maximum": Entry(tensor.maximum, np.maximum, elementwise({}, BETWEEN)),
     "minimum": Entry(tensor.minimum, np.minimum, elementwise({}, BETWEEN)),
     "clamp": Entry(
@@ -383,6 +524,7 @@ ELEMENTWISE = {
     "clamp from above": Entry(
         tensor.clamp, ref.clamp, elementwise({"kinks": (0.5,)}, max=st.just(0.5))
     ),
+    "clamp to tensors": Entry(tensor.clamp, ref.clamp, elementwise({}, BETWEEN, BETWEEN_OTHERS)),
     "where": Entry(where, ref.where, chosen()),
     "cast": Entry(cast, np.copy, elementwise({})),
 }
@@ -391,9 +533,20 @@ REDUCTIONS = {
     "sum": Entry(tensor.sum, ref.total, one(reduction)),
     "mean": Entry(tensor.mean, ref.mean, one(reduction)),
     "var": Entry(tensor.var, ref.var, one(variance)),
-    "max": Entry(tensor.max, ref.largest, one(reduction, distinct=True)),
-    "min": Entry(tensor.min, ref.smallest, one(reduction, distinct=True)),
-    "logsumexp": Entry(tensor.logsumexp, ref.logsumexp, one(reduction)),
+    "std": Entry(tensor.std, ref.std, one(deviation, SEVERAL, distinct=True)),
+    "norm": Entry(tensor.norm, ref.norm, one(powers, min_value=0.1, distinct=True)),
+    "prod": Entry(tensor.prod, ref.prod, one(reduction_of_one, WITH_DIMENSIONS)),
+    "prod of all": Entry(tensor.prod, ref.prod, one(no_options)),
+    "cumsum": Entry(tensor.cumsum, ref.cumsum, one(along_one, WITH_DIMENSIONS)),
+    "amax": Entry(tensor.amax, ref.largest, one(reduction, distinct=True)),
+    "amin": Entry(tensor.amin, ref.smallest, one(reduction, distinct=True)),
+    "max": Entry(largest, ref.largest, one(reduction_of_one, WITH_DIMENSIONS, distinct=True)),
+    "min": Entry(smallest, ref.smallest, one(reduction_of_one, WITH_DIMENSIONS, distinct=True)),
+    "max of all": Entry(tensor.max, ref.largest, one(no_options, distinct=True)),
+    "min of all": Entry(tensor.min, ref.smallest, one(no_options, distinct=True)),
+    "max of two": Entry(tensor.max, np.maximum, elementwise({}, BETWEEN)),
+    "min of two": Entry(tensor.min, np.minimum, elementwise({}, BETWEEN)),
+    "logsumexp": Entry(tensor.logsumexp, ref.logsumexp, one(reduction_of_some)),
     "softmax": Entry(tensor.softmax, ref.softmax, one(over_axes)),
     "log_softmax": Entry(tensor.log_softmax, ref.log_softmax, one(over_axes)),
 }
@@ -411,9 +564,15 @@ SHAPING = {
     "permute": Entry(tensor.permute, ref.permute, one(order)),
     "permute from either end": Entry(tensor.permute, ref.permute, one(order_from_either_end)),
     "reshape": Entry(tensor.reshape, np.reshape, one(same_size)),
-    "squeeze": Entry(
-        tensor.squeeze, ref.squeeze, one(axis_of_length_1, WITH_DIMENSIONS.filter(lambda s: 1 in s))
-    ),
+    "split": Entry(tensor.split, ref.split, one(sections, WITH_DIMENSIONS)),
+    "squeeze": Entry(tensor.squeeze, ref.squeeze, one(over_axes, WITH_DIMENSIONS)),
+    "squeeze all": Entry(tensor.squeeze, ref.squeeze, one(no_options)),
+    "repeat": Entry(repeat, ref.repeat, one(tiles)),
+    "roll": Entry(tensor.roll, ref.roll, one(shifts, WITH_DIMENSIONS)),
+    "diag": Entry(tensor.diag, ref.diag, one(one_diagonal, shapes(1, 2))),
+    "tril": Entry(tensor.tril, ref.tril, one(one_diagonal, shapes(2))),
+    "triu": Entry(tensor.triu, ref.triu, one(one_diagonal, shapes(2))),
+    "t": Entry(tensor.t, np.transpose, one(no_options, shapes(0, 2))),
     "stack": Entry(stack, ref.stack, stacked()),
     "transpose": Entry(tensor.transpose, ref.transpose, one(two_axes, WITH_DIMENSIONS)),
     "unsqueeze": Entry(tensor.unsqueeze, ref.unsqueeze, one(new_axis)),
@@ -421,8 +580,14 @@ SHAPING = {
 
 NETWORKS = {
     "matmul": Entry(tensor.matmul, np.matmul, factors()),
+    "mm": Entry(tensor.mm, np.matmul, matrices()),
+    "bmm": Entry(tensor.bmm, np.matmul, matrices(2)),
+    "dot": Entry(tensor.dot, np.dot, vectors(same_length=True)),
+    "outer": Entry(tensor.outer, np.outer, vectors(same_length=False)),
+    "einsum": Entry(einsum, ref.einsum, contracted()),
     "linear": Entry(tensor.linear, ref.linear, dense()),
     "solve": Entry(tensor.solve, ref.solve, linear_systems()),
+    "cholesky": Entry(cholesky, ref.cholesky, positive_definite()),
     "conv2d": Entry(tensor.conv2d, ref.conv2d, convolved(conv_geometries())),
     "conv_transpose2d": Entry(
         tensor.conv_transpose2d, ref.conv_transpose2d, convolved(conv_transpose_geometries())
@@ -434,7 +599,7 @@ NETWORKS = {
     ),
     "embedding": Entry(embedding, ref.embedding, looked_up()),
     "group_norm": Entry(group_norm, ref.group_norm, normalized("num_groups", "eps", "silu")),
-    "instance_norm": Entry(tensor.instance_norm, ref.instance_norm, normalized("eps")),
+    "instance_norm": Entry(instance_norm, ref.instance_norm, normalized("eps")),
     "layer_norm": Entry(layer_norm, ref.layer_norm, layers()),
     "batch_norm": Entry(batch_norm, ref.batch_norm, normalized("eps")),
     "batch_norm evaluating": Entry(

@@ -112,7 +112,7 @@ def test_functions_are_right_to_the_last_places(
 def test_the_cost_of_a_bernoulli_is_right_to_the_last_places(dtype: type, target: float) -> None:
     x = wide_range(dtype)
     exact, targets = x.astype(np.float64), np.full_like(x, target)
-    y = nn.binary_cross_entropy_with_logits(Tensor(x), Tensor(targets), "none").numpy()
+    y = nn.binary_cross_entropy_with_logits(Tensor(x), Tensor(targets), reduction="none").numpy()
     expected = abs(exact) * np.where(exact > 0, 1 - target, target) + np.log1p(np.exp(-abs(exact)))
     assert_within_ulps(y, expected, 4)
 
@@ -160,7 +160,9 @@ def test_a_cost_is_0_where_there_is_no_error_and_infinite_or_no_number_elsewhere
 ) -> None:
     logits = np.array([np.inf, -np.inf, np.inf, -np.inf, np.nan, np.nan], dtype)
     targets = np.array([1, 0, 0, 1, 0, 1], dtype)
-    y = nn.binary_cross_entropy_with_logits(Tensor(logits), Tensor(targets), "none").numpy()
+    y = nn.binary_cross_entropy_with_logits(
+        Tensor(logits), Tensor(targets), reduction="none"
+    ).numpy()
     np.testing.assert_array_equal(y, [0, 0, np.inf, np.inf, np.nan, np.nan])
 
 
@@ -301,7 +303,7 @@ Norm = Callable[..., Tensor]
 NORMS: dict[str, tuple[Norm, tuple[int, ...]]] = {
     "group_norm": (lambda x, w, b, eps: T.group_norm(x, 2, w, b, eps), (4,)),
     "group_norm with SiLU": (lambda x, w, b, eps: T.group_norm(x, 2, w, b, eps, silu=True), (4,)),
-    "instance_norm": (T.instance_norm, (4,)),
+    "instance_norm": (lambda x, w, b, eps: T.instance_norm(x, weight=w, bias=b, eps=eps), (4,)),
     "layer_norm": (lambda x, w, b, eps: T.layer_norm(x, (4, 11, 13), w, b, eps), (4, 11, 13)),
     "batch_norm": (
         lambda x, w, b, eps: T.batch_norm(x, None, None, w, b, training=True, eps=eps),

@@ -55,7 +55,7 @@ def test_average_pooling_counts_the_border(geometry: PoolGeometry) -> None:
 
 @given(x=tensors((2, 1, 2, 3)), height=st.integers(1, 3), width=st.integers(1, 3))
 def test_average_pooling_undoes_upsampling(x: Tensor, height: int, width: int) -> None:
-    y = upsample_nearest(x, (height, width))
+    y = upsample_nearest(x, scale_factor=(height, width))
     np.testing.assert_allclose(avg_pool2d(y, (height, width)).numpy(), x.numpy(), atol=1e-12)
     (g,) = grad(y.sum(), x)
     assert (g.numpy() == height * width).all()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import tensor
 from tensor import Tensor, cat, chunk, flip, grad, narrow, pad, stack
 from tensor.strategies import Shape, indices, shapes, tensors
+from tests.tensor.references import getitem
 from tests.tensor.table import TABLE, Call
 
 many = settings(max_examples=10 * settings().max_examples)
@@ -27,16 +28,16 @@ def labels(shape: Shape, device: str = "cpu") -> Tensor:
 
 @many
 @given(data=st.data())
-def test_indexing_is_numpys(device: str, data: st.DataObject) -> None:
-    """x[index] takes what NumPy takes; its gradient adds up what np.add.at adds up."""
+def test_indexing_is_torchs(device: str, data: st.DataObject) -> None:
+    """x[index] takes integers first and then what NumPy takes; its gradient adds up at places."""
     x = labels(data.draw(shapes()), device)
     index = data.draw(indices(x.shape))
     y = x[index]
-    expected = x.numpy()[index]
+    expected = getitem(x.numpy(), index)
     assert y.shape == expected.shape and np.array_equal(y.numpy(), expected)
     g = np.cos(np.arange(expected.size)).reshape(expected.shape)
     into = np.zeros(x.shape)
-    np.add.at(into, index, g)
+    np.add.at(into.reshape(-1), expected.astype(int) - 1, g)
     np.testing.assert_allclose(grad(y, x, Tensor(g, device=device))[0].numpy(), into, rtol=1e-12)
 
 
@@ -51,7 +52,7 @@ def as_tensors(index: Any, device: str) -> Any:
 def test_tensors_are_indices_like_arrays(device: str, data: st.DataObject) -> None:
     x = labels(data.draw(shapes(1)), device)
     index = data.draw(indices(x.shape))
-    assert np.array_equal(x[as_tensors(index, device)].numpy(), x.numpy()[index])
+    assert np.array_equal(x[as_tensors(index, device)].numpy(), getitem(x.numpy(), index))
 
 
 @pytest.mark.parametrize(
@@ -62,6 +63,13 @@ def test_lists_ranges_and_numpy_integers_are_indices(device: str, index: Any) ->
     assert np.array_equal(
         x[index].numpy(), x.numpy()[tuple(index) if isinstance(index, tuple) else index]
     )
+
+
+def test_integers_beside_arrays_are_taken_first() -> None:
+    x = labels((2, 3, 4))
+    assert x[0, :, [0, 1]].shape == (3, 2) and x[[0, 1], :, 0].shape == (2, 3)
+    assert np.array_equal(x[1, :, [3, 0]].numpy(), x.numpy()[1][:, [3, 0]])
+    assert np.array_equal(x[Tensor(1), :, [3, 0]].numpy(), x.numpy()[1][:, [3, 0]])
 
 
 @pytest.mark.parametrize("index", [True, np.True_, False])

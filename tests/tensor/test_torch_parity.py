@@ -41,11 +41,8 @@ def group_norm(x, weight=None, bias=None, num_groups=1, eps=1e-5, silu=False):
     return F.silu(y) if silu else y
 
 
-def solve(A, B):
-    """To PyTorch, (n, n) beside (n, n, n) would be a batch of vectors."""
-    return torch.linalg.solve(
-        A, B.expand(*torch.broadcast_shapes(A.shape[:-2], B.shape[:-2]), *B.shape[-2:])
-    )
+def norm(x, p, dim, keepdim):
+    return torch.linalg.vector_norm(x, 2 if p == "fro" else p, over(dim, x), keepdim=keepdim)
 
 
 def batch_norm_evaluating(x, weight=None, bias=None, eps=1e-5):
@@ -68,13 +65,18 @@ TORCH: dict[str, Callable] = {
     "leaky_relu": F.leaky_relu,
     "silu": F.silu,
     "gelu": F.gelu,
+    "clamp to tensors": lambda x, min, max: torch.minimum(torch.maximum(x, min), max),
     "where": lambda a, b, condition: torch.where(torch.tensor(condition), a, b),
     "cast": torch.clone,
     "sum": reduction(torch.sum),
     "mean": reduction(torch.mean),
     "var": reduction(torch.var),
-    "max": reduction(torch.amax),
-    "min": reduction(torch.amin),
+    "std": reduction(torch.std),
+    "norm": norm,
+    "amax": reduction(torch.amax),
+    "amin": reduction(torch.amin),
+    "max": lambda x, dim, keepdim: torch.max(x, dim, keepdim).values,
+    "min": lambda x, dim, keepdim: torch.min(x, dim, keepdim).values,
     "logsumexp": reduction(torch.logsumexp),
     "softmax": lambda x, dim: torch.exp(log_softmax(x, dim)),
     "log_softmax": log_softmax,
@@ -84,14 +86,19 @@ TORCH: dict[str, Callable] = {
     "expand": lambda x, shape: x.expand(shape),
     "flip": lambda x, dims: torch.flip(x, over(dims, x)),
     "getitem": lambda x, index: x[as_torch(index)],
-    "pad": F.pad,
-    "solve": solve,
+    "pad": lambda x, pad, value: F.pad(x, pad, value=value),
+    "repeat": lambda x, repeats: x.repeat(repeats),
+    "einsum": lambda *xs, equation: torch.einsum(equation, *xs),
+    "solve": torch.linalg.solve,
+    "cholesky": lambda x: torch.linalg.cholesky((x + x.mT) / 2),
     "linear": F.linear,
     "conv2d": F.conv2d,
     "conv_transpose2d": F.conv_transpose2d,
     "avg_pool2d": F.avg_pool2d,
     "max_pool2d": F.max_pool2d,
-    "upsample_nearest": lambda x, scale_factor: F.interpolate(x, scale_factor=pair(scale_factor)),
+    "upsample_nearest": lambda x, size=None, scale_factor=None: F.interpolate(
+        x, size, scale_factor and pair(scale_factor)
+    ),
     "embedding": lambda weight, indices: F.embedding(torch.tensor(indices), weight),
     "group_norm": group_norm,
     "instance_norm": lambda x, weight=None, bias=None, eps=1e-5: F.instance_norm(
@@ -169,5 +176,13 @@ def test_values_and_derivatives_are_torchs(name: str, data: st.DataObject) -> No
     arrays = [x.numpy() for x in inputs]
     ours = derivatives(tensor.grad, our_leaf, partial(TABLE[name].f, **options), arrays)
     theirs = derivatives(torch.autograd.grad, torchs_leaf, partial(torchs(name), **options), arrays)
+    for mine, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-9, atol=1e-9)
+
+
+def test_cholesky_reads_the_lower_triangle_and_gives_a_symmetric_gradient() -> None:
+    x = [np.array([[2.0, 9.0], [1.0, 3.0]])]
+    ours = derivatives(tensor.grad, our_leaf, tensor.cholesky, x)
+    theirs = derivatives(torch.autograd.grad, torchs_leaf, torch.linalg.cholesky, x)
     for mine, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-9, atol=1e-9)
