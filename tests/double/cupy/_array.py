@@ -119,6 +119,12 @@ class ndarray:
             return getattr(args[0], function.__name__)
         raise TypeError(f"double of CuPy: numpy.{function.__name__} of an array on a device")
 
+    def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
+        return self._values.__dlpack__()
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, self._device  # DLPack's number for CUDA
+
     # To the host: each of these waits for the device
 
     def get(self, stream=None, order="C", out=None, blocking=True) -> np.ndarray:
@@ -266,6 +272,10 @@ class ndarray:
     any = _reduction("any", "axis", "out", "keepdims")
     argmax = _reduction("argmax", "axis", "out", "dtype", "keepdims")
     argmin = _reduction("argmin", "axis", "out", "dtype", "keepdims")
+
+    def cumsum(self, axis=None, dtype=None, out=None) -> ndarray:
+        happened("launch", "cumsum")
+        return written(on_current_device(self).cumsum(axis, dtype), out)
 
     def argsort(self, axis=-1, kind=None) -> ndarray:
         if kind not in (None, "stable"):

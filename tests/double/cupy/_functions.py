@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from cupy._array import fresh, ndarray, view, written
@@ -92,6 +94,20 @@ def arange(start, stop=None, step=1, dtype=None):
     return fresh(np.arange(first, end, step, dtype))
 
 
+def tri(N, M=None, k=0, dtype=float):
+    happened("launch", "tri")
+    return fresh(np.tri(N, M, k, dtype))
+
+
+def from_dlpack(array):
+    if array.__dlpack_device__()[0] != 2:
+        raise TypeError("CuPy reads CUDA arrays alone from DLPack")
+    host = SimpleNamespace(
+        __dlpack__=lambda **options: array.__dlpack__(), __dlpack_device__=lambda: (1, 0)
+    )
+    return fresh(np.from_dlpack(host))
+
+
 # Kernels
 
 
@@ -116,6 +132,16 @@ def pad(array, pad_width, mode="constant", **kwargs):
     return fresh(np.pad(array_operand("pad", array), pad_width, mode, **kwargs), "K")
 
 
+def roll(a, shift, axis=None):
+    happened("launch", "roll")
+    return fresh(np.roll(array_operand("roll", a), shift, axis), "K")
+
+
+def round(a, decimals=0, out=None):
+    happened("launch", "round")
+    return written(np.round(array_operand("round", a), decimals), out)
+
+
 def argsort(a, axis=-1, kind=None):
     return a.argsort(axis, kind)
 
@@ -127,6 +153,11 @@ def searchsorted(a, v, side="left", sorter=None):
 
 
 # Views
+
+
+def ix_(*args):
+    ndims = len(args)
+    return tuple(x.reshape([-1 if i == k else 1 for i in range(ndims)]) for k, x in enumerate(args))
 
 
 def broadcast_to(array, shape):

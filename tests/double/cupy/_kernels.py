@@ -36,7 +36,8 @@ def _power(a, b, dtype=None) -> Any:
 
 _NAMES = """
     add subtract multiply true_divide floor_divide remainder negative absolute sign square sqrt
-    exp log log1p sin cos tanh maximum minimum logaddexp isfinite isnan
+    exp expm1 log log1p log2 log10 sin cos tanh floor ceil maximum minimum logaddexp
+    isfinite isnan isinf
     less less_equal greater greater_equal equal not_equal
     bitwise_and bitwise_or bitwise_xor invert
 """

@@ -1,8 +1,8 @@
-"""cupy.cuda: devices."""
+"""cupy.cuda: devices, and the errors of memory and driver."""
 
 from cupy._events import happened
 from cupy._memory import DEVICES, current_device, use_device
-from cupy.cuda import runtime
+from cupy.cuda import memory, runtime
 
 
 class Device:

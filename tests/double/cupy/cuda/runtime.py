@@ -1,4 +1,4 @@
-"""cupy.cuda.runtime: how many devices there are."""
+"""cupy.cuda.runtime: how many devices there are, and what they are called."""
 
 from cupy._memory import DEVICES
 
@@ -9,3 +9,7 @@ class CUDARuntimeError(RuntimeError):
 
 def getDeviceCount() -> int:
     return DEVICES
+
+
+def getDeviceProperties(device: int) -> dict[str, bytes]:
+    return {"name": f"double of CuPy, device {device}".encode()}
