@@ -155,6 +155,20 @@ def test_integers_to_negative_powers_are_no_error(cupy: ModuleType) -> None:
     assert (cupy.array([0, 1, -1, 2, -3]) ** -1).tolist() == [0, 1, -1, 0, 0]
 
 
+def test_bool_has_a_sign(cupy: ModuleType) -> None:
+    sign = cupy.sign(cupy.array([True, False]))
+    assert sign.dtype == np.int8 and sign.tolist() == [1, 0]
+
+
+def test_a_matrix_that_has_no_root_gives_nan_unless_told_to_raise(cupy: ModuleType) -> None:
+    import cupyx
+
+    lower = cupy.linalg.cholesky(cupy.array([[4.0, 2.0], [2.0, 2.0]]))
+    assert lower.tolist() == [[2, 0], [1, 1]]
+    with cupyx.errstate(linalg="raise"), pytest.raises(np.linalg.LinAlgError):
+        cupy.linalg.cholesky(-cupy.ones((1, 1)))
+
+
 def test_nan_is_no_limit(cupy: ModuleType, x: Array) -> None:
     assert x[0].clip(float("nan"), 1).tolist() == [0, 1, 1]
 

@@ -338,6 +338,7 @@ def test_optimizers_and_averages_follow_to_another_device(moves: list[str]) -> N
             ema.update()
         net.to(devices[0])
         with ema.applied():
+            assert all(p.device.startswith(devices[0]) for p in net.parameters())
             return [p.numpy() for p in net.parameters()]
 
     for moved, stayed in zip(weights(moves), weights(["cpu", "cpu"]), strict=True):

@@ -111,6 +111,11 @@ def test_integers_are_clamped_to_any_integers(
     assert y.numpy().tolist() == [max(info.min, min(info.max, v)) for v in limited]
 
 
+def test_a_product_of_small_integers_may_be_large(device: str) -> None:
+    y = T.prod(Tensor(np.array([16, 16, 2], np.uint8), device=device))
+    assert y.dtype == np.int64 and y.item() == 512
+
+
 def test_bool_is_clamped_as_in_pytorch(device: str) -> None:
     y = T.clamp(Tensor([True, False], device=device), 0, 1)
     assert y.dtype == np.int64 and y.numpy().tolist() == [1, 0]

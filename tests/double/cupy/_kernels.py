@@ -34,6 +34,11 @@ def _power(a, b, dtype=None) -> Any:
     return np.power(a, b, dtype=dtype)
 
 
+def _sign(x, dtype=None) -> Any:
+    """That of bool is int8; NumPy has none."""
+    return np.sign(np.asarray(x, np.int8 if np.result_type(x) == bool else None), dtype=dtype)
+
+
 _NAMES = """
     add subtract multiply true_divide floor_divide remainder negative absolute sign square sqrt
     exp expm1 log log1p log2 log10 sin cos tanh floor ceil maximum minimum logaddexp
@@ -42,7 +47,7 @@ _NAMES = """
     bitwise_and bitwise_or bitwise_xor invert
 """
 UFUNCS = {name: ufunc(name, getattr(np, name)) for name in _NAMES.split()}
-UFUNCS["power"] = ufunc("power", _power)
+UFUNCS["power"], UFUNCS["sign"] = ufunc("power", _power), ufunc("sign", _sign)
 
 
 def matmul(a, b, out=None):
