@@ -36,7 +36,8 @@ def _power(a, b, dtype=None) -> Any:
 
 def _sign(x, dtype=None) -> Any:
     """That of bool is int8; NumPy has none."""
-    return np.sign(np.asarray(x, np.int8 if np.result_type(x) == bool else None), dtype=dtype)
+    is_bool = np.result_type(x).kind == "b"
+    return np.sign(np.asarray(x, np.int8 if is_bool else None), dtype=dtype)
 
 
 _NAMES = """
