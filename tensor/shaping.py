@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -313,7 +313,7 @@ def _pad_vjp(g, x_shape, widths):
 
 
 @op(x=_pad_vjp)
-def _pad(x: Array, widths: tuple[tuple[int, int], ...], value: float) -> Tensor:
+def _pad(x: Array, widths: tuple[tuple[int, int], ...], value: Any) -> Tensor:
     value = value.item() if hasattr(value, "dtype") else value  # which may be on a GPU
     return array_module(x).pad(x, widths, constant_values=value)
 

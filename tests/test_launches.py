@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_launches_copies_and_waits_of_a_step_are_counted() -> None:
-    """A step of the denoising autoencoder brings its images to the device, and fetches them."""
+    """A step of the autoencoder brings its images to the device."""
     command = [sys.executable, "-m", "tests.launches", "ae", "--top", "2"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
     header, total, *places = done.stdout.splitlines()
@@ -24,7 +24,7 @@ def test_launches_copies_and_waits_of_a_step_are_counted() -> None:
     assert launches > 50 and copies >= 1
     counts = [float(line.split()[0]) for line in places if " launch " in line]
     assert counts == sorted(counts, reverse=True) and sum(counts) <= launches
-    assert any("minigen/data/dataset.py" in line for line in places if "to device" in line)
+    assert any("minigen/recipes/ae.py" in line for line in places if "to device" in line)
 
 
 def test_a_step_waits_for_the_device_once() -> None:
