@@ -20,6 +20,7 @@ from minigen.training.checkpoint import CheckpointError
 from minigen.training.loop import Diverged
 from minigen.training.run import MAY_CHANGE, Run, RunError, new_folder
 from minigen.training.settings import DataSettings, check_setting, flag, types_of
+from tensor.arrays import gpu_name
 from tensor.kernels import loops
 
 SAMPLING = ("sampler", "sampler_steps")
@@ -177,6 +178,8 @@ def _train(options: argparse.Namespace) -> int:
     recipe, steps = model.recipe, model.recipe.settings.steps
     size = sum(p.numel() for p in recipe.checkpointed["model"].parameters())
     print(f"{recipe.heading}: {size:,} parameters, {steps} steps, in {model.path}")
+    if recipe.settings.device != "cpu":
+        print(f"on the GPU {gpu_name()}")
     if recipe.warning:
         print(f"note: {recipe.warning}")
     process.prepare()

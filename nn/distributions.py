@@ -8,6 +8,9 @@ Parameters are numbers, arrays or tensors of floats. Numbers beside a tensor tak
 device, others become float32. Probabilities are not clamped: small ones keep their digits, in
 values and gradients, and the log of 0 is -inf. But 0 log 0 = 0, and has no gradient.
 
+A check of values on a GPU waits for it. Where it is known that they are right, validate_args=False
+leaves the check out, as in PyTorch.
+
 `sample` gives constants. `rsample` gives draws as a differentiable function of the parameters, z =
 loc + scale * noise, so that gradients flow through them: the reparameterisation trick (Kingma &
 Welling 2014 sec. 2.4). Discrete distributions have no such function.
@@ -86,9 +89,10 @@ class Normal(Distribution):
     `Independent(Normal(loc, scale), 1)` draws vectors. Raises ValueError unless scale > 0.
     """
 
-    def __init__(self, loc, scale):
+    def __init__(self, loc, scale, validate_args: bool = True):
         loc, scale = _parameters("Normal", loc=loc, scale=scale)
-        _check_positive("Normal: scale", scale)
+        if validate_args:
+            _check_positive("Normal: scale", scale)
         self.loc, self.scale = _broadcast("Normal", loc, scale)
         super().__init__(self.loc.shape)
 
@@ -131,9 +135,10 @@ class Laplace(Distribution):
     Raises ValueError unless scale > 0.
     """
 
-    def __init__(self, loc, scale):
+    def __init__(self, loc, scale, validate_args: bool = True):
         loc, scale = _parameters("Laplace", loc=loc, scale=scale)
-        _check_positive("Laplace: scale", scale)
+        if validate_args:
+            _check_positive("Laplace: scale", scale)
         self.loc, self.scale = _broadcast("Laplace", loc, scale)
         super().__init__(self.loc.shape)
 
@@ -173,11 +178,12 @@ class Uniform(Distribution):
     Raises ValueError unless low < high.
     """
 
-    def __init__(self, low, high):
+    def __init__(self, low, high, validate_args: bool = True):
         low, high = _parameters("Uniform", low=low, high=high)
         self.low, self.high = _broadcast("Uniform", low, high)
         self._width = self.high - self.low
-        _check_positive("Uniform: high - low", self._width)
+        if validate_args:
+            _check_positive("Uniform: high - low", self._width)
         super().__init__(self.low.shape)
 
     @property
@@ -280,11 +286,11 @@ class Bernoulli(Distribution):
     Raises ValueError unless one of them is given, and for probs outside [0, 1].
     """
 
-    def __init__(self, probs=None, logits=None):
+    def __init__(self, probs=None, logits=None, validate_args: bool = True):
         name, given = _the_one_given("Bernoulli", probs=probs, logits=logits)
         (self._given,) = _parameters("Bernoulli", **{name: given})
-        self._by_probs = name == "probs"
-        if self._by_probs:
+        self._by_probs, self._validate = name == "probs", validate_args
+        if self._by_probs and validate_args:
             check_probabilities("Bernoulli: probs", self._given)
         super().__init__(self._given.shape)
 
@@ -325,7 +331,8 @@ class Bernoulli(Distribution):
 
     def log_prob(self, value) -> Tensor:
         """x log p + (1 - x) log(1 - p). For grey x: minus a cross-entropy."""
-        check_probabilities("Bernoulli.log_prob: value", value)
+        if self._validate:
+            check_probabilities("Bernoulli.log_prob: value", value)
         x = value if hasattr(value, "dtype") else np.asarray(value)
         return self._mean_log_prob(x, 1 - x) if self._by_probs else -bernoulli_cost(self._given, x)
 
@@ -358,13 +365,13 @@ class Categorical(Distribution):
     probs that are negative or sum to 0.
     """
 
-    def __init__(self, probs=None, logits=None):
+    def __init__(self, probs=None, logits=None, validate_args: bool = True):
         name, given = _the_one_given("Categorical", probs=probs, logits=logits)
         x = _floats(f"Categorical: {name}", given)
         if not x.shape or not x.shape[-1]:
             raise ValueError(f"Categorical: expected {name} (..., K), got {x.shape}")
         self._by_probs = name == "probs"
-        if self._by_probs:
+        if self._by_probs and validate_args:
             weights = x.numpy()
             if not ((weights >= 0) & (weights < np.inf)).all() or not weights.any(-1).all():
                 raise ValueError("Categorical: probs must be finite, from 0 up, and not all 0")

@@ -10,6 +10,7 @@ import numpy as np
 from nn.checks import check_names, check_range, fitting
 from nn.flat import FlatView
 from nn.module import Parameter
+from tensor.arrays import to_device
 from tensor.kernels import loops_for
 
 
@@ -30,6 +31,7 @@ class EMA:
     def update(self) -> None:
         """Take in the current weights."""
         self.updates += 1
+        self._follow()
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         lines = self.view.lines([p.data for p in self.view.parameters])
         if loops_for(self.average):
@@ -45,12 +47,17 @@ class EMA:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Inside, the parameters hold the average; afterwards their own values again."""
+        self._follow()
         own = self.view.values()
         self.view.bind(self.average.astype(own.dtype))
         try:
             yield
         finally:
             self.view.bind(own)
+
+    def _follow(self) -> None:
+        """Bring the average to the device of the weights, which may have moved."""
+        self.average = to_device(self.average, self.view.parameters[0].device)
 
     def state_dict(self) -> dict:
         """`updates`, and the average of each parameter as one vector."""

@@ -15,7 +15,7 @@ import numpy as np
 from nn.checks import check_names, check_only, check_range, fitting
 from nn.flat import FlatView, parameter_list
 from nn.module import Parameter
-from tensor.arrays import Array, array_module
+from tensor.arrays import Array, array_module, device_of, to_device
 from tensor.kernels import loops_for, shared_work
 from tensor.parallel import map_blocks
 
@@ -70,6 +70,8 @@ class Optimizer:
         zeros, pairs = array_module(values).zeros, zip(self.view.parameters, grads)
         arrays = [zeros(p.shape, p.dtype) if g is None else g.data for p, g in pairs]
         gradient = self.view.gather(arrays)
+        for name in self.slots:  # the parameters may have moved to another device
+            setattr(self, name, to_device(getattr(self, name), device_of(values)))
         for span in _joined(self.view.spans, [g is not None for g in grads]):
             p, g = values[span], gradient[span]
 

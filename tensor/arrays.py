@@ -24,7 +24,14 @@ Pair = tuple[int, int]
 
 def array_module(x: Array) -> ModuleType:
     """The module that computes with `x`: cupy for arrays on a GPU, numpy for all else."""
-    return np if isinstance(x, (np.ndarray, np.generic)) else sys.modules.get("cupy", np)
+    if isinstance(x, (np.ndarray, np.generic)) or not is_on_gpu(x):
+        return np
+    return sys.modules["cupy"]
+
+
+def is_on_gpu(x) -> bool:
+    """Whether x is an array on a GPU."""
+    return hasattr(type(x), "__cuda_array_interface__")
 
 
 def import_cupy() -> ModuleType:
@@ -44,36 +51,45 @@ def import_cupy() -> ModuleType:
     return cupy
 
 
-def parse_device(device: str) -> tuple[str, int]:
-    """`"cpu"`, `"cuda"` or `"cuda:1"` as (kind, index). ValueError for anything else."""
+def gpu_name() -> str:
+    """What the GPU is called. RuntimeError if there is none, as from `import_cupy`."""
+    return import_cupy().cuda.runtime.getDeviceProperties(0)["name"].decode()
+
+
+def parse_device(device: str) -> str:
+    """`"cpu"`, or `"cuda"`, which "cuda:0" means too. ValueError for anything else.
+
+    One process computes on one GPU, the first that CUDA shows it.
+    """
     kind, _, index = str(device).partition(":")
     numbered = kind == "cuda" and index.isascii() and index.isdecimal()
     if kind not in ("cpu", "cuda") or (index and not numbered):
-        raise ValueError(f"unknown device {device!r}: expected 'cpu', 'cuda' or 'cuda:N'")
-    return kind, int(index or 0)
+        raise ValueError(f"unknown device {device!r}: expected 'cpu' or 'cuda'")
+    if int(index or 0):
+        instead = f"start Python with CUDA_VISIBLE_DEVICES={index} and take 'cuda'"
+        raise ValueError(f"device {device!r}: only the first GPU is computed on: {instead}")
+    return kind
 
 
 def as_array(x) -> Array:
     """x as a plain array: a GPU's if it is there, else a `numpy.ndarray` and no subclass of it."""
-    return x if hasattr(x, "__cuda_array_interface__") else np.asarray(x)
+    return x if is_on_gpu(x) else np.asarray(x)
 
 
 def device_of(x: Array) -> str:
     """The name of the device that holds `x`: `"cpu"` or `"cuda:N"`."""
-    return "cpu" if isinstance(x, (np.ndarray, np.generic)) else f"cuda:{x.device.id}"
+    return f"cuda:{x.device.id}" if is_on_gpu(x) else "cpu"
 
 
 def to_device(x: Array, device: str) -> Array:
     """`x` on `device`; the array itself if it is there already. Memory order is kept."""
-    kind, index = parse_device(device)
-    if kind == "cpu":
-        return x if isinstance(x, (np.ndarray, np.generic)) else x.get(order="A")
-    cupy = import_cupy()
-    count = cupy.cuda.runtime.getDeviceCount()
-    if index >= count:
-        raise RuntimeError(f"device {device!r}: there are only {count} GPUs")
-    with cupy.cuda.Device(index):
-        return cupy.asarray(x, order="K")
+    if (parse_device(device) == "cuda") == is_on_gpu(x):
+        return x
+    if is_on_gpu(x):
+        order = memory_order(x)
+        return x.transpose(order).get().transpose(inverse(order))
+    order, cupy = memory_order(x), import_cupy()
+    return cupy.asarray(x.transpose(order)).transpose(inverse(order))
 
 
 def freeze(x: Array) -> Array:

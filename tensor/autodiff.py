@@ -31,12 +31,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from tensor.arrays import Array, Shape, array_module, freeze
+from tensor.arrays import Array, Shape, array_module, as_array, freeze, to_device
 from tensor.base import Node, TensorBase, as_tensor, supported, wrap
 from tensor.errors import ERRORS, described, in_the_name_of
 from tensor.kernels import total
 from tensor.modes import check_finite, mode, mode_with
-from tensor.promotion import CONSTANTS, NUMBERS, demoted, promote
+from tensor.promotion import CONSTANTS, NUMBERS, common_device, demoted, promote
 
 if TYPE_CHECKING:
     from tensor.tensor import Tensor
@@ -62,11 +62,13 @@ class Op:
         self.forward, self.fused = compiled or declared, compiled is not None
         self.arguments = list(parameters)
         self.defaults = [p.default for p in parameters.values()]
-        self.takes_none = any("Array | None" in str(p.annotation) for p in parameters.values())
+        hints = [str(p.annotation) for p in parameters.values()]
+        self.takes_none = any("Array | None" in hint for hint in hints)
         self.unfit = {list, str} if self.takes_none else {list, str, type(None)}
         self.edges = [Edge(self, names.split(), vjp) for names, vjp in vjps.items()]
         targets = {k for edge in self.edges for k in edge.targets}
         self.differentiable = [k in targets for k in range(len(parameters))]
+        self.arrays = [k for k, hint in enumerate(hints) if k in targets or "Array" in hint]
         self.uses_shapes = any(k > len(parameters) + 1 for edge in self.edges for k in edge.slots)
 
     def bind(self, args: Sequence, kwargs: dict) -> Any:
@@ -146,8 +148,8 @@ def recorded(op: Op) -> Any:
         if kwargs or len(args) != arity:
             args = op.bind(args, kwargs)
         values, parents = [], []
-        dtype = array_type = None
-        uniform = True  # tensors of one dtype, and numbers: nothing to promote
+        dtype = array_type = constant_type = None
+        uniform = True  # tensors of one dtype on one device, and numbers: nothing to promote
         for a, differentiable in zip(args, differentiables):
             parent = None
             if not isinstance(a, TensorBase):
@@ -160,15 +162,16 @@ def recorded(op: Op) -> Any:
                 elif a.dtype is not dtype or type(a) is not array_type:
                     uniform = False
             else:
-                uniform = uniform and a.node is None  # a gradient would be lost
-                a = a._data
+                lost, a = a.node, a._data  # a gradient would be lost
+                uniform = uniform and lost is None and constant_type in (None, type(a))
+                constant_type = type(a)
             values.append(a)
             parents.append(parent)
         if dtype is None and not any(isinstance(a, TensorBase) for a in args):
             return op.of_arrays(args)
         recording, checking = mode.get()
         try:
-            if not uniform:
+            if not uniform or (array_type and constant_type not in (None, array_type)):
                 dtype = promote(op, args, values, recording)
             y = forward(*values)
         except ERRORS as error:
@@ -293,9 +296,12 @@ def _seeds(outputs: Sequence[Tensor], gradients: Sequence) -> Seeds:
         if g is None and y.numel() != 1:
             wrong = f"a gradient starts from a scalar, but this tensor has shape {y.shape}"
             raise RuntimeError(f"{wrong}: sum it, or give a gradient")
-        xp = array_module(y.data)
-        g = xp.ones(y.shape, y.dtype) if g is None else g
-        g = as_tensor(g if isinstance(g, TensorBase) else xp.array(g, y.dtype))
+        if g is None:
+            g = array_module(y.data).ones(y.shape, y.dtype)
+        elif not isinstance(g, TensorBase):
+            g = to_device(as_array(g).astype(y.dtype), y.device)
+        g = as_tensor(g)
+        common_device("gradient", [y.data, g.data])
         if g.shape != y.shape:
             raise ValueError(f"the gradient has shape {g.shape}, its tensor {y.shape}")
         seeds.append((y.node, g if g.dtype == y.dtype else cast(g, y.dtype)))

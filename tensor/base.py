@@ -63,7 +63,8 @@ class TensorBase:
         if (array.dtype, device_of(array)) != (self.dtype, self.device):
             if self.requires_grad:
                 expected = f"{self.dtype} on {self.device}, for a gradient is wanted"
-                raise TypeError(f"data: expected {expected}, got {array.dtype}")
+                given = f"{array.dtype} on {device_of(array)}"
+                raise TypeError(f"data: expected {expected}, got {given}")
             self._frozen = None
         self._data = freeze(as_array(array).copy("K"))
 
@@ -262,7 +263,7 @@ def device_or_dtype(value) -> str | np.dtype:
     try:
         np.dtype(value)
     except TypeError:
-        choice = "neither a device ('cpu', 'cuda', 'cuda:N') nor a dtype"
+        choice = "neither a device ('cpu' or 'cuda') nor a dtype"
         raise ValueError(f"to: {value!r} is {choice}") from None
     return supported(value)
 

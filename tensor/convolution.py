@@ -9,7 +9,8 @@ So each op's derivatives are the other two, to any order, and `conv_transpose2d`
 its PyTorch name.
 
 Images read (N, C, H, W) but lie channels-last in memory: what is computed on (N, H, W, C), in
-`tensor/correlation.py`, returns as a transposed view.
+`tensor/correlation.py`, returns as a transposed view. On the CPU elementwise ops keep that order;
+CuPy's write images channels-first, and the next convolution copies them.
 """
 
 from __future__ import annotations

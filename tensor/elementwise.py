@@ -9,6 +9,7 @@ import numpy as np
 
 from tensor.arrays import Array, array_module
 from tensor.autodiff import op
+from tensor.base import FLOAT32
 from tensor.errors import composite
 from tensor.fused import fused
 from tensor.kernels import in_one_pass, loops_for
@@ -58,8 +59,18 @@ def _pow_base(g, a, b):
 
 @op(a=_pow_base, b=lambda g, y, a: g * y * log(where(a > 0, a, 1.0)))
 def pow(a: Array, b: Array) -> Tensor:
-    """a ** b; the derivative by b is log(a) a ** b where a > 0, and taken as 0 elsewhere."""
+    """a ** b; the derivative by b is log(a) a ** b where a > 0, and taken as 0 elsewhere.
+
+    ValueError for integers to negative integer powers.
+    """
+    if _whole(a) and _whole(b) and (b < 0 if isinstance(b, int) else (b < 0).any()):
+        raise ValueError("integers to negative integer powers are not allowed")
     return a**b
+
+
+def _whole(x: Array) -> bool:
+    """Whether x is an integer, or an array of integers."""
+    return x.dtype.kind in "iu" if hasattr(x, "dtype") else isinstance(x, int)
 
 
 @op(a=lambda g: g, b=lambda g, y, a, b: g * round((y - a) / b))
@@ -269,7 +280,9 @@ def _zeros(g):
 
 @op(x=_zeros)
 def sign(x: Array) -> Tensor:
-    """-1, 0 or 1."""
+    """-1, 0 or 1. TypeError for bool."""
+    if x.dtype == "bool":
+        raise TypeError("sign: cannot compute with bool")
     return array_module(x).sign(x)
 
 
@@ -327,13 +340,26 @@ def _clamp_vjp(g, x, min, max):
     max=lambda g, x, min, max: g * ((x > max) + (False if min is None else min > max)),
 )
 def clamp(x: Array, min: Array | None = None, max: Array | None = None) -> Tensor:
-    """x limited to [min, max], numbers or tensors; where min > max, it is max.
+    """x limited to [min, max], numbers or tensors. Where min > max it is max; NaN if one is NaN.
 
     The gradient passes where x lies inside, bounds included; elsewhere the bound taken has it.
     """
     if min is None and max is None:
         raise ValueError("clamp: give min, max or both")
-    return array_module(x).clip(x, min, max)
+    xp, min, max = _module(x, min, max), _representable(min, x), _representable(max, x)
+    if type(x) is np.ndarray:
+        return xp.clip(x, min, max)
+    # For NumPy's clip a number is float64, and for CuPy's NaN is no limit.
+    y = x if min is None else xp.maximum(x, min)
+    return y if max is None else xp.minimum(y, max)
+
+
+def _representable(bound: Array, x: Array) -> Array:
+    """The bound, or for one that integers such as those of x cannot reach the nearest that can."""
+    if type(bound) is not int or getattr(x, "dtype", FLOAT32).kind not in "iu":
+        return bound
+    least, most = np.iinfo(x.dtype).min, np.iinfo(x.dtype).max
+    return least if bound < least else most if bound > most else bound
 
 
 @op(
@@ -341,7 +367,8 @@ def clamp(x: Array, min: Array | None = None, max: Array | None = None) -> Tenso
 )
 def where(condition: Array, a: Array, b: Array) -> Tensor:
     """a where the condition holds, b elsewhere."""
-    return _module(condition, a, b).where(_number(condition), a, b)
+    xp = _module(condition, a, b)
+    return xp.where(xp.asarray(_number(condition)), a, b)
 
 
 def _module(*operands):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tensor import elementwise
-from tensor.arrays import Array, Shape, array_module, integers
+from tensor.arrays import Array, Shape, array_module, device_of, integers, to_device
 from tensor.autodiff import op
 from tensor.base import TensorBase, raw
 from tensor.elementwise import sqrt, square
@@ -221,6 +221,10 @@ def batch_norm(
     if not training:
         if running_mean is None:
             raise ValueError("without training=True it needs running_mean and running_var")
+        device = device_of(raw(x))
+        running_mean, running_var = (
+            v if isinstance(v, TensorBase) else to_device(v, device) for v in running.values()
+        )
         scale = weight * (running_var + eps) ** -0.5
         across = (1, C) + (1,) * (x.ndim - 2)
         return x * reshape(scale, across) + reshape(bias - running_mean * scale, across)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from tensor.arrays import Array, array_module, device_of
+from tensor.arrays import Array, as_array, device_of, is_on_gpu, to_device
 from tensor.base import FLOAT32, FLOAT64, TensorBase
 from tensor.errors import described
 
@@ -32,7 +32,8 @@ def floating(forward: F) -> F:
 
 
 def promote(op: Any, args: Sequence, values: list, recording: bool) -> np.dtype | None:
-    """Bring the differentiable arguments, in `values`, to one device and dtype; returns the dtype.
+    """Bring the arrays among the arguments, in `values`, to one device, and those that gradients
+    flow to to one dtype; returns the dtype.
 
     Tensors decide, others follow. Among tensors those with dimensions decide before 0-d ones, and
     floats before integers, as in PyTorch. Integers beside an array of floats become float32. Where
@@ -46,23 +47,12 @@ def promote(op: Any, args: Sequence, values: list, recording: bool) -> np.dtype 
         elif recording and not isinstance(a, TensorBase):
             if isinstance(getattr(a, "dtype", None), np.dtype):
                 values[k] = a.copy()
-    plain = [type(v) in NUMBERS or (v is None and op.takes_none) for v in values]
-    places = [k for k, wanted in enumerate(op.differentiable) if wanted and not plain[k]]
+    places = [k for k in op.arrays if _is_array(op, k, values[k])]
+    _bring_together(op, places, args, values)
+    places = [k for k in places if op.differentiable[k]]
     tensors = [values[k] for k in places if isinstance(args[k], TensorBase)]
-    if len(tensors) == len(places) and len({(type(x), x.dtype) for x in tensors}) < 2:
+    if len(tensors) == len(places) and len({x.dtype for x in tensors}) < 2:
         return tensors[0].dtype if tensors else None
-    devices = sorted({device_of(x) for x in tensors})
-    if len(devices) > 1:
-        apart = f"tensors on different devices, {' and '.join(devices)}"
-        raise RuntimeError(f"{op.name}: {apart}: move them with .to(device)")
-    xp = array_module(tensors[0]) if tensors else np
-    for k in places:
-        if not hasattr(values[k], "dtype") and type(values[k]) is not tuple:
-            expected = f"a tensor, an array or a number as {op.arguments[k]!r}"
-            raise TypeError(f"{op.name}: expected {expected}, got {described(values[k])}")
-        values[k] = xp.asarray(values[k])[()]
-        if values[k].dtype.kind not in "biuf":
-            raise TypeError(f"{op.name}: expected real numbers, got an array of {values[k].dtype}")
     floats = [x for x in tensors if x.dtype.kind == "f"]
     deciding = [x.dtype for x in floats if x.ndim] or [x.dtype for x in floats]
     if tensors and not deciding and any(values[k].dtype.kind == "f" for k in places):
@@ -70,8 +60,41 @@ def promote(op: Any, args: Sequence, values: list, recording: bool) -> np.dtype 
     dtype = np.result_type(*(deciding or [x.dtype for x in tensors] or [FLOAT32]))
     if deciding:
         for k in places:
-            values[k] = xp.asarray(values[k], dtype)[()]
+            values[k] = values[k].astype(dtype, copy=False)
     return dtype
+
+
+def _is_array(op: Any, k: int, value) -> bool:
+    """Whether argument k is an array, or can become one. TypeError for what no gradient reaches."""
+    if hasattr(value, "dtype") or type(value) is tuple:
+        return True
+    is_plain = type(value) in NUMBERS or (value is None and op.takes_none)
+    if op.differentiable[k] and not is_plain:
+        expected = f"a tensor, an array or a number as {op.arguments[k]!r}"
+        raise TypeError(f"{op.name}: expected {expected}, got {described(value)}")
+    return False
+
+
+def _bring_together(op: Any, places: list[int], args: Sequence, values: list) -> None:
+    """Bring what is on the host, but for tensors, to the tensors' device. RuntimeError for tensors
+    on two devices, TypeError for arrays of anything but real numbers."""
+    for k in places:
+        values[k] = as_array(values[k])[()]
+        if values[k].dtype.kind not in "biuf":
+            raise TypeError(f"{op.name}: expected real numbers, got an array of {values[k].dtype}")
+    fixed = [k for k in places if isinstance(args[k], TensorBase) or is_on_gpu(values[k])]
+    device = common_device(op.name, [values[k] for k in fixed])
+    for k in places:
+        values[k] = to_device(values[k], device)
+
+
+def common_device(name: str, arrays: Sequence[Array]) -> str:
+    """Where arrays are. RuntimeError, by `name`, if they are on several devices."""
+    devices = sorted({device_of(x) for x in arrays}) or ["cpu"]
+    if len(devices) > 1:
+        apart = f"tensors on different devices, {' and '.join(devices)}"
+        raise RuntimeError(f"{name}: {apart}: move them with .to(device)")
+    return devices[0]
 
 
 def demoted(y: Array, values: Sequence) -> Array:

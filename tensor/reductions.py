@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tensor.arrays import Array, Shape, array_module, axis, integer, integers
-from tensor.autodiff import op
+from tensor.autodiff import cast, op
 from tensor.base import TensorBase, raw
 from tensor.elementwise import abs, eq, exp, maximum, minimum, mul, pow, square, where
 from tensor.errors import composite
@@ -123,13 +123,16 @@ def norm(x, p: float | str | None = "fro", dim: Dim = None, keepdim: bool = Fals
 
 @composite
 def prod(x, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    """The product of all values, or over one dimension. Its derivative holds where values are 0."""
+    """The product of all values, or over one dimension; of integers int64.
+
+    Its derivative holds where values are 0.
+    """
     if dim is None and not keepdim:
         return prod(reshape(x, (-1,)), 0)
     dim = axis(dim, x.ndim, "prod")  # type: ignore[arg-type]
     if not x.shape[dim]:
         x = sum(x, dim, True) + 1
-    x = mul(x, 1) if x.dtype.kind == "b" else x
+    x = x if x.dtype.kind == "f" else cast(x, np.int64)
     while (n := x.shape[dim]) > 1:
         first, second, *rest = split(x, n // 2, dim)
         x = cat([mul(first, second), *rest], dim)

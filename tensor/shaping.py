@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -157,8 +157,10 @@ def getitem(x, index) -> Tensor:
     """
     array = raw(x)
     index = index if isinstance(index, tuple) else (index,)
-    parts = tuple(_index_part(part, array) for part in index)
+    parts = tuple(_index_part(part) for part in index)
     _check_parts(parts, array.shape)
+    device = device_of(array)
+    parts = tuple(to_device(part, device) if hasattr(part, "dtype") else part for part in parts)
     has_arrays = any(hasattr(part, "dtype") for part in parts)
     if has_arrays and any(isinstance(part, int) for part in parts):
         x = _getitem(x, tuple(entry for part in parts for entry in _basic(part)))
@@ -166,8 +168,8 @@ def getitem(x, index) -> Tensor:
     return _getitem(x, parts)
 
 
-def _index_part(part, array: Array):
-    """One entry of an index, with tensors, lists and arrays brought to the device of `array`."""
+def _index_part(part):
+    """One entry of an index, with tensors and lists as arrays."""
     if isinstance(part, bool):
         part = np.asarray(part)
     if part is None or part is Ellipsis or isinstance(part, (slice, int)):
@@ -177,7 +179,7 @@ def _index_part(part, array: Array):
         raise IndexError(f"an index is made of integers, slices, masks, None and ..., not {part!r}")
     if part.dtype.kind != "b" and not part.ndim:
         return int(part)
-    return to_device(part, device_of(array))
+    return part
 
 
 def _basic(part) -> tuple:
@@ -311,7 +313,8 @@ def _pad_vjp(g, x_shape, widths):
 
 
 @op(x=_pad_vjp)
-def _pad(x: Array, widths: tuple[tuple[int, int], ...], value: float) -> Tensor:
+def _pad(x: Array, widths: tuple[tuple[int, int], ...], value: Any) -> Tensor:
+    value = value.item() if hasattr(value, "dtype") else value  # which may be on a GPU
     return array_module(x).pad(x, widths, constant_values=value)
 
 

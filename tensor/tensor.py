@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from tensor import autodiff, elementwise, products, reductions, shaping
-from tensor.arrays import Array, axis, sizes, to_device
+from tensor.arrays import Array, axis, parse_device, sizes, to_device
 from tensor.autodiff import cast, op
 from tensor.base import FLOAT32, FLOAT64, TensorBase, device_or_dtype
 from tensor.errors import composite
@@ -224,11 +224,11 @@ class Tensor(TensorBase):
 
     @composite
     def to(self, where) -> Tensor:
-        """On a device ("cuda:1") or in a dtype; itself if that is so. Gradients travel back."""
+        """On "cpu" or "cuda", or in a dtype; itself if that is so. Gradients travel back."""
         wanted = device_or_dtype(where)
         if isinstance(wanted, str):
-            moved = to_device(self.data, wanted)
-            return self if moved is self.data else _to(self, wanted, self.device)
+            is_there = self.device.startswith(parse_device(wanted))
+            return self if is_there else _to(self, wanted, self.device)
         if self.dtype == wanted:
             return self
         if self.dtype.kind == wanted.kind == "f":

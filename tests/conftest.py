@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, settings
 from matplotlib.figure import Figure
 
 from tensor import kernels
-from tensor.arrays import import_cupy
+from tests.cuda import provide_cupy
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background Ctrl-C is ignored
 
@@ -35,19 +35,17 @@ settings.register_profile(
 )
 settings.load_profile(PROFILE)
 
+CUPY = provide_cupy()
 
-def pytest_report_header() -> str:
-    return f"Hypothesis profile: {PROFILE} (set MINIGEN_PROFILE to dev, ci or thorough)"
+
+def pytest_report_header() -> list[str]:
+    profile = f"Hypothesis profile: {PROFILE} (set MINIGEN_PROFILE to dev, ci or thorough)"
+    return [profile, f"CuPy: {CUPY}"]
 
 
 @pytest.fixture(scope="session", params=["cpu", "cuda"])
 def device(request: pytest.FixtureRequest) -> str:
-    """Each device in turn; without CuPy or a GPU, "cuda" is skipped and says why."""
-    if request.param == "cuda":
-        try:
-            import_cupy()
-        except RuntimeError as error:
-            pytest.skip(str(error))
+    """Each device in turn; without a GPU, "cuda" is the double's."""
     return request.param
 
 

@@ -45,9 +45,12 @@ def l1_sparsity(h: Tensor) -> Tensor:
 
 
 def kl_sparsity(h: Tensor, rho: float = 0.05) -> Tensor:
-    """sum_j KL(rho || rho_hat_j) in nats; rho_hat_j is the mean of unit j of h (N, features)."""
+    """sum_j KL(rho || rho_hat_j) in nats; rho_hat_j is the mean of unit j of h (N, features).
+
+    ValueError unless it lies in [0, 1]; on a GPU, which a check would wait for, it becomes NaN.
+    """
     rho_hat = T.mean(h, 0)
-    if ((rho_hat.data < 0) | (rho_hat.data > 1)).any():
+    if rho_hat.device == "cpu" and ((rho_hat.data < 0) | (rho_hat.data > 1)).any():
         raise ValueError("kl_sparsity: the mean of each unit must lie in [0, 1], as of a sigmoid")
     return T.sum(rho * T.log(rho / rho_hat) + (1 - rho) * T.log((1 - rho) / (1 - rho_hat)))
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import nn
+import tensor as T
 from minigen.models.gan import LOSSES
 from nn.checks import check_names, fitting
 from tensor import Tensor
@@ -74,7 +75,7 @@ class ImagePool:
     """
 
     def __init__(self, shape: tuple[int, ...], size: int = 50):
-        self.images = np.zeros((size, *shape), np.float32)
+        self.images = T.zeros(size, *shape)
         self.count = 0
 
     def query(self, images: Tensor, rng: np.random.Generator) -> Tensor:
@@ -83,19 +84,22 @@ class ImagePool:
         Until the pool is full it keeps and returns each; then it returns each with probability 1/2,
         and else exchanges it for a random one of its own.
         """
-        returned = images.numpy().copy()
-        for image in returned:
-            if self.count < len(self.images):
-                self.images[self.count] = image
+        size = len(self.images)
+        kept, returned = list(range(size)), list(range(size, size + len(images)))
+        for i, image in enumerate(returned):  # numbered after those in the pool
+            if self.count < size:
+                kept[self.count] = image
                 self.count += 1
             elif rng.random() < 0.5:
                 k = rng.integers(self.count)
-                image[...], self.images[k] = self.images[k].copy(), image.copy()
-        return Tensor(returned, device=images.device)
+                returned[i], kept[k] = kept[k], image
+        all_images = T.cat([self.images.to(images.device), images.detach()])
+        self.images = all_images[kept]
+        return all_images[returned]
 
     def state_dict(self) -> dict[str, Any]:
         """The images, and how many of them there are."""
-        return {"images": self.images.copy(), "count": self.count}
+        return {"images": self.images, "count": self.count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a `state_dict`. KeyError or ValueError if it is of another pool."""
@@ -103,5 +107,6 @@ class ImagePool:
         if not 0 <= state["count"] <= len(self.images):
             room = f"the pool has room for {len(self.images)} images"
             raise ValueError(f"ImagePool: count is {state['count']}, but {room}")
-        self.images = np.array(fitting("ImagePool: images", state["images"], self.images))
+        images = fitting("ImagePool: images", state["images"], self.images.data)
+        self.images = Tensor(images, dtype=self.images.dtype)
         self.count = state["count"]

@@ -78,8 +78,9 @@ class AERecipe:
     def step(self, k: int) -> dict[str, Tensor]:
         """The encoder sees x, or a corrupted copy; its code must be enough to bring x back."""
         s = self.settings
-        x, _ = self.data.batch(s.batch_size, self.rng, s.device)
-        code = self.model.encoder(Tensor(self.corrupted(x.numpy(), self.rng), device=s.device))
+        x, _ = self.data.batch(s.batch_size, self.rng)
+        seen = Tensor(self.corrupted(x.numpy(), self.rng), device=s.device)
+        x, code = x.to(s.device), self.model.encoder(seen)
         reconstruction = reconstruction_error(self.model.decoder(code), x)
         metrics = {"loss": reconstruction}
         if s.regulariser in PENALTIES:

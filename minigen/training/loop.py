@@ -1,6 +1,7 @@
 """The training loop that every recipe shares: progress, metrics, checkpoints, a stop on Ctrl-C."""
 
 import math
+import re
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from tqdm.auto import tqdm
 from minigen.training.checkpoint import CheckpointError
 from minigen.training.run import Run, State
 from tensor import Tensor
+from tensor.arrays import array_module
 from tensor.parallel import one_blas_thread
 
 
@@ -44,7 +46,7 @@ def train(recipe: Trainable, run: Run, steps: int, done: int = 0, save_every: in
     with bar, _stop_requested() as stopped, np.errstate(all="ignore"), one_blas_thread():
         while done < steps:
             done += 1
-            metrics = _finite_step(recipe, done)
+            metrics = finite_step(recipe, done)
             run.log({"step": done} | metrics)
             shown = {name: f"{value:.4f}" for name, value in metrics.items()}
             bar.set_postfix(shown, refresh=False)
@@ -57,16 +59,31 @@ def train(recipe: Trainable, run: Run, steps: int, done: int = 0, save_every: in
     return done >= steps
 
 
-def _finite_step(recipe: Trainable, k: int) -> dict[str, float]:
-    """What step k logs. Diverged if a number is not finite; other errors are what they are."""
+def finite_step(recipe: Trainable, k: int) -> dict[str, float]:
+    """What step k logs. Diverged if a number is not finite; an error of CUDA's, which may be raised
+    by a later call than the one that caused it, names the step; others are what they are."""
     try:
-        metrics = {name: float(value) for name, value in recipe.step(k).items()}
+        metrics = _numbers(recipe.step(k))
     except FloatingPointError as error:
         raise Diverged(f"{error}, at step {k}: a lower --lr may help") from error
+    except RuntimeError as error:
+        if re.search("cudaError|CUDA_ERROR|CUBLAS_STATUS", str(error)):
+            raise RuntimeError(f"the GPU failed at step {k}: {error}") from error
+        raise
     for name, value in metrics.items():
         if not math.isfinite(value):
             raise Diverged(f"{name} is {value} at step {k}: a lower --lr may help")
     return metrics
+
+
+def _numbers(logged: Mapping[str, SupportsFloat]) -> dict[str, float]:
+    """What a step logs as numbers. Tensors come in one transfer: each waits for a GPU."""
+    arrays = {name: x.data.reshape(1) for name, x in logged.items() if isinstance(x, Tensor)}
+    found: dict[str, SupportsFloat] = dict(logged)
+    if arrays:
+        joined = array_module(next(iter(arrays.values()))).concatenate(list(arrays.values()))
+        found |= zip(arrays, joined.tolist())
+    return {name: float(value) for name, value in found.items()}
 
 
 # States

@@ -105,7 +105,7 @@ class RunSettings:
     batch_size: int = setting(64, "images or points in a batch", within=(1, 10**6))
     lr: float = setting(2e-3, "peak learning rate", within=(1e-30, 1e30))
     seed: int = setting(0, "seed of weights, batches and noise", within=(0, 2**63 - 1))
-    device: str = setting("cpu", "cpu, cuda or cuda:N")
+    device: str = setting("cpu", "cpu or cuda")
 
     def __post_init__(self) -> None:
         check(self)

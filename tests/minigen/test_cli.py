@@ -37,6 +37,7 @@ from minigen.training.checkpoint import load_checkpoint, save_checkpoint
 from minigen.training.loop import restore, state_of, train
 from minigen.training.run import Run
 from minigen.training.settings import with_default
+from tensor.arrays import gpu_name, import_cupy
 
 FILES = {"config.json", "metrics.jsonl", "checkpoint.npz", "samples.npz"}
 PICTURES = {
@@ -509,16 +510,22 @@ def test_weights_that_exploded_are_reported_in_one_line(place: Path, command: st
 
 
 def test_a_lack_of_memory_is_reported_in_one_line(
-    place: Path, monkeypatch: pytest.MonkeyPatch
+    place: Path, monkeypatch: pytest.MonkeyPatch, device: str
 ) -> None:
     def allocate(*_: object) -> None:
-        raise MemoryError("Unable to allocate 7 GiB")
+        if device == "cpu":
+            raise MemoryError("Unable to allocate 7 GiB")
+        raise import_cupy().cuda.memory.OutOfMemoryError(7 * 2**30, 2**30)
 
     monkeypatch.setattr(DDPMRecipe, "step", allocate)
-    status, _, err = minigen("train", "ddpm")
-    assert status == 1 and re.fullmatch(
-        r"minigen: error: .*memory.*", err.splitlines()[-1], re.IGNORECASE
-    )
+    status, _, err = minigen("train", "ddpm", "--device", device)
+    message = r"minigen: error: not enough memory .*llocat.*: a smaller --batch-size may help"
+    assert status == 1 and re.fullmatch(message, err.splitlines()[-1])
+
+
+def test_training_says_what_the_gpu_is_called(place: Path, device: str) -> None:
+    _, out, _ = minigen("train", "ddpm", "--steps", 1, "--batch-size", 4, "--device", device)
+    assert (f"on the GPU {gpu_name()}" in out.splitlines()) == (device == "cuda")
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ import re
 import signal
 import threading
 import warnings
+from collections import Counter as Counts
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,9 +20,10 @@ import tensor as T
 from minigen.recipes import gan
 from minigen.recipes.ddpm import DDPMRecipe
 from minigen.training.checkpoint import CheckpointError
-from minigen.training.loop import Diverged, restore, state_of, train
+from minigen.training.loop import Diverged, finite_step, restore, state_of, train
 from minigen.training.run import Run
 from tensor import Tensor
+from tensor.arrays import import_cupy
 from tests.minigen.small_runs import (
     AE,
     AES,
@@ -325,6 +328,32 @@ def test_a_mistake_in_a_step_is_not_blamed_on_the_weights(tmp_path: Path, step: 
 def test_a_mistake_in_drawing_samples_is_not_blamed_on_the_weights() -> None:
     with pytest.raises(ValueError, match="reshape"), DDPMRecipe(RING).learner.using_average():
         Tensor([1.0]).reshape(2)
+
+
+def test_an_error_of_the_gpu_names_the_step(tmp_path: Path) -> None:
+    """By then it may be raised by any call: kernels run later than Python launches them."""
+    illegal = "cudaErrorIllegalAddress: an illegal memory access was encountered"
+
+    def fail(k: int) -> float:
+        if k == 3:
+            raise RuntimeError(f"mul: {illegal}")
+        return k
+
+    with pytest.raises(RuntimeError, match=f"the GPU failed at step 3: mul: {illegal}"):
+        train(Counter(fail), new_run(tmp_path / "run"), 5)
+
+
+def test_what_a_step_logs_comes_in_one_transfer(device: str) -> None:
+    def log(k: int) -> Any:
+        return {"a": Tensor(0.1, device=device), "b": 2.5, "c": T.ones(1, device=device), "d": 3}
+
+    recipe = SimpleNamespace(step=log)
+    cupy = import_cupy()
+    events = getattr(cupy, "events", Counts())
+    before = sum(times for (kind, _, _), times in events.items() if kind == "wait")
+    assert finite_step(recipe, 1) == {"a": float(np.float32(0.1)), "b": 2.5, "c": 1.0, "d": 3.0}
+    waits = sum(times for (kind, _, _), times in events.items() if kind == "wait") - before
+    assert waits == (device == "cuda" and hasattr(cupy, "events"))
 
 
 def test_numbers_that_are_not_finite_have_diverged_wherever_they_are_found(tmp_path: Path) -> None:

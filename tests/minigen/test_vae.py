@@ -437,10 +437,24 @@ def test_a_traversal_changes_one_dimension_only(
     assert (np.delete(points, dim, 1) == np.delete(z, dim)).all() and np.array_equal(z, before)
 
 
+def gaussian(log_var: float) -> VAE:
+    """A model whose q(z | x) is N(x, exp(log_var))."""
+    model = VAE(nn.Linear(1, 2), nn.Linear(1, 1), latent=1)
+    model.encoder.forward = lambda x: T.cat([x, 0 * x + log_var], 1)  # type: ignore[method-assign]
+    return model
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("log_var", [math.nan, math.inf, -math.inf, 1e30, -1e30])
 def test_a_variance_that_is_not_finite_is_found_where_it_arises(log_var: float) -> None:
-    model = VAE(nn.Linear(1, 2), nn.Linear(1, 1), latent=1)
-    model.encoder.forward = lambda x: T.cat([x, 0 * x + log_var], 1)  # type: ignore[method-assign]
     with pytest.raises(FloatingPointError, match="VAE: a variance is 0 or not finite"):
-        model.posterior(Tensor(np.ones((3, 1))))
+        gaussian(log_var).posterior(Tensor(np.ones((3, 1))))
+
+
+@pytest.mark.parametrize("log_var", [math.nan, math.inf, -math.inf, 1e30, -1e30])
+def test_a_variance_that_is_not_finite_shows_in_the_bound_on_a_gpu(log_var: float) -> None:
+    """Where it is not looked for, as that would wait for the device."""
+    model, x = gaussian(log_var).to("cuda"), T.ones(3, 1, device="cuda")
+    assert not np.isfinite(
+        nn.distributions.kl_divergence(model.posterior(x), model.prior(3)).numpy()
+    ).any()

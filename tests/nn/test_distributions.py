@@ -933,6 +933,14 @@ def test_distributions_compute_the_same_on_every_device(name: str, device: str) 
         assert_close(ours.to("cpu"), theirs)
 
 
+@pytest.mark.parametrize("cls", [Normal, Laplace])
+def test_values_are_not_looked_at_where_they_are_known_to_be_right(cls: type) -> None:
+    p = cls(0.0, -1.0, validate_args=False)
+    assert p.scale.item() == -1 and Uniform(1.0, 0.0, validate_args=False).low.item() == 1
+    assert Bernoulli(2.0, validate_args=False).log_prob(3.0).shape == ()
+    assert Categorical(-T.ones(2), validate_args=False).probs.numpy().tolist() == [0.5, 0.5]
+
+
 # What a wrong call is told
 
 I = Tensor(np.eye(2))
@@ -967,7 +975,11 @@ WRONG_CALLS: list[tuple[Callable, type[Exception], str]] = [
         TypeError,
         "Normal: loc must be a tensor or an array of floats, got int64",
     ),
-    (lambda: Normal(0.0, 1.0, validate_args=False), TypeError, "argument 'validate_args'"),
+    (
+        lambda: Independent(Normal(T.zeros(2), 1.0), 1, validate_args=False),
+        TypeError,
+        "validate_args",
+    ),
     (lambda: Laplace(0.0, -1.0), ValueError, "Laplace: scale must be positive everywhere"),
     (lambda: Uniform(1.0, 1.0), ValueError, "Uniform: high - low must be positive everywhere"),
     (lambda: Normal(T.zeros(2), T.ones(2)).log_prob(T.zeros(3)), ValueError, "(3,) (2,)"),

@@ -321,6 +321,30 @@ def test_to_has_short_forms() -> None:
     assert net.float().scale.dtype == np.float32
 
 
+@pytest.mark.parametrize("moves", [["cpu", "cuda"], ["cuda", "cpu"]])
+def test_optimizers_and_averages_follow_to_another_device(moves: list[str]) -> None:
+    """Step by step as one that stays."""
+
+    def weights(devices: list[str]) -> list[np.ndarray]:
+        T.manual_seed(0)
+        net = nn.Sequential(nn.Linear(3, 2), nn.Conv2d(1, 2, 3, padding=1))
+        optimizer, ema = nn.Adam(net.parameters(), 0.1), nn.EMA(net.parameters(), 0.5)
+        for device in devices:
+            net.to(device)
+            x = T.ones(1, 1, 3, 3, device=device)
+            optimizer.zero_grad()
+            net(x).square().sum().backward()
+            optimizer.step()
+            ema.update()
+        net.to(devices[0])
+        with ema.applied():
+            assert all(p.device.startswith(devices[0]) for p in net.parameters())
+            return [p.numpy() for p in net.parameters()]
+
+    for moved, stayed in zip(weights(moves), weights(["cpu", "cpu"]), strict=True):
+        np.testing.assert_allclose(moved, stayed, rtol=1e-4, atol=1e-6)
+
+
 def test_an_optimizer_goes_on_after_to() -> None:
     net = Net()
     optimizer = nn.SGD(net.parameters(), lr=0.1)

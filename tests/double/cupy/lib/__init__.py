@@ -1,0 +1,3 @@
+"""cupy.lib: stride_tricks."""
+
+from cupy.lib import stride_tricks
