@@ -24,7 +24,14 @@ Pair = tuple[int, int]
 
 def array_module(x: Array) -> ModuleType:
     """The module that computes with `x`: cupy for arrays on a GPU, numpy for all else."""
-    return np if isinstance(x, (np.ndarray, np.generic)) else sys.modules.get("cupy", np)
+    if isinstance(x, (np.ndarray, np.generic)) or not type(x).__module__.startswith("cupy"):
+        return np
+    return sys.modules["cupy"]  # also for what `cupy.fuse` has in the place of arrays
+
+
+def is_on_gpu(x) -> bool:
+    """Whether x is an array on a GPU."""
+    return hasattr(type(x), "__cuda_array_interface__")
 
 
 def import_cupy() -> ModuleType:
