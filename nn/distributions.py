@@ -25,10 +25,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tensor as T
+from nn import gpu
 from nn.checks import check_probabilities
 from nn.losses import bernoulli_cost
 from tensor import Tensor
 from tensor.arrays import Array, check_indices
+from tensor.fused import Way, fused
 
 Shape = tuple[int, ...]
 Rng = np.random.Generator
@@ -521,8 +523,20 @@ def kl_monte_carlo(
 
 def _kl_normal(p: Normal, q: Normal) -> Tensor:
     """1/2 (r^2 + ((loc_p - loc_q) / scale_q)^2 - 1 - log r^2), where r = scale_p / scale_q"""
-    ratio2 = T.square(p.scale / q.scale)
-    return 0.5 * (ratio2 + T.square((p.loc - q.loc) / q.scale) - 1 - T.log(ratio2))
+    return _normal_divergence(p.loc, p.scale, q.loc, q.scale)
+
+
+@fused(
+    "loc_p scale_p loc_q scale_q",
+    None,
+    Way(
+        lambda *parameters: (gpu.normal_divergence(*parameters), None),
+        lambda g, y, kept, *parameters: gpu.normal_divergence_vjp(g, *parameters),
+    ),
+)
+def _normal_divergence(loc_p: Array, scale_p: Array, loc_q: Array, scale_q: Array) -> Tensor:
+    ratio2 = T.square(scale_p / scale_q)
+    return 0.5 * (ratio2 + T.square((loc_p - loc_q) / scale_q) - 1 - T.log(ratio2))
 
 
 def _kl_multivariate_normal(p: MultivariateNormal, q: MultivariateNormal) -> Tensor:

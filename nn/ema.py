@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from nn import gpu
 from nn.checks import check_names, check_range, fitting
 from nn.flat import FlatView
 from nn.module import Parameter
@@ -33,16 +34,14 @@ class EMA:
         self.updates += 1
         self._follow()
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        lines = self.view.lines([p.data for p in self.view.parameters])
         if loops_for(self.average):
             from nn import loops
 
+            lines = self.view.lines([p.data for p in self.view.parameters])
             for weights, span in zip(lines, self.view.spans):
                 loops.average(weights, float(decay), self.average[span])
             return
-        for weights, span in zip(lines, self.view.spans):
-            self.average[span] *= decay
-            self.average[span] += (1 - decay) * weights
+        gpu.average(self.view.values(), float(decay), float(1 - decay), self.average)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -12,11 +12,13 @@ import math
 import numpy as np
 
 import tensor as T
+from nn import gpu
 from nn.checks import check_probabilities
 from nn.module import Module
 from tensor import Tensor
-from tensor.arrays import Array, array_module, check_indices
+from tensor.arrays import Array, check_indices
 from tensor.autodiff import op
+from tensor.gpu import one_kernel
 from tensor.kernels import in_one_pass, loops_for
 
 
@@ -49,15 +51,14 @@ def mse_loss(input: Tensor, target, *, reduction: str = "mean") -> Tensor:
 
 
 @op(
-    x=lambda g, x, target: 2.0 * g * (x - target),
-    target=lambda g, x, target: 2.0 * g * (target - x),
+    x=one_kernel(lambda g, x, target: 2.0 * g * (x - target)),
+    target=one_kernel(lambda g, x, target: 2.0 * g * (target - x)),
 )
 def squared_error(x: Array, target: Array) -> Tensor:
     """(x - target)^2"""
     if (loops := loops_for(x)) and x.shape == np.shape(target) and x.dtype == target.dtype:
         return in_one_pass(loops.squared_error, np.empty_like(x), x, target)
-    difference = x - target
-    return difference * difference
+    return gpu.squared_error(x, target)
 
 
 def l1_loss(input: Tensor, target, *, reduction: str = "mean") -> Tensor:
@@ -78,7 +79,10 @@ def binary_cross_entropy_with_logits(input: Tensor, target, *, reduction: str = 
     return _reduced(name, bernoulli_cost(input, target), reduction)
 
 
-@op(x=lambda g, x, target: g * (T.sigmoid(x) - target), target=lambda g, x: -g * x)
+@op(
+    x=one_kernel(lambda g, x, target: g * (T.sigmoid(x) - target)),
+    target=one_kernel(lambda g, x: -g * x),
+)
 def bernoulli_cost(x: Array, target: Array) -> Tensor:
     """softplus(x) - target x, computed as error |x| + softplus(-|x|).
 
@@ -87,10 +91,7 @@ def bernoulli_cost(x: Array, target: Array) -> Tensor:
     """
     if (loops := loops_for(x)) and x.shape == np.shape(target) and x.dtype == target.dtype:
         return in_one_pass(loops.bernoulli_cost, np.empty_like(x), x, target)
-    xp = array_module(x)
-    size, error = xp.abs(x), xp.where(x > 0, 1 - target, target)
-    linear = xp.where(error == 0, error, size) * error  # for 0 times inf is NaN
-    return linear + xp.log1p(xp.exp(-size))
+    return gpu.bernoulli_cost(x, target)
 
 
 def cross_entropy(input: Tensor, target, *, reduction: str = "mean") -> Tensor:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from nn import gpu
 from nn.checks import check_names, check_only, check_range, fitting
 from nn.flat import FlatView, parameter_list
 from nn.module import Parameter
@@ -143,9 +144,8 @@ class SGD(Optimizer):
 
             lr, share = float(self.lr), float(self.momentum)
             return momentum(g, lr, share, bool(self.nesterov), p, velocity)
-        velocity *= self.momentum
-        velocity += g
-        p -= self.lr * (g + self.momentum * velocity if self.nesterov else velocity)
+        step = gpu.nesterov if self.nesterov else gpu.momentum
+        step(g, float(self.lr), float(self.momentum), p, velocity)
 
 
 class Adam(Optimizer):
@@ -178,11 +178,8 @@ class Adam(Optimizer):
             from nn.loops import adam
 
             return adam(g, float(b1), float(b2), float(rate), root, float(self.eps), p, m, v)
-        m *= b1
-        m += (1 - b1) * g
-        v *= b2
-        v += (1 - b2) * (g * g)
-        p -= rate * m / (array_module(p).sqrt(v) / root + self.eps)
+        averaging = float(b1), float(1 - b1), float(b2), float(1 - b2)
+        gpu.adam(g, *averaging, float(rate), root, float(self.eps), p, m, v)
 
 
 class AdamW(Adam):

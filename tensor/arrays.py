@@ -24,9 +24,9 @@ Pair = tuple[int, int]
 
 def array_module(x: Array) -> ModuleType:
     """The module that computes with `x`: cupy for arrays on a GPU, numpy for all else."""
-    if isinstance(x, (np.ndarray, np.generic)) or not is_on_gpu(x):
+    if isinstance(x, (np.ndarray, np.generic)) or not type(x).__module__.startswith("cupy"):
         return np
-    return sys.modules["cupy"]
+    return sys.modules["cupy"]  # also for what `cupy.fuse` has in the place of arrays
 
 
 def is_on_gpu(x) -> bool:

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tensor import winograd
-from tensor.arrays import Array, Pair, Shape, array_module
+from tensor import gpu, winograd
+from tensor.arrays import Array, Pair, Shape, array_module, is_on_gpu
 from tensor.kernels import bias_operand, loops_for, operand, shared_work
 from tensor.parallel import map_blocks, one_blas_thread
 
@@ -47,7 +47,7 @@ def _framed(x: Array, padding: Pair, size: Pair) -> Array:
     """`size` pixels of x (n, H, W, C), from `padding` (may be < 0) before it on; zeros outside."""
     n, H, W, C = x.shape
     (top, left), (h, w) = padding, size
-    framed = array_module(x).zeros((n, h, w, C), x.dtype)
+    framed = np.zeros((n, h, w, C), x.dtype)
     seen = x[:, max(0, -top) : max(0, h - top), max(0, -left) : max(0, w - left)]
     top, left = max(0, top), max(0, left)
     framed[:, top : top + seen.shape[1], left : left + seen.shape[2]] = seen
@@ -58,21 +58,28 @@ def _columns(x: Array, kernel: Pair, size: Pair, geometry: Geometry) -> Array:
     """What each of `size` output pixels of x (n, H, W, C) sees, as a row of (n h w, kh kw C)."""
     (kh, kw), (h, w), (sh, sw), (dh, dw) = kernel, size, geometry.stride, geometry.dilation
     n, _, _, C = x.shape
-    xp, loops = array_module(x), loops_for(x)
+    loops = loops_for(x)
     if kernel == (1, 1) and geometry == ((1, 1), (0, 0), (1, 1)) and size == x.shape[1:3]:
-        columns = xp.ascontiguousarray(x)
+        columns = array_module(x).ascontiguousarray(x)
     elif loops:
-        columns = xp.empty((n, h, w, kh, kw, C), x.dtype)
+        columns = np.empty((n, h, w, kh, kw, C), x.dtype)
         loops.columns(operand(x), *geometry, columns)
+    elif is_on_gpu(x):
+        columns = gpu.columns(x, kernel, size, geometry)
     else:
         span_h, span_w = geometry.span(kernel)
         seen = max(0, sh * (h - 1) + span_h), max(0, sw * (w - 1) + span_w)
         x = _framed(x, geometry.padding, seen)
         a, b, c, d = x.strides
         steps = (a, b * sh, c * sw, b * dh, c * dw, d)
-        windows = xp.lib.stride_tricks.as_strided(x, (n, h, w, kh, kw, C), steps)
-        columns = xp.ascontiguousarray(windows)
+        windows = np.lib.stride_tricks.as_strided(x, (n, h, w, kh, kw, C), steps)
+        columns = np.ascontiguousarray(windows)
     return columns.reshape(n * h * w, kh * kw * C)
+
+
+def _matrix(weight: Array) -> Array:
+    """A weight (O, C, kh, kw) as (kh kw C, O), which is how that of a layer lies in memory."""
+    return weight.transpose(2, 3, 1, 0).reshape(-1, weight.shape[0])
 
 
 @one_blas_thread()
@@ -84,7 +91,7 @@ def correlate(x: Array, weight: Array, bias: Array | None, size: Pair, geometry:
             return winograd.convolve(loops_for(x), x, weight, bias, size, geometry.padding)
         blocks, weight = _blocks(x, shape, size, geometry), _over_blocks(weight, shape)
         return winograd.convolve(loops_for(x), blocks, weight, bias, size, (0, 0))
-    matrix = weight.transpose(2, 3, 1, 0).reshape(-1, O)  # (kh kw C, O)
+    matrix = _matrix(weight)
     xp = array_module(x)
     y = xp.empty((len(x), *size, O), xp.result_type(x, weight))
 
@@ -194,8 +201,11 @@ def gather(z: Array, weight: Array, bias: Array | None, size: Pair, geometry: Ge
     Each pixel of x gathers from the pixels of z that saw it. With stride 1 that is a convolution
     with the turned kernel; with stride s there are s^2 phases of pixels, for each of which another
     part of the turned kernel is used; where the stride divides the kernel and Winograd's way
-    serves, all phases are the channels of one convolution.
+    serves, all phases are the channels of one convolution. On a GPU that are kernels for each
+    phase; there the product comes first, and a pixel gathers from what all pixels have for it.
     """
+    if is_on_gpu(z):
+        return _gather_products(z, weight, bias, size, geometry)
     (kh, kw), (sh, sw) = weight.shape[2:], geometry.stride
     shape = _winograd_shape(z, weight.shape, z.shape[1:3], geometry)
     if shape and geometry.stride != (1, 1):
@@ -207,8 +217,7 @@ def gather(z: Array, weight: Array, bias: Array | None, size: Pair, geometry: Ge
     rows = _phases(size[0], kh, sh, geometry.padding[0], geometry.dilation[0])
     columns = _phases(size[1], kw, sw, geometry.padding[1], geometry.dilation[1])
     from_z = weight.transpose(1, 0, 2, 3)  # (C, O, kh, kw)
-    xp = array_module(z)
-    x = xp.empty((len(z), *size, weight.shape[1]), xp.result_type(z, weight))
+    x = np.empty((len(z), *size, weight.shape[1]), np.result_type(z, weight))
     for i, row in enumerate(rows):
         for j, column in enumerate(columns):
             part = from_z[:, :, row.taps, column.taps]
@@ -218,6 +227,14 @@ def gather(z: Array, weight: Array, bias: Array | None, size: Pair, geometry: Ge
             pixels = -(-(size[0] - i) // sh), -(-(size[1] - j) // sw)
             _place(correlate(z, part, None, pixels, steps), bias, x, (i, j), geometry.stride)
     return x
+
+
+def _gather_products(
+    z: Array, weight: Array, bias: Array | None, size: Pair, geometry: Geometry
+) -> Array:
+    O, C, kh, kw = weight.shape
+    products = z.reshape(-1, O) @ _matrix(weight).T
+    return gpu.pixels(products.reshape(*z.shape[:3], kh, kw, C), bias, size, geometry)
 
 
 # To the kernel

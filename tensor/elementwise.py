@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tensor import gpu
 from tensor.arrays import Array, array_module
 from tensor.autodiff import op
 from tensor.base import FLOAT32
 from tensor.errors import composite
-from tensor.fused import fused
+from tensor.fused import Way, fused
+from tensor.gpu import one_kernel
 from tensor.kernels import in_one_pass, loops_for
 from tensor.promotion import floating
 
@@ -39,7 +41,7 @@ def mul(a: Array, b: Array) -> Tensor:
     return a * b
 
 
-@op(a=lambda g, b: g / b, b=lambda g, y, b: -g * y / b)
+@op(a=lambda g, b: g / b, b=one_kernel(lambda g, y, b: -g * y / b))
 def div(a: Array, b: Array) -> Tensor:
     """a / b"""
     return a / b
@@ -79,7 +81,7 @@ def remainder(a: Array, b: Array) -> Tensor:
     return a % b
 
 
-@op(x=lambda g, y: -g * y * y)
+@op(x=one_kernel(lambda g, y: -g * y * y))
 @floating
 def reciprocal(x: Array) -> Tensor:
     """1 / x"""
@@ -117,62 +119,62 @@ def log10(x: Array) -> Tensor:
     return array_module(x).log10(x)
 
 
-@op(x=lambda g, y: g * (y + 1.0))
+@op(x=one_kernel(lambda g, y: g * (y + 1.0)))
 @floating
 def expm1(x: Array) -> Tensor:
     """e ** x - 1, to all digits where x is near 0."""
     return array_module(x).expm1(x)
 
 
-@op(x=lambda g, x: g / (x + 1.0))
+@op(x=one_kernel(lambda g, x: g / (x + 1.0)))
 @floating
 def log1p(x: Array) -> Tensor:
     """log(1 + x), to all digits where x is near 0."""
     return array_module(x).log1p(x)
 
 
-@op(x=lambda g, y: g / (2.0 * y))
+@op(x=one_kernel(lambda g, y: g / (2.0 * y)))
 @floating
 def sqrt(x: Array) -> Tensor:
     """The square root."""
     return array_module(x).sqrt(x)
 
 
-@op(x=lambda g, x, y: -0.5 * g * y / x)
+@op(x=one_kernel(lambda g, x, y: -0.5 * g * y / x))
 @floating
 def rsqrt(x: Array) -> Tensor:
     """1 / sqrt(x)"""
     return 1 / array_module(x).sqrt(x)
 
 
-@op(x=lambda g, x: 2.0 * g * x)
+@op(x=one_kernel(lambda g, x: 2.0 * g * x))
 def square(x: Array) -> Tensor:
     """x * x"""
     return x * x if getattr(x, "dtype", x) != "bool" else x.astype(np.int64)
 
 
-@op(x=lambda g, x: g * cos(x))
+@op(x=one_kernel(lambda g, x: g * cos(x)))
 @floating
 def sin(x: Array) -> Tensor:
     """The sine."""
     return array_module(x).sin(x)
 
 
-@op(x=lambda g, x: -g * sin(x))
+@op(x=one_kernel(lambda g, x: -g * sin(x)))
 @floating
 def cos(x: Array) -> Tensor:
     """The cosine."""
     return array_module(x).cos(x)
 
 
-@op(x=lambda g, y: g * (1.0 - y * y))
+@op(x=one_kernel(lambda g, y: g * (1.0 - y * y)))
 @floating
 def tanh(x: Array) -> Tensor:
     """The hyperbolic tangent."""
     return array_module(x).tanh(x)
 
 
-@op(x=lambda g, x: g * (2 / math.sqrt(math.pi)) * exp(-x * x))
+@op(x=one_kernel(lambda g, x: g * (2 / math.sqrt(math.pi)) * exp(-x * x)))
 @floating
 def erf(x: Array) -> Tensor:
     """The error function: 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x."""
@@ -188,17 +190,17 @@ def erf(x: Array) -> Tensor:
 # Activations
 
 
-@op(x=lambda g, y: g * y * (1.0 - y))
+@op(x=one_kernel(lambda g, y: g * y * (1.0 - y)))
 @floating
 def sigmoid(x: Array) -> Tensor:
     """1 / (1 + exp(-x))"""
     if loops := loops_for(x):
         return in_one_pass(loops.sigmoid, np.empty_like(x), x)
     with np.errstate(over="ignore"):  # exp(-x) may become inf, and 1 / inf is the right answer
-        return 1 / (1 + array_module(x).exp(-x))
+        return gpu.sigmoid(x)
 
 
-@op(x=lambda g, x: g * sigmoid(x))
+@op(x=one_kernel(lambda g, x: g * sigmoid(x)))
 @floating
 def softplus(x: Array) -> Tensor:
     """log(1 + exp(x)), without overflow."""
@@ -227,13 +229,16 @@ def _gate(a: Array, x: Array, negative_slope: float) -> Tensor:
     if loops := loops_for(a):
         slope = float(negative_slope)
         return in_one_pass(lambda a, x, y: loops.gate(a, x, slope, y), np.empty_like(a), a, x)
-    return a * array_module(x).where(x > 0, a.dtype.type(1), a.dtype.type(negative_slope))
+    return gpu.gate(a, x, float(negative_slope))
 
 
 @fused(
     "x",
-    lambda x: (in_one_pass(loops_for(x).silu, x.copy("K")), None),
-    lambda g, y, kept, x: (in_one_pass(loops_for(x).silu_vjp, x.copy("K"), g, y),),
+    Way(
+        lambda x: (in_one_pass(loops_for(x).silu, x.copy("K")), None),
+        lambda g, y, kept, x: (in_one_pass(loops_for(x).silu_vjp, x.copy("K"), g, y),),
+    ),
+    Way(lambda x: (gpu.silu(x), None), lambda g, y, kept, x: (gpu.silu_vjp(g, x),)),
 )
 def silu(x: Array) -> Tensor:
     """x * sigmoid(x), which is swish with beta = 1 (Ramachandran et al. 2017)."""
@@ -242,8 +247,11 @@ def silu(x: Array) -> Tensor:
 
 @fused(
     "x",
-    lambda x: (in_one_pass(loops_for(x).gelu, np.empty_like(x), x), None),
-    lambda g, y, kept, x: (in_one_pass(loops_for(x).gelu_vjp, np.empty_like(x), g, x),),
+    Way(
+        lambda x: (in_one_pass(loops_for(x).gelu, np.empty_like(x), x), None),
+        lambda g, y, kept, x: (in_one_pass(loops_for(x).gelu_vjp, np.empty_like(x), g, x),),
+    ),
+    Way(lambda x: (gpu.gelu(x), None), lambda g, y, kept, x: (gpu.gelu_vjp(g, x),)),
 )
 def _gelu(x: Array) -> Tensor:
     return 0.5 * x * (1.0 + erf(x * math.sqrt(0.5)))
@@ -265,7 +273,7 @@ def gelu(x, *, approximate: str = "none") -> Tensor:
 # Kinks
 
 
-@op(x=lambda g, x: g * sign(x))
+@op(x=one_kernel(lambda g, x: g * sign(x)))
 def abs(x: Array) -> Tensor:
     """|x|; the derivative at 0 is taken as 0."""
     return array_module(x).abs(x)
@@ -312,6 +320,7 @@ def _rounded(how: str, x: Array) -> Array:
 # Kinks between two: ties share the gradient equally
 
 
+@one_kernel
 def _share(g, a, b):
     """The part of g that belongs to a in max(a, b): all, half at a tie, or nothing."""
     return 0.5 * (g * (a > b) + g * (a >= b))

@@ -1,12 +1,13 @@
-"""Fused ops: a definition made of ops, and loops for its value and its first derivative."""
+"""Fused ops: a definition made of ops, and kernels for its value and its first derivative."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
 from inspect import Parameter, Signature, signature
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+from tensor.arrays import is_on_gpu
 from tensor.autodiff import Op, broadcast_to, grad, recorded
 from tensor.base import TensorBase, raw
 from tensor.errors import composite
@@ -17,9 +18,17 @@ from tensor.promotion import refuse_gradient
 F = TypeVar("F", bound=Callable)
 
 
-def fused(targets: str, forward: Callable, vjp: Callable) -> Callable[[F], F]:
-    """Give a function made of ops a faster way on raw arrays: `forward(*args)` returns y and what
-    else is kept, `vjp(g, y, kept, *args)` the gradients of the arguments named in `targets`.
+class Way(NamedTuple):
+    """How a fused op is computed on raw arrays: `forward(*args)` returns y and what else is kept,
+    `vjp(g, y, kept, *args)` the gradients of its targets."""
+
+    forward: Callable
+    vjp: Callable
+
+
+def fused(targets: str, loops: Way | None, kernels: Way) -> Callable[[F], F]:
+    """Give a function made of ops faster ways to its value, and to the gradients of the arguments
+    named in `targets`: loops on the CPU, unless they are None, and kernels on a GPU.
 
     The function itself, its definition, says what they must equal. It serves where there are no
     loops, and it is what `create_graph=True` differentiates, so derivatives of any order follow
@@ -27,25 +36,18 @@ def fused(targets: str, forward: Callable, vjp: Callable) -> Callable[[F], F]:
     """
 
     def declare(definition: F) -> F:
-        parameters = signature(definition).parameters
-        places = [list(parameters).index(name) for name in targets.split()]
-
-        def backward(g, y, kept, *args):
-            if isinstance(g, TensorBase):
-                return _vjp_of_definition(definition, places, g, args)
-            return vjp(g, y, kept, *args)
-
-        first = [Parameter(name, Parameter.POSITIONAL_ONLY) for name in ("g", "y", "kept")]
-        names = Signature([*first, *parameters.values()])
-        backward.__signature__ = names  # type: ignore[attr-defined]
-        op = Op(definition, {targets: backward}, compiled=forward)
-        by_loops, by_definition = recorded(op), composite(definition)
+        op = _op(definition, targets, kernels)
+        on_cpu = recorded(_op(definition, targets, loops)) if loops else None
+        on_gpu, by_definition = recorded(op), composite(definition)
 
         @functools.wraps(definition)
         def call(*args, **kwargs):
             values = op.bind(args, kwargs)
-            if loops_for(raw(values[0])):
-                return by_loops(*values)
+            x = raw(values[0])
+            if on_cpu and loops_for(x):
+                return on_cpu(*values)
+            if is_on_gpu(x) and x.dtype.kind == "f":
+                return on_gpu(*values)
             if mode.get().recording:
                 refuse_gradient(op, values)
             return by_definition(*values)
@@ -54,6 +56,22 @@ def fused(targets: str, forward: Callable, vjp: Callable) -> Callable[[F], F]:
         return call  # type: ignore[return-value]
 
     return declare
+
+
+def _op(definition: Callable, targets: str, way: Way) -> Op:
+    """The op that is computed this way, and differentiated again by its definition."""
+    parameters = signature(definition).parameters
+    places = [list(parameters).index(name) for name in targets.split()]
+
+    def backward(g, y, kept, *args):
+        if isinstance(g, TensorBase):
+            return _vjp_of_definition(definition, places, g, args)
+        return way.vjp(g, y, kept, *args)
+
+    first = [Parameter(name, Parameter.POSITIONAL_ONLY) for name in ("g", "y", "kept")]
+    names = Signature([*first, *parameters.values()])
+    backward.__signature__ = names  # type: ignore[attr-defined]
+    return Op(definition, {targets: backward}, compiled=way.forward)
 
 
 def _vjp_of_definition(definition: Callable, places: list[int], g: Any, args: tuple) -> list:

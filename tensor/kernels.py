@@ -3,7 +3,8 @@
 An op that has a loop takes it for arrays of floats on the CPU: it goes over memory once or twice,
 where NumPy's functions go over it once each. Numba compiles a loop when it is first called and
 keeps the machine code for the next process. Without Numba, or with MINIGEN_KERNELS=0 in the
-environment, ops do without: all works as before, several times slower. On a GPU they always do.
+environment, ops do without: all works as before, several times slower. On a GPU they take kernels
+of `tensor/gpu.py` instead.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from tensor.arrays import Array, inverse, memory_order
+from tensor.arrays import Array, array_module, inverse, is_on_gpu, memory_order
 from tensor.parallel import map_blocks
 
 
@@ -81,6 +82,8 @@ def total(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
     """x.sum(axes), carried in float64: right for any number of terms and any order in memory."""
     if x.dtype.kind != "f":
         return x.sum(axes, np.int64, keepdims=keepdims)
+    if is_on_gpu(x):
+        return x.sum(axes, np.float64, _reduced(x, axes, keepdims), keepdims)
     if x.size < SMALL or not (axes and loops_for(x)):
         return x.sum(axes, np.float64, keepdims=keepdims).astype(x.dtype)
     order = memory_order(x)
@@ -94,6 +97,19 @@ def total(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
     sums = sums.reshape([1 if k in axes else x.shape[k] for k in order])
     sums = sums.transpose(inverse(order)).astype(x.dtype)
     return sums if keepdims else sums.squeeze(axes)
+
+
+def average(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
+    """x.mean(axes), carried in float64."""
+    if is_on_gpu(x):
+        return x.mean(axes, np.float64, _reduced(x, axes, keepdims), keepdims)
+    return total(x, axes, keepdims) / math.prod(x.shape[k] for k in axes)
+
+
+def _reduced(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+    """Where a GPU writes what it reduces x to over some axes: the kernel that sums also casts."""
+    kept = [1 if k in axes else n for k, n in enumerate(x.shape) if keepdims or k not in axes]
+    return array_module(x).empty(kept, x.dtype)
 
 
 def _sums_between(x: Array) -> Array:

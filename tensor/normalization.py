@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tensor import elementwise
+from tensor import elementwise, gpu
 from tensor.arrays import Array, Shape, array_module, device_of, integers, to_device
 from tensor.autodiff import op
-from tensor.base import TensorBase, raw
+from tensor.base import TensorBase, raw, wrap
 from tensor.elementwise import sqrt, square
 from tensor.errors import composite
-from tensor.fused import fused
+from tensor.fused import Way, fused
 from tensor.kernels import loops, operand
 from tensor.modes import no_grad
 from tensor.parallel import map_blocks
@@ -117,7 +117,36 @@ def _normalize_vjp(g, y, moments, x, weight, bias, groups: int, eps, batch: bool
     return _images(gx, x.shape), g_weight, g_bias
 
 
-normalize = fused("x weight bias", _normalize_forward, _normalize_vjp)(_normalize)
+# The same by kernels of a GPU, on groups
+
+
+def _groups(x: Array, weight: Array, bias: Array, groups: int) -> tuple[Array, Array, Array]:
+    """x (N, C, ...) as (N, G, D, M); weight and bias as (G, D, 1)."""
+    N, C, *size = x.shape
+    channels = groups, C // groups
+    vectors = weight.reshape(*channels, 1), bias.reshape(*channels, 1)
+    return x.reshape(N, *channels, math.prod(size)), *vectors
+
+
+def _forward_on_gpu(x, weight, bias, groups: int, eps: float, batch: bool, silu: bool):
+    split, *affine = _groups(x, weight, bias, groups)
+    moments = gpu.moments(split, (0, 2, 3) if batch else (2, 3), float(eps))
+    standardise = gpu.standardise_silu if silu else gpu.standardise
+    return standardise(split, *moments, *affine).reshape(x.shape), moments
+
+
+def _vjp_on_gpu(g, y, moments, x, weight, bias, groups: int, eps, batch: bool, silu: bool):
+    split, *affine = _groups(x, weight, bias, groups)
+    g = g.reshape(split.shape)
+    g = gpu.through_silu(g, split, *moments, *affine) if silu else g
+    mean, rstd = moments
+    gx, g_weight, g_bias = gpu.standardise_vjp(g, split, mean, rstd, affine[0], batch)
+    return gx.reshape(x.shape), g_weight.reshape(weight.shape), g_bias.reshape(bias.shape)
+
+
+normalize = fused(
+    "x weight bias", Way(_normalize_forward, _normalize_vjp), Way(_forward_on_gpu, _vjp_on_gpu)
+)(_normalize)
 
 
 # PyTorch's names
@@ -138,8 +167,9 @@ def _check_shapes(shape: Shape, **vectors) -> None:
 def _affine(x, weight, bias, channels: int):
     """weight and bias, or ones and zeros in their place."""
     xp = array_module(raw(x))
-    weight = xp.ones(channels, x.dtype) if weight is None else weight
-    bias = xp.zeros(channels, x.dtype) if bias is None else bias
+    made = wrap if isinstance(x, TensorBase) else raw  # tensors are not copied when recorded
+    weight = made(xp.ones(channels, x.dtype)) if weight is None else weight
+    bias = made(xp.zeros(channels, x.dtype)) if bias is None else bias
     return weight, bias
 
 

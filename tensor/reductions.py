@@ -13,7 +13,7 @@ from tensor.autodiff import cast, op
 from tensor.base import TensorBase, raw
 from tensor.elementwise import abs, eq, exp, maximum, minimum, mul, pow, square, where
 from tensor.errors import composite
-from tensor.kernels import loops_for, operand, total
+from tensor.kernels import average, loops_for, operand, total
 from tensor.parallel import map_blocks
 from tensor.promotion import floating
 from tensor.shaping import _getitem, cat, flip, reshape, split, squeeze
@@ -70,8 +70,7 @@ def sum(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
 @floating
 def mean(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """The mean over `dim`."""
-    axes = _axes(dim, x.ndim)
-    return total(x, axes, keepdim) / math.prod(x.shape[k] for k in axes)
+    return average(x, _axes(dim, x.ndim), keepdim)
 
 
 @composite

@@ -88,6 +88,54 @@ REFUSED: dict[str, tuple[Callable[[ModuleType, Array], Any], type[Exception]]] =
 }
 
 
+FUSED: dict[str, Callable[[ModuleType, Array], Any]] = {
+    "the shape": lambda cupy, x: fused(cupy, lambda x: x * x.shape[0], x),
+    "reshaping": lambda cupy, x: fused(cupy, lambda x: x.reshape(-1), x),
+    "the host's function": lambda cupy, x: fused(cupy, lambda x: np.exp(x), x),
+    "an array on the host": lambda cupy, x: fused(cupy, lambda x, y: x + y, x, HOST),
+}
+
+
+def fused(cupy: ModuleType, function: Callable, *args: Any) -> Any:
+    return cupy.fuse(kernel_name="tested")(function)(*args)
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_what_cannot_be_fused(name: str, cupy: ModuleType, x: Array) -> None:
+    with pytest.raises((TypeError, AttributeError, NotImplementedError, AssertionError)):
+        FUSED[name](cupy, x)
+
+
+def test_a_fused_function_returns_arrays_or_writes_to_them(cupy: ModuleType, x: Array) -> None:
+    def step(x, rate, y):
+        y += rate * x
+        return cupy.where(x > 1, x, x * rate), (x * rate).astype("float64")
+
+    y = cupy.zeros((2, 3), np.float32)
+    first, second = fused(cupy, step, x, 0.1, y)
+    np.testing.assert_allclose(y.get(), 0.1 * x.get(), rtol=1e-6)
+    np.testing.assert_allclose(second.get(), 0.1 * x.get(), rtol=1e-6)
+    assert first.tolist() == [[0, np.float32(0.1), 2], [3, 4, 5]]
+    assert (first.dtype, second.dtype, y.dtype) == (np.float32, np.float64, np.float32)
+    assert isinstance(first, cupy.ndarray) and fused(cupy, lambda x: x + 1, x.T).flags.c_contiguous
+
+
+def test_sums_of_terms(cupy: ModuleType, x: Array) -> None:
+    """Operands broadcast; numbers serve in the result, too; dtypes must be as declared."""
+    given = "T x, float64 mean, float64 n", "float64 y"
+    spread = cupy.ReductionKernel(*given, "(x - mean) * (x - mean)", "a + b", "y = a / n", "0")
+    mean = x.mean(1, np.float64, keepdims=True)
+    found = spread(x, mean, 3.0, axis=(1,), keepdims=True)
+    assert found.dtype == np.float64 and found.shape == (2, 1)
+    np.testing.assert_allclose(found.get(), x.get().var(1, keepdims=True), rtol=1e-6)
+    out = cupy.empty((2,), np.float64)
+    assert spread(x, mean, 3.0, axis=(1,), out=out) is out
+    with pytest.raises(TypeError, match="mismatched"):
+        spread(x, mean.astype("float32"), 3.0, axis=(1,))
+    with pytest.raises(TypeError, match="mismatched"):
+        spread(x, mean, 3.0, axis=(1,), out=cupy.empty((2,), np.float32))
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cupy_refuses(name: str, cupy: ModuleType, x: Array) -> None:
     act, error = REFUSED[name]
@@ -255,6 +303,24 @@ def test_a_mask_is_waited_for(double: ModuleType, x: Array) -> None:
     assert x[mask].shape == (3,)
     x[mask] = 0
     assert [kind for kind, _, _ in double.events] == ["launch", "wait", "launch"]
+
+
+def test_a_fused_function_is_one_kernel(double: ModuleType, x: Array) -> None:
+    def outer(x):
+        return double.fuse(kernel_name="inner")(double.exp)(x) * x + 1
+
+    double.events.clear()
+    fused(double, outer, x)
+    with pytest.raises(AttributeError):
+        fused(double, lambda x: x + x.sum(), x)
+    assert [(kind, name) for kind, name, _ in double.events] == [("launch", "tested")]
+
+
+def test_two_numbers_in_a_fused_function_are_an_error(double: ModuleType, x: Array) -> None:
+    """CuPy would compute with them in float16."""
+    for function in (lambda x, a: x * (1 - a), lambda x, a: x * (a * 2), lambda x, a: x * -a):
+        with pytest.raises(TypeError, match="float16"):
+            fused(double, function, x, 0.9)
 
 
 def test_views_cost_nothing(double: ModuleType, x: Array) -> None:

@@ -120,11 +120,11 @@ def test_updates_do_not_reach_what_applied_lent(network: list[Parameter]) -> Non
 def test_an_average_keeps_dtype_and_device(dtype: type, device: str) -> None:
     p = Parameter(T.ones(3, dtype=dtype, device=device))
     ema = EMA([p], 0.5)
-    p.copy_(np.zeros(3))
+    p.copy_(np.full(3, 4.0))
     ema.update()
     with ema.applied():
         assert p.dtype == dtype and p.device.startswith(device)
-        np.testing.assert_allclose(p.numpy(), 2 / 11, rtol=1e-6)
+        np.testing.assert_allclose(p.numpy(), (2 + 9 * 4) / 11, rtol=1e-6)
 
 
 # State

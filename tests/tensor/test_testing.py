@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import tensor
 from tensor import Tensor, testing
 from tensor.autodiff import op
-from tensor.fused import fused
+from tensor.fused import Way, fused
 from tensor.strategies import (
     ConvGeometry,
     ConvTransposeGeometry,
@@ -74,12 +74,16 @@ def forgets_g_when_recording(x):
     return np.sin(x)
 
 
-@fused("x", lambda x: (np.sin(x), None), lambda g, y, kept, x: (g * np.cos(x) * ALMOST_1,))
+WRONG = Way(lambda x: (np.sin(x), None), lambda g, y, kept, x: (g * np.cos(x) * ALMOST_1,))
+RIGHT = Way(lambda x: (np.sin(x), None), lambda g, y, kept, x: (g * np.cos(x),))
+
+
+@fused("x", WRONG, WRONG)
 def wrong_twin(x):
     return tensor.sin(x)
 
 
-@fused("x", lambda x: (np.sin(x), None), lambda g, y, kept, x: (g * np.cos(x),))
+@fused("x", RIGHT, RIGHT)
 def wrong_definition(x):
     return tensor.sin(x) * ALMOST_1
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cupy._events import happened
+from cupy._events import fusing, happened
 from cupy._indexing import check_distinct, is_mask, prepared, without_leading_ones
 from cupy._kernels import UFUNCS, matmul
 from cupy._memory import current_device, on_current_device, operand, supported
@@ -32,8 +32,8 @@ def view(values: np.ndarray, of: ndarray) -> ndarray:
     return _wrapped(values, of.device.id)
 
 
-def _wrapped(values: np.ndarray, device: int) -> ndarray:
-    array = object.__new__(ndarray)
+def _wrapped(values: np.ndarray, device: int) -> Any:
+    array = object.__new__(Variable if fusing() else ndarray)
     array._values, array._device = values, device
     return array
 
@@ -42,11 +42,11 @@ def written(result, out: ndarray | None) -> ndarray:
     """What a kernel made: a fresh array, or the one that was given as `out`."""
     if out is None:
         return fresh(result)
-    if not isinstance(out, ndarray):
+    if not isinstance(out, Variable):
         raise TypeError("Output arguments type must be cupy.ndarray")
-    if out.shape != np.shape(result):
-        raise ValueError("Out shape is mismatched")
     values = on_current_device(out)
+    if values.shape != np.shape(result):
+        raise ValueError("Out shape is mismatched")
     np.copyto(values, result, casting="same_kind")
     return out
 
@@ -55,7 +55,7 @@ def _operator(kernel: Callable, reflected: bool = False):
     """An infix operator; what has `__array_ufunc__ = None`, such as a tensor, is asked first."""
 
     def method(self, other):
-        if not isinstance(other, ndarray) and getattr(other, "__array_ufunc__", 0) is None:
+        if not isinstance(other, Variable) and getattr(other, "__array_ufunc__", 0) is None:
             return NotImplemented
         return kernel(other, self) if reflected else kernel(self, other)
 
@@ -82,8 +82,11 @@ def _are_one(a: ndarray, b: ndarray) -> bool:
     return a.__cuda_array_interface__ == b.__cuda_array_interface__ and a.strides == b.strides
 
 
-class ndarray:
-    """An array on a device. Its values lie on the host, in `_values`, for the double alone."""
+class Variable:
+    """What a fused function has in the place of an array: operators, and no more than this.
+
+    The values lie on the host, in `_values`, for the double alone.
+    """
 
     __slots__ = ("__weakref__", "_device", "_values")
     __hash__ = None  # type: ignore[assignment]
@@ -91,14 +94,30 @@ class ndarray:
     _values: np.ndarray
     _device: int
 
+    dtype = property(lambda self: self._values.dtype)
+    ndim = property(lambda self: self._values.ndim)
+    device = property(lambda self: Device(self._device))
+
+    def astype(self, dtype, order="K", casting=None, subok=None, copy=True):
+        if casting is not None or subok is not None:
+            raise TypeError("casting and subok are not supported yet")
+        if not copy and supported(dtype) == self.dtype:
+            return self
+        happened("launch", "astype")
+        with np.errstate(all="ignore"):
+            return fresh(on_current_device(self).astype(supported(dtype), order), "K")
+
+
+class ndarray(Variable):
+    """An array on a device."""
+
+    __slots__ = ()
+
     shape = property(lambda self: self._values.shape)
     strides = property(lambda self: self._values.strides)
-    ndim = property(lambda self: self._values.ndim)
-    dtype = property(lambda self: self._values.dtype)
     size = property(lambda self: self._values.size)
     itemsize = property(lambda self: self._values.itemsize)
     nbytes = property(lambda self: self._values.nbytes)
-    device = property(lambda self: Device(self._device))
     T = property(lambda self: view(self._values.T, self))
 
     @property
@@ -244,15 +263,6 @@ class ndarray:
 
     # Copies
 
-    def astype(self, dtype, order="K", casting=None, subok=None, copy=True) -> ndarray:
-        if casting is not None or subok is not None:
-            raise TypeError("casting and subok are not supported yet")
-        if not copy and supported(dtype) == self.dtype:
-            return self
-        happened("launch", "astype")
-        with np.errstate(all="ignore"):
-            return fresh(on_current_device(self).astype(supported(dtype), order), "K")
-
     def copy(self, order="C") -> ndarray:
         """A copy on the current device, which is the only way from one device to another."""
         whole = self.flags.c_contiguous or self.flags.f_contiguous
@@ -293,17 +303,6 @@ class ndarray:
                 result = np.where(beyond(result, limit), limit, result)
         return written(result, out)
 
-    # Operators
-
-    def __neg__(self) -> ndarray:
-        return UFUNCS["negative"](self)
-
-    def __abs__(self) -> ndarray:
-        return UFUNCS["absolute"](self)
-
-    def __invert__(self) -> ndarray:
-        return UFUNCS["invert"](self)
-
 
 ARITHMETIC = {
     "add": "add",
@@ -325,11 +324,13 @@ COMPARISONS = {
     "eq": "equal",
     "ne": "not_equal",
 }
+for _method, _name in {"neg": "negative", "abs": "absolute", "invert": "invert"}.items():
+    setattr(Variable, f"__{_method}__", lambda self, f=UFUNCS[_name]: f(self))
 for _method, _name in ARITHMETIC.items():
     _kernel = UFUNCS[_name]
-    setattr(ndarray, f"__{_method}__", _operator(_kernel))
-    setattr(ndarray, f"__r{_method}__", _operator(_kernel, reflected=True))
-    setattr(ndarray, f"__i{_method}__", lambda self, other, f=_kernel: f(self, other, self))
+    setattr(Variable, f"__{_method}__", _operator(_kernel))
+    setattr(Variable, f"__r{_method}__", _operator(_kernel, reflected=True))
+    setattr(Variable, f"__i{_method}__", lambda self, other, f=_kernel: f(self, other, self))
 for _method, _name in COMPARISONS.items():
-    setattr(ndarray, f"__{_method}__", _operator(UFUNCS[_name]))
+    setattr(Variable, f"__{_method}__", _operator(UFUNCS[_name]))
 ndarray.__matmul__, ndarray.__rmatmul__ = _operator(matmul), _operator(matmul, reflected=True)

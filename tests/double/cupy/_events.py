@@ -2,6 +2,8 @@
 
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +19,32 @@ host stands still until the device has done all that it was given. What CuPy cop
 as the addresses of the arrays that it joins, is not counted.
 """
 
+_fusing = False
+_FUSIBLE = frozenset({"astype", "where", "erf", "clip"})  # and the elementwise functions
+
+
+def fusing() -> bool:
+    """Whether a fused function is being called: all in it is one kernel."""
+    return _fusing
+
+
+@contextmanager
+def one_kernel() -> Iterator[None]:
+    """Inside, elementwise functions are parts of one kernel, and all else is an error."""
+    global _fusing
+    _fusing = True
+    try:
+        yield
+    finally:
+        _fusing = False
+
 
 def happened(kind: str, name: str) -> None:
     """Count one event."""
+    if _fusing and name not in _FUSIBLE and not isinstance(getattr(np, name, None), np.ufunc):
+        raise TypeError(f"double of CuPy: cupy.fuse cannot compile {name!r}")
+    if _fusing:
+        return
     frame = sys._getframe(1)
     while frame.f_code.co_filename.startswith(tuple(passed_over)) and frame.f_back:
         frame = frame.f_back

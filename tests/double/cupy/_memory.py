@@ -40,8 +40,10 @@ def operand(x) -> Any:
     all."""
     if hasattr(x, "_values"):
         return on_current_device(x)
-    if isinstance(x, (bool, int, float, np.bool_, np.number)):
+    if isinstance(x, (bool, int, np.bool_, np.number)):
         return x
+    if isinstance(x, float):
+        return float(x)  # NumPy takes a subclass for a float64
     raise TypeError(f"Unsupported type {type(x)}")
 
 

@@ -1,0 +1,126 @@
+"""Kernels that the project writes itself: `fuse`, `ReductionKernel` and `ElementwiseKernel`.
+
+Nothing is compiled. A fused function is called as it is; terms and results of a reduction are
+expressions that mean the same in C and in Python; for a kernel in C of its own, `_written.py` says
+in NumPy what it does.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from cupy import _events
+from cupy._array import Variable, ndarray, view, written
+from cupy._memory import array_operand, on_current_device, operand
+from cupy._written import KERNELS
+
+
+class _Number(float):
+    """A number that a fused function was given: it may meet arrays, and no other number."""
+
+    __slots__ = ()
+
+
+def _with_arrays_alone(name: str) -> Callable:
+    def method(self, *others):
+        if others and isinstance(others[0], Variable):
+            return NotImplemented
+        raise TypeError("double of CuPy: cupy.fuse computes two numbers in float16")
+
+    method.__name__ = name
+    return method
+
+
+for _operation in ("add", "sub", "mul", "truediv", "pow"):
+    for _side in ("", "r"):
+        setattr(_Number, f"__{_side}{_operation}__", _with_arrays_alone(_operation))
+_Number.__neg__ = _with_arrays_alone("neg")  # type: ignore[method-assign]
+
+
+def _traced(x):
+    """What a fused function is given for an argument."""
+    if isinstance(x, ndarray):
+        return view(on_current_device(x), x)
+    return _Number(operand(x)) if isinstance(x, (bool, int, float)) else operand(x)
+
+
+def _untraced(results):
+    """What a fused function returns: arrays, or several in a tuple, or None."""
+    if isinstance(results, tuple):
+        return tuple(map(_untraced, results))
+    return results if results is None else view(results._values, results)
+
+
+def fuse(*, kernel_name: str) -> Callable[[Callable], Callable]:
+    """One kernel of a function that calls elementwise functions of arrays and nothing else."""
+
+    def decorate(function: Callable) -> Callable:
+        @functools.wraps(function)
+        def call(*args):
+            if _events.fusing():
+                return function(*args)
+            _events.happened("launch", kernel_name)
+            with _events.one_kernel():
+                results = function(*map(_traced, args))
+            return _untraced(results)
+
+        return call
+
+    return decorate
+
+
+def _named(parameters: str, args: Sequence) -> dict[str, Any]:
+    """The values of the parameters "float64 x, T y", by name. TypeError for another number of them,
+    and for arrays of another dtype than is declared."""
+    declared = [parameter.split()[-2:] for parameter in parameters.split(",")]
+    if len(declared) != len(args):
+        raise TypeError(f"Wrong number of arguments: expected {parameters}")
+    generic: dict[str, np.dtype] = {}  # of an array: a number says nothing of it
+    for (kind, _), x in zip(declared, args):
+        if isinstance(x, ndarray) and len(kind) == 1:
+            generic.setdefault(kind, x.dtype)
+    for (kind, name), x in zip(declared, args):
+        if isinstance(x, (ndarray, np.generic)):
+            expected = generic[kind] if len(kind) == 1 else np.dtype(kind)
+            if x.dtype != expected:
+                raise TypeError(f"Type is mismatched. {name} {x.dtype} {expected}")
+    return {name: operand(x) for (_, name), x in zip(declared, args)}
+
+
+class ReductionKernel:
+    """Sums, of a term in float64."""
+
+    def __init__(self, in_params, out_params, map_expr, reduce_expr, post_map_expr, identity):
+        y, result = post_map_expr.split(" = ")
+        if (out_params, reduce_expr, y, identity) != ("float64 y", "a + b", "y", "0"):
+            raise NotImplementedError("double of CuPy: only sums in float64")
+        self.parameters, self.term, self.result = in_params, map_expr, result
+
+    def __call__(self, *args, axis=None, keepdims=False, out=None):
+        _events.happened("launch", self.term)
+        values = _named(self.parameters, args)
+        with np.errstate(all="ignore"):
+            terms = eval(self.term, {}, values)
+            total = np.sum(terms, axis, np.float64, keepdims=keepdims)
+            functions = {"rsqrt": lambda x: 1 / np.sqrt(x)}
+            numbers = {name: x for name, x in values.items() if np.ndim(x) == 0}
+            result = eval(self.result, functions, numbers | {"a": total})
+        if out is not None and out.dtype != np.float64:
+            raise TypeError("Type is mismatched. y")
+        return written(result, out)
+
+
+class ElementwiseKernel:
+    """A kernel in C, of which only the name counts: `_written.py` has the same in NumPy."""
+
+    def __init__(self, in_params: str, out_params: str, operation: str, name: str):
+        self.parameters, self.name, self.compute = in_params, name, KERNELS[name]
+
+    def __call__(self, *args):
+        *inputs, out = args
+        _events.happened("launch", self.name)
+        values = self.compute(**_named(self.parameters, inputs))
+        array_operand(self.name, out)[...] = values
+        return out

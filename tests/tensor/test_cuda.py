@@ -1,0 +1,130 @@
+"""The kernels of a GPU are as right as the loops of the CPU."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tensor as T
+from tensor import Tensor, conv2d, conv_transpose2d, gpu, grad
+from tensor.strategies import ConvGeometry, conv_geometries, conv_transpose_geometries
+from tests.tensor import references as ref
+from tests.tensor.test_normalization import every_norm
+
+generators = st.integers(0, 2**16).map(np.random.default_rng)
+
+
+def on_cuda(x: np.ndarray, channels_last: bool = False) -> Tensor:
+    """A leaf on the GPU, whose memory is that of x or, for images, has the channels last."""
+    if channels_last:
+        there = Tensor(np.ascontiguousarray(x.transpose(0, 2, 3, 1)), device="cuda")
+        return there.permute(0, 3, 1, 2).requires_grad_()
+    return Tensor(x, device="cuda", requires_grad=True)
+
+
+@pytest.mark.parametrize(
+    ("f", "loops", "geometries"),
+    [
+        (conv2d, ref.conv2d, conv_geometries()),
+        (conv_transpose2d, ref.conv_transpose2d, conv_transpose_geometries()),
+    ],
+    ids=["conv2d", "conv_transpose2d"],
+)
+@given(data=st.data(), channels_last=st.booleans(), rng=generators)
+def test_convolutions_and_their_gradients_equal_loops(
+    f: Callable,
+    loops: Callable,
+    geometries: st.SearchStrategy[ConvGeometry],
+    data: st.DataObject,
+    channels_last: bool,
+    rng: np.random.Generator,
+) -> None:
+    """The form is linear in each argument, so <gradient, change> is the change of <y, g>."""
+    geometry = data.draw(geometries)
+    shapes = geometry.x_shape, geometry.weight_shape, geometry.bias_shape
+    x, weight, bias = (rng.standard_normal(shape) for shape in shapes)
+    leaves = on_cuda(x, channels_last), on_cuda(weight), on_cuda(bias)
+    y = f(*leaves, **geometry.options)
+    expected = loops(x, weight, bias, **geometry.options)
+    np.testing.assert_allclose(y.numpy(), expected, rtol=1e-12, atol=1e-12)
+    g = rng.standard_normal(y.shape)
+    gradients = [gx.numpy() for gx in grad(y, leaves, on_cuda(g, channels_last).detach())]
+    for k, gradient in enumerate(gradients):
+        changed = [x, weight, bias]
+        change = rng.standard_normal(shapes[k])
+        changed[k] = changed[k] + change
+        difference = loops(*changed, **geometry.options) - expected
+        assert (gradient * change).sum() == pytest.approx((difference * g).sum(), abs=1e-10)
+
+
+def test_arrays_of_more_than_2_to_the_31_elements_are_counted_in_64_bits() -> None:
+    assert gpu._index_type(np.broadcast_to(np.int8(0), 2**31 - 1)) == "int32"
+    assert gpu._index_type(np.empty(1), np.broadcast_to(np.int8(0), 2**31)) == "int64"
+
+
+def test_convolutions_count_in_64_bits_as_in_32(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, weight = (np.random.default_rng(0).standard_normal(s) for s in ((2, 3, 5, 4), (4, 3, 3, 2)))
+    results = []
+    for index in ("int32", "int64"):
+        monkeypatch.setattr(gpu, "_index_type", lambda *arrays, index=index: index)
+        leaf = on_cuda(x)
+        y = conv2d(leaf, on_cuda(weight), stride=2, padding=1)
+        results.append((y.numpy(), grad(y.sum(), leaf)[0].numpy()))
+    np.testing.assert_array_equal(results[0][0], results[1][0])
+    np.testing.assert_array_equal(results[0][1], results[1][1])
+
+
+def in_float64(norm: Callable, sets: Callable, x: np.ndarray) -> np.ndarray:
+    """What the norm makes of x, standardised by NumPy, as the sets that it standardises."""
+    exact = sets(x.astype(np.float64))
+    return (exact - exact.mean(-1, keepdims=True)) / exact.std(-1, keepdims=True)
+
+
+@every_norm
+@pytest.mark.parametrize(("mean", "scale"), [(1e4, 1.0), (0.0, 1e30), (1e38, 1e37), (0.0, 1e-30)])
+def test_norms_are_right_for_any_finite_input(
+    norm: Callable, sets: Callable, mean: float, scale: float
+) -> None:
+    x = np.random.default_rng(2).normal(mean, scale, (4, 4, 16, 16)).astype(np.float32)
+    y = norm(on_cuda(x), eps=0.0)
+    np.testing.assert_allclose(sets(y.numpy()), in_float64(norm, sets, x), rtol=1e-5, atol=1e-6)
+
+
+@every_norm
+def test_gradients_of_norms_near_a_large_mean_are_right(norm: Callable, sets: Callable) -> None:
+    """They are those in float64 on the CPU, which other tests check."""
+    x = np.random.default_rng(2).normal(1e4, 1, (4, 4, 16, 16)).astype(np.float32)
+    g = np.cos(np.arange(x.size)).reshape(x.shape)
+    here, there = Tensor(x, dtype=np.float64, requires_grad=True), on_cuda(x)
+    (expected,) = grad(norm(here), here, Tensor(g))
+    (found,) = grad(norm(there), there, Tensor(g, dtype=np.float32, device="cuda"))
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_sums_of_many_numbers_are_right(axis: int) -> None:
+    """Added one by one in float32, ten million times 0.1 is 8.6 % too much."""
+    x = np.full((2, 300_000), 0.1, np.float32)
+    x[1] *= np.resize([1.0, -0.999], x.shape[1]).astype(np.float32)
+    x = x if axis else np.ascontiguousarray(x.T)
+    expected = [math.fsum(row) for row in (x if axis else x.T).tolist()]
+    there = Tensor(x, device="cuda")
+    np.testing.assert_allclose(T.sum(there, axis).numpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(T.mean(there, axis).numpy() * 300_000, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["silu", "gelu", "sigmoid", "softplus", "tanh"])
+def test_activations_far_from_0_and_of_nan(name: str) -> None:
+    x = np.array([-1e4, -100.0, 0.0, 100.0, 1e4, math.nan], np.float32)
+    results: list[Any] = []
+    for device in ("cpu", "cuda"):
+        leaf = Tensor(x, device=device, requires_grad=True)
+        y = getattr(T, name)(leaf)
+        results.append((y.numpy(), grad(y.sum(), leaf)[0].numpy()))
+    for here, there in zip(*results, strict=True):
+        np.testing.assert_allclose(there, here, rtol=1e-6, atol=1e-30)
+        assert np.isnan(there[-1])
