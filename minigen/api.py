@@ -11,7 +11,7 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from minigen.evaluation.report import Measure
 from minigen.recipes import RECIPES
 from minigen.training import loop
 from minigen.training.run import MAY_CHANGE, Run
-from minigen.training.settings import flag
+from minigen.training.settings import defaults_for_points, flag
 
 SAMPLES_OF_A_RUN = 64
 """How many samples a training leaves in samples.npz and samples.png."""
@@ -107,11 +107,14 @@ def _recipe(model: str, settings: dict[str, Any], array: tuple[Any, Any] | None)
             loaded = from_arrays(ARRAY, *array, chosen.size, chosen.channels)
         elif not chosen.is_known:
             loaded = chosen.load()
+        if loaded is not None:
+            chosen = chosen.fitted(loaded)
+        if len(chosen.about.shape) == 1:
+            chosen = replace(chosen, **defaults_for_points(chosen) | settings)
+        recipe = RECIPES[model](chosen)
         if loaded is None:
-            recipe = RECIPES[model](chosen)
             recipe.data  # noqa: B018  loads it
         else:
-            recipe = RECIPES[model](chosen.fitted(loaded))
             recipe.data = loaded
         return recipe
 

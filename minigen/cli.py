@@ -144,7 +144,9 @@ def _add_settings(parser: argparse.ArgumentParser, settings: Any) -> None:
         if f.default is False:
             parser.add_argument(flag(f.name), action="store_true", default=None, help=words)
             continue
-        words += "" if f.default is None else f" (default: {f.default})"
+        if f.default is not None:
+            other = f", or {f.metadata['points']} for points" if "points" in f.metadata else ""
+            words += f" (default: {f.default}{other})"
         kind, metavar = _setting(settings, f.name), _metavar(settings, f)
         parser.add_argument(flag(f.name), type=kind, metavar=metavar, help=words)
 

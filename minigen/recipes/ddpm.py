@@ -22,9 +22,6 @@ from tensor import Tensor
 
 BATCH_OF_SAMPLES = 500
 SAMPLERS = ("ancestral", "ddim")
-TIMESTEPS = {3: 20, 1: 100}
-"""The T of images (C, H, W), and that of points (2,), which may lie in narrow modes."""
-TIMESTEPS_HELP = "T, the steps of the forward process (default: 20 for images, 100 for points)"
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,9 @@ class DDPMSettings(DataSettings):
 
     steps: int = with_default(DataSettings, "steps", 3000)
     lr: float = with_default(DataSettings, "lr", 3e-3)
-    timesteps: int | None = setting(None, TIMESTEPS_HELP, within=(1, 10**5))
+    timesteps: int = setting(
+        20, "T, the steps of the forward process", within=(1, 10**5), points=100
+    )
     schedule: str = setting("cosine", "how the noise grows with t", choices=SCHEDULES)
     frequency: float = setting(3.0, "how sharp points may be", within=(0, 1e3), before=0.0)
 
@@ -51,8 +50,7 @@ class DDPMRecipe:
         self.rng = seeded(settings, DDPMSettings)
         self.settings, self.heading = settings, f"{self.title} on {settings.data_name}"
         self.shape = settings.about.shape
-        timesteps = settings.timesteps or TIMESTEPS[len(self.shape)]
-        self.diffusion = Diffusion(beta_schedule(settings.schedule, timesteps))
+        self.diffusion = Diffusion(beta_schedule(settings.schedule, settings.timesteps))
         self.denoiser = _denoiser(self.shape, settings.frequency).to(settings.device)
         lr_schedule = cosine(settings.steps, warmup_steps=100)
         self.learner = Learner(self.denoiser, settings.lr, (0.9, 0.99), lr_schedule, ema=0.99)

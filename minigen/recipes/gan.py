@@ -25,14 +25,16 @@ class GANSettings(DataSettings):
     `penalty` is for gan-gp and wgan-gp, `clip` for wgan, whose paper has 0.01. All are trained by
     Adam; the paper of wgan has RMSProp."""
 
-    steps: int = with_default(DataSettings, "steps", 4000)
-    batch_size: int = with_default(DataSettings, "batch_size", 64)
-    lr: float = with_default(DataSettings, "lr", 5e-4)
-    loss: str = setting("non-saturating", "the loss of the two players", choices=tuple(LOSSES))
+    steps: int = with_default(DataSettings, "steps", 4000, points=10_000)
+    batch_size: int = with_default(DataSettings, "batch_size", 64, points=256)
+    lr: float = with_default(DataSettings, "lr", 5e-4, points=2e-3)
+    loss: str = setting(
+        "non-saturating", "the loss of the two players", choices=tuple(LOSSES), points="gan-gp"
+    )
     conditional: bool = setting(False, "show both players the label")
     critic_steps: int = setting(1, "discriminator steps for one of the generator", within=(1, 1000))
-    latent: int = setting(16, "dimensions of the noise", within=(1, 10**4))
-    penalty: float = setting(10.0, "weight of the gradient penalty", within=(0, 1e6))
+    latent: int = setting(16, "dimensions of the noise", within=(1, 10**4), points=2)
+    penalty: float = setting(10.0, "weight of the gradient penalty", within=(0, 1e6), points=0.3)
     clip: float = setting(0.1, "limit of the weights of a wgan critic", within=(1e-6, 1e6))
 
     def __post_init__(self) -> None:

@@ -20,13 +20,14 @@ LABELS = "images all in folders named after their classes, or an array of labels
 
 
 def setting(
-    default: Any, help: str, within: Range = None, choices: Choices = None, **before: Any
+    default: Any, help: str, within: Range = None, choices: Choices = None, **more: Any
 ) -> Any:
     """A field of a settings dataclass, `within` a closed range or one of `choices`.
 
-    before: its value, as `before=...`, in runs of the time when there was no such setting
+    more: `points`, its default where the data are points; `before`, its value in runs of the time
+        when there was no such setting
     """
-    metadata = {"help": help, "within": within, "choices": choices} | before
+    metadata = {"help": help, "within": within, "choices": choices} | more
     return field(default=default, metadata=metadata)
 
 
@@ -40,10 +41,16 @@ def found(default: Any) -> Any:
     return field(default=default, metadata={"found": True})
 
 
-def with_default(settings: Any, name: str, default: Any) -> Any:
-    """The setting `name` of a settings dataclass, with another default."""
-    metadata = next(f.metadata for f in fields(settings) if f.name == name)
-    return field(default=default, metadata=metadata)
+def with_default(settings: Any, name: str, default: Any, **more: Any) -> Any:
+    """The setting `name` of a settings dataclass, with another default; `more` as in `setting`."""
+    metadata = dict(next(f.metadata for f in fields(settings) if f.name == name))
+    metadata.pop("points", None)
+    return field(default=default, metadata=metadata | more)
+
+
+def defaults_for_points(settings: Any) -> dict[str, Any]:
+    """The settings of a dataclass that have another default where the data are points."""
+    return {f.name: f.metadata["points"] for f in fields(settings) if "points" in f.metadata}
 
 
 def flag(name: str) -> str:
@@ -88,10 +95,11 @@ def unused_settings(settings: Any, choice: str, used: dict[str, tuple[str, ...]]
 
     `used` says for which values of the setting `choice` each of them is.
     """
-    defaults = {f.name: f.default for f in fields(settings)}
+    defaults = {f.name: (f.default, f.metadata.get("points")) for f in fields(settings)}
     found = []
     for name, values in used.items():
-        if getattr(settings, choice) not in values and getattr(settings, name) != defaults[name]:
+        is_default = getattr(settings, name) in defaults[name]
+        if getattr(settings, choice) not in values and not is_default:
             purpose = f"it is for {flag(choice)} {' or '.join(values)}"
             found.append(f"{flag(name)} has no effect: {purpose}")
     return "; ".join(found) or None

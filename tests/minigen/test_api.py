@@ -123,6 +123,20 @@ def test_points_of_ones_own() -> None:
         assert len(trained.evaluate()) == 3
 
 
+def test_points_have_defaults_of_their_own_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = np.random.default_rng(0).normal(size=(80, 2))
+    for data in ("ring", points):
+        chosen = minigen.new("gan", data, lr=1e-3).recipe.settings
+        assert (chosen.loss, chosen.batch_size, chosen.lr) == ("gan-gp", 256, 1e-3)
+        assert minigen.new("ddpm", data).recipe.diffusion.T == 100
+        assert minigen.new("ddpm", data, timesteps=7).recipe.diffusion.T == 7
+    assert minigen.new("gan", "digits").recipe.settings.loss == "non-saturating"
+    assert minigen.new("ddpm", COLOURS, size=8).recipe.diffusion.T == 20
+    assert minigen.new("gan", "ring", loss="minimax").recipe.warning is None
+    told = minigen.new("gan", "ring", loss="minimax", penalty=1.0).recipe.warning
+    assert "--penalty has no effect" in told
+
+
 def test_few_images_are_enough_for_a_large_batch() -> None:
     trained = minigen.train("vae", COLOURS[:2], size=8, steps=2, batch_size=64)
     assert trained.sample(3).shape == (3, 3, 8, 8)

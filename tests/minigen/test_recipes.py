@@ -73,11 +73,6 @@ def test_points_lie_within_the_limits_of_their_sets() -> None:
         assert 0.8 * limit < abs(data.train).max() < limit > abs(data.test).max()
 
 
-def test_points_take_more_timesteps_than_images_unless_told() -> None:
-    for data, asked, T_ in (("ring", None, 100), ("digits", None, 20), ("ring", 7, 7)):
-        assert new(replace(RING, data=data, timesteps=asked)).diffusion.T == T_
-
-
 @pytest.mark.parametrize("n", [1, 3, 7])
 def test_many_samples_are_drawn_in_batches(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ddpm, "BATCH_OF_SAMPLES", 3)
