@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tensor as T
-from nn.checks import check_only
+from nn.checks import accepts
 from nn.module import Module
 from tensor import Tensor
 
@@ -11,8 +11,9 @@ from tensor import Tensor
 class ReLU(Module):
     """max(x, 0)"""
 
-    def __init__(self, inplace: bool = False):
-        check_only("ReLU", False, inplace=inplace)
+    @accepts(inplace=False)
+    def __init__(self):
+        pass
 
     def forward(self, x: Tensor) -> Tensor:
         return T.relu(x)
@@ -21,8 +22,8 @@ class ReLU(Module):
 class LeakyReLU(Module):
     """x where x > 0, else negative_slope * x."""
 
-    def __init__(self, negative_slope: float = 0.01, inplace: bool = False):
-        check_only("LeakyReLU", False, inplace=inplace)
+    @accepts(inplace=False)
+    def __init__(self, negative_slope: float = 0.01):
         self.negative_slope = negative_slope
 
     def forward(self, x: Tensor) -> Tensor:
@@ -32,8 +33,9 @@ class LeakyReLU(Module):
 class SiLU(Module):
     """x * sigmoid(x)"""
 
-    def __init__(self, inplace: bool = False):
-        check_only("SiLU", False, inplace=inplace)
+    @accepts(inplace=False)
+    def __init__(self):
+        pass
 
     def forward(self, x: Tensor) -> Tensor:
         return T.silu(x)
@@ -66,6 +68,10 @@ class Tanh(Module):
 
 class Softplus(Module):
     """log(1 + exp(x)), also above 20, where PyTorch returns x."""
+
+    @accepts(beta=1, threshold=20)
+    def __init__(self):
+        pass
 
     def forward(self, x: Tensor) -> Tensor:
         return T.softplus(x)

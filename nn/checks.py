@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from tensor.arrays import Array
+from tensor.calls import check_only as check_only
+from tensor.calls import only, words
 from tensor.convolution import as_pair
 from tensor.tensor import Tensor
+
+F = TypeVar("F", bound=Callable)
 
 
 def check_sizes(owner: str, **given: int) -> None:
@@ -41,11 +46,20 @@ def check_pairs(owner: str, **given: Any) -> None:
         as_pair(value, f"{owner}: {name}", 0 if "padding" in name else 1)
 
 
-def check_only(owner: str, only: Any, **given: Any) -> None:
-    """ValueError unless all options of PyTorch's have the one value that is supported here."""
-    for name, value in given.items():
-        if not (value is only or (isinstance(value, (int, float, str)) and value == only)):
-            raise ValueError(f"{owner}: {name}={value!r} is not supported, only {only!r}")
+def accepts(**options: Any) -> Callable[[F], F]:
+    """Let a constructor take PyTorch's options that have but this value here: see `calls.only`."""
+
+    def declare(constructor: F) -> F:
+        reading = words(only(**options)(constructor))
+
+        @functools.wraps(constructor)
+        def call(self, *args, **kwargs):
+            args, kwargs = reading.ours(type(self).__name__, (self, *args), kwargs)
+            constructor(*args, **kwargs)
+
+        return call  # type: ignore[return-value]
+
+    return declare
 
 
 def check_names(owner: str, state: Any, names: Sequence[str]) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 import tensor as T
 from nn import init
-from nn.checks import check_groups, check_only, check_pairs, check_range, check_sizes
+from nn.checks import accepts, check_groups, check_only, check_pairs, check_range, check_sizes
 from nn.module import Buffer, Module, Parameter
 from tensor import Tensor
 from tensor.arrays import axis, integers
@@ -36,6 +37,7 @@ def _uniform_bias(size: int, fan_in: int) -> Parameter:
 class Linear(Module):
     """y = x W^T + b on the last dimension: (..., in_features) to (..., out_features)."""
 
+    @accepts(device=None, dtype=None)
     def __init__(self, in_features: int, out_features: int, bias: bool = True):
         check_sizes("Linear", in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
@@ -77,6 +79,7 @@ class Conv2d(Module):
     padding="same" keeps the size of the images, "valid" adds none.
     """
 
+    @accepts(padding_mode="zeros", device=None, dtype=None)
     def __init__(
         self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1,
         groups: int = 1, bias: bool = True,
@@ -101,6 +104,7 @@ class ConvTranspose2d(Module):
     """conv_transpose2d with its own weight (in, out / groups, kh, kw) and bias (out,): images (N,
     in, H, W) to (N, out, H', W')."""
 
+    @accepts(padding_mode="zeros", device=None, dtype=None)
     def __init__(
         self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0,
         groups: int = 1, bias: bool = True, dilation=1,
@@ -139,6 +143,7 @@ class GroupNorm(Module):
     With `silu=True`, SiLU follows in the same pass over memory.
     """
 
+    @accepts(device=None, dtype=None)
     def __init__(
         self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, *,
         bias: bool = True, silu: bool = False,
@@ -161,6 +166,7 @@ class InstanceNorm2d(Module):
     It keeps no running statistics, the only use of PyTorch's `momentum`.
     """
 
+    @accepts(device=None, dtype=None)
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = False,
         track_running_stats: bool = False, *, bias: bool = True,
@@ -178,6 +184,7 @@ class InstanceNorm2d(Module):
 class LayerNorm(Module):
     """layer_norm over the last dimensions, with a scale and a shift for each element."""
 
+    @accepts(device=None, dtype=None)
     def __init__(
         self, normalized_shape: int | Sequence[int], eps: float = 1e-5,
         elementwise_affine: bool = True, bias: bool = True,
@@ -198,6 +205,7 @@ class _BatchNorm(Module):
 
     ndims: Shape
 
+    @accepts(device=None, dtype=None)
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True,
         track_running_stats: bool = True, *, bias: bool = True,
@@ -232,6 +240,10 @@ class BatchNorm2d(_BatchNorm):
 class Embedding(Module):
     """A table of num_embeddings vectors; integers (...) to vectors (..., embedding_dim)."""
 
+    @accepts(
+        padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False,
+        _weight=None, _freeze=False, device=None, dtype=None,
+    )  # fmt: skip
     def __init__(self, num_embeddings: int, embedding_dim: int):
         check_sizes("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
@@ -249,12 +261,9 @@ class Dropout(Module):
     The paper's p is the probability that an element stays.
     """
 
-    def __init__(
-        self, p: float = 0.5, inplace: bool = False, *,
-        generator: np.random.Generator | None = None,
-    ):  # fmt: skip
+    @accepts(inplace=False)
+    def __init__(self, p: float = 0.5, *, generator: np.random.Generator | None = None):
         check_range("Dropout", 1, p=p)
-        check_only("Dropout", False, inplace=inplace)
         self.p = p
         self.generator = generator
 
@@ -289,18 +298,25 @@ class Unflatten(Module):
 class MaxPool2d(Module):
     """max_pool2d: the largest number in each window of (N, C, H, W)."""
 
-    def __init__(self, kernel_size, stride=None, padding=0):
+    def __init__(
+        self, kernel_size, stride=None, padding=0, dilation=1, return_indices: bool = False,
+        ceil_mode: bool = False,
+    ):  # fmt: skip
         step = kernel_size if stride is None else stride
         check_pairs("MaxPool2d", kernel_size=kernel_size, stride=step, padding=padding)
+        check_pairs("MaxPool2d", dilation=dilation)
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+        self.dilation, self.return_indices, self.ceil_mode = dilation, return_indices, ceil_mode
 
-    def forward(self, x: Tensor) -> Tensor:
-        return T.max_pool2d(x, self.kernel_size, self.stride, self.padding)
+    def forward(self, x: Tensor) -> Any:
+        window = self.kernel_size, self.stride, self.padding, self.dilation
+        return T.max_pool2d(x, *window, self.ceil_mode, self.return_indices)
 
 
 class AvgPool2d(Module):
     """avg_pool2d: the mean of each window of (N, C, H, W)."""
 
+    @accepts(ceil_mode=False, count_include_pad=True, divisor_override=None)
     def __init__(self, kernel_size, stride=None, padding=0):
         step = kernel_size if stride is None else stride
         check_pairs("AvgPool2d", kernel_size=kernel_size, stride=step, padding=padding)
@@ -313,6 +329,7 @@ class AvgPool2d(Module):
 class Upsample(Module):
     """upsample_nearest: each pixel of (N, C, H, W) `scale_factor` times, down and across."""
 
+    @accepts(align_corners=None, recompute_scale_factor=None)
     def __init__(self, size=None, scale_factor=None, mode: str = "nearest"):
         check_only("Upsample", None, size=size)
         check_only("Upsample", "nearest", mode=mode)

@@ -13,11 +13,13 @@ import numpy as np
 
 import tensor as T
 from nn import gpu
-from nn.checks import check_probabilities
+from nn.checks import accepts, check_probabilities
 from nn.module import Module
 from tensor import Tensor
 from tensor.arrays import Array, check_indices
 from tensor.autodiff import op
+from tensor.calls import only
+from tensor.errors import composite
 from tensor.gpu import one_kernel
 from tensor.kernels import in_one_pass, loops_for
 
@@ -44,6 +46,8 @@ def _check_tensors(name: str, **given) -> None:
             raise TypeError(f"{name}: {role} must be a tensor or an array, got {type(x).__name__}")
 
 
+@composite
+@only(size_average=None, reduce=None, weight=None)
 def mse_loss(input: Tensor, target, *, reduction: str = "mean") -> Tensor:
     """(input - target)^2"""
     _check("mse_loss", input, target)
@@ -61,12 +65,16 @@ def squared_error(x: Array, target: Array) -> Tensor:
     return gpu.squared_error(x, target)
 
 
+@composite
+@only(size_average=None, reduce=None, weight=None)
 def l1_loss(input: Tensor, target, *, reduction: str = "mean") -> Tensor:
     """|input - target|"""
     _check("l1_loss", input, target)
     return _reduced("l1_loss", T.abs(input - target), reduction)
 
 
+@composite
+@only(weight=None, size_average=None, reduce=None, pos_weight=None)
 def binary_cross_entropy_with_logits(input: Tensor, target, *, reduction: str = "mean") -> Tensor:
     """-log of the Bernoulli probability of `target` in [0, 1], in nats, exact for any logit x.
 
@@ -94,6 +102,8 @@ def bernoulli_cost(x: Array, target: Array) -> Tensor:
     return gpu.bernoulli_cost(x, target)
 
 
+@composite
+@only(weight=None, size_average=None, ignore_index=-100, reduce=None, label_smoothing=0.0)
 def cross_entropy(input: Tensor, target, *, reduction: str = "mean") -> Tensor:
     """-log softmax(input)[target] in nats: logits (N, classes) and integer classes (N,).
 
@@ -111,6 +121,7 @@ def cross_entropy(input: Tensor, target, *, reduction: str = "mean") -> Tensor:
 
 
 class _Loss(Module):
+    @accepts(size_average=None, reduce=None)
     def __init__(self, *, reduction: str = "mean"):
         self.reduction = reduction
 
@@ -132,12 +143,20 @@ class L1Loss(_Loss):
 class BCEWithLogitsLoss(_Loss):
     """binary_cross_entropy_with_logits"""
 
+    @accepts(weight=None, size_average=None, reduce=None, pos_weight=None)
+    def __init__(self, *, reduction: str = "mean"):
+        super().__init__(reduction=reduction)
+
     def forward(self, input: Tensor, target) -> Tensor:
         return binary_cross_entropy_with_logits(input, target, reduction=self.reduction)
 
 
 class CrossEntropyLoss(_Loss):
     """cross_entropy"""
+
+    @accepts(weight=None, size_average=None, ignore_index=-100, reduce=None, label_smoothing=0.0)
+    def __init__(self, *, reduction: str = "mean"):
+        super().__init__(reduction=reduction)
 
     def forward(self, input: Tensor, target) -> Tensor:
         return cross_entropy(input, target, reduction=self.reduction)

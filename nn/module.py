@@ -10,7 +10,8 @@ import numpy as np
 
 from nn.checks import check_only, fitting
 from tensor.arrays import to_device
-from tensor.base import device_or_dtype
+from tensor.base import devices_and_dtypes
+from tensor.calls import words
 from tensor.tensor import Tensor
 
 M = TypeVar("M", bound="Module")
@@ -66,6 +67,8 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward()")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if kwargs:
+            args, kwargs = words(type(self).forward).ours(type(self).__name__, args, kwargs)
         return self.forward(*args, **kwargs)
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
@@ -140,21 +143,24 @@ class Module:
         """Switch to evaluation."""
         return self.train(False)
 
-    def to(self: M, target) -> M:
-        """Move all parameters and buffers to a device, or cast the floating-point ones to a dtype.
+    def to(self: M, device=None, dtype=None) -> M:
+        """Move all parameters and buffers to a device, cast the floating-point ones to a dtype, or
+        both; a dtype may stand alone, in the place of the device.
 
         That drops gradients. Raises ValueError for a dtype that is not of floats.
         """
-        target = device_or_dtype(target)
-        if isinstance(target, np.dtype) and target.kind != "f":
-            raise ValueError(f"to: parameters are float32 or float64, got {target}")
+        targets = devices_and_dtypes(device, dtype)
+        for target in targets:
+            if isinstance(target, np.dtype) and target.kind != "f":
+                raise ValueError(f"to: parameters are float32 or float64, got {target}")
         for _, x in self.named_tensors():
             wanted = x.requires_grad
             x.requires_grad_(False)
-            if isinstance(target, str):
-                x.data = to_device(x.data, target)
-            elif x.dtype.kind == "f":
-                x.data = x.data.astype(target)
+            for target in targets:
+                if isinstance(target, str):
+                    x.data = to_device(x.data, target)
+                elif x.dtype.kind == "f":
+                    x.data = x.data.astype(target)
             x.requires_grad_(wanted)
         return self
 

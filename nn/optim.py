@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from nn import gpu
-from nn.checks import check_names, check_only, check_range, fitting
+from nn.checks import accepts, check_names, check_only, check_range, fitting
 from nn.flat import FlatView, parameter_list
 from nn.module import Parameter
 from tensor.arrays import Array, array_module, device_of, to_device
+from tensor.calls import only
+from tensor.errors import composite
 from tensor.kernels import loops_for, shared_work
 from tensor.parallel import map_blocks
 
@@ -112,6 +114,10 @@ def _joined(spans: list[slice], wanted: list[bool]) -> list[slice]:
     return joined
 
 
+_HOW = {"maximize": False, "foreach": None, "differentiable": False, "fused": None}
+"""PyTorch's options of how a step is computed, all as they are by default."""
+
+
 class SGD(Optimizer):
     """Stochastic gradient descent with L2 weight decay and PyTorch's momentum: v <- momentum v + g,
     then p <- p - lr v.
@@ -125,6 +131,7 @@ class SGD(Optimizer):
     slots = ("velocity",)
     velocity: Array
 
+    @accepts(**_HOW)
     def __init__(
         self, params, lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
         weight_decay: float = 0.0, nesterov: bool = False,
@@ -159,6 +166,7 @@ class Adam(Optimizer):
     m: Array
     v: Array
 
+    @accepts(amsgrad=False, capturable=False, **_HOW, decoupled_weight_decay=False)
     def __init__(
         self, params, lr: float = 1e-3, betas=(0.9, 0.999), eps: float = 1e-8,
         weight_decay: float = 0.0,
@@ -190,6 +198,7 @@ class AdamW(Adam):
     weight_decay = lambda / alpha.
     """
 
+    @accepts(amsgrad=False, capturable=False, **_HOW)
     def __init__(
         self, params, lr: float = 1e-3, betas=(0.9, 0.999), eps: float = 1e-8,
         weight_decay: float = 1e-2,
@@ -201,6 +210,8 @@ class AdamW(Adam):
         return g
 
 
+@composite
+@only(norm_type=2.0, error_if_nonfinite=False, foreach=None)
 def clip_grad_norm_(parameters: Iterable[Parameter], max_norm: float) -> float:
     """Scale all gradients together so that their joint L2 norm is at most `max_norm`.
 
@@ -217,6 +228,8 @@ def clip_grad_norm_(parameters: Iterable[Parameter], max_norm: float) -> float:
     return norm
 
 
+@composite
+@only(foreach=None)
 def clip_grad_value_(parameters: Iterable[Parameter], clip_value: float) -> None:
     """Limit each element of each gradient to [-clip_value, clip_value]."""
     check_range("clip_grad_value_", clip_value=clip_value)

@@ -33,6 +33,7 @@ import numpy as np
 
 from tensor.arrays import Array, Shape, array_module, as_array, freeze, to_device
 from tensor.base import Node, TensorBase, as_tensor, supported, wrap
+from tensor.calls import words
 from tensor.errors import ERRORS, described, in_the_name_of
 from tensor.kernels import total
 from tensor.modes import check_finite, mode, mode_with
@@ -60,7 +61,7 @@ class Op:
         parameters = inspect.signature(declared).parameters
         self.declared, self.name = declared, declared.__name__.lstrip("_")
         self.forward, self.fused = compiled or declared, compiled is not None
-        self.arguments = list(parameters)
+        self.arguments, self.words = list(parameters), words(declared)
         self.defaults = [p.default for p in parameters.values()]
         hints = [str(p.annotation) for p in parameters.values()]
         self.takes_none = any("Array | None" in hint for hint in hints)
@@ -72,7 +73,9 @@ class Op:
         self.uses_shapes = any(k > len(parameters) + 1 for edge in self.edges for k in edge.slots)
 
     def bind(self, args: Sequence, kwargs: dict) -> Any:
-        """All arguments by position, defaults filled in."""
+        """All arguments by position, defaults filled in; they may be in PyTorch's words."""
+        if not self.words.known.issuperset(kwargs) or len(args) > len(self.arguments):
+            args, kwargs = self.words.ours(self.name, tuple(args), kwargs)
         values = [*args, *self.defaults[len(args) :]]
         for name, value in kwargs.items():
             if name not in self.arguments[len(args) :]:

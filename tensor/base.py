@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
-from tensor.arrays import Array, array_module, as_array, device_of, freeze, parse_device, to_device
+from tensor.arrays import (
+    Array,
+    array_module,
+    as_array,
+    axis,
+    device_of,
+    freeze,
+    parse_device,
+    to_device,
+)
 
 if TYPE_CHECKING:
     from tensor.tensor import Tensor
@@ -91,6 +100,10 @@ class TensorBase:
     def numel(self) -> int:
         """How many elements."""
         return self._data.size
+
+    def size(self, dim: int | None = None) -> Any:
+        """All lengths, or that of one dimension."""
+        return self.shape if dim is None else self.shape[axis(dim, self.ndim, "size")]
 
     @property
     def requires_grad(self) -> bool:
@@ -182,6 +195,10 @@ class TensorBase:
         """The value of a one-element tensor as a Python number."""
         return self._data.item()
 
+    def tolist(self) -> Any:
+        """The values as a number, or as nested lists."""
+        return self.numpy().tolist()
+
     def copy_(self: S, values) -> S:
         """Give a leaf new values of the same shape. Graphs recorded earlier keep the old ones."""
         array = as_array(values.data if isinstance(values, TensorBase) else values)
@@ -266,6 +283,14 @@ def device_or_dtype(value) -> str | np.dtype:
         choice = "neither a device ('cpu' or 'cuda') nor a dtype"
         raise ValueError(f"to: {value!r} is {choice}") from None
     return supported(value)
+
+
+def devices_and_dtypes(device, dtype) -> list[str | np.dtype]:
+    """What `to(device, dtype)` asks for: a device, a dtype or both. TypeError for neither."""
+    if device is None and dtype is None:
+        raise TypeError("to: expected a device or a dtype, got None")
+    given = [] if device is None else [device_or_dtype(device)]
+    return given if dtype is None else [*given, supported(dtype)]
 
 
 def _leaf(cls: type[Tensor], array: Array, requires_grad: bool) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from string import ascii_letters
 from typing import TYPE_CHECKING
 
 from tensor.arrays import array_module
@@ -25,11 +26,15 @@ def einsum(equation: str, *operands) -> Tensor:
 
     `einsum("bik,bkj->bij", a, b)` is bmm(a, b). Each label is a letter, and names a dimension; a
     dimension of length 1 broadcasts. Without "->" the output has the labels that occur once, in
-    alphabetical order. Operands are multiplied from left to right. "..." is not supported.
+    alphabetical order. "..." names all other dimensions, from the last one on, and without "->"
+    they come first in the output. Operands, one by one or in a list, are multiplied from left to
+    right.
     """
     if not isinstance(equation, str):
         example = "an equation such as 'ij,jk->ik' first"
         raise TypeError(f"expected {example}, got {described(equation)}")
+    if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
+        (operands,) = operands
     inputs, output = _parsed(equation, [x.shape for x in operands])
     terms = [_without_repeats(x, labels) for x, labels in zip(operands, inputs)]
     sizes: Sizes = {}
@@ -47,16 +52,28 @@ def einsum(equation: str, *operands) -> Tensor:
 def _parsed(equation: str, shapes: list) -> tuple[list[str], str]:
     """The labels of each operand, and of the output; ValueError where they do not fit."""
     left, arrow, output = equation.replace(" ", "").partition("->")
-    inputs = left.split(",")
+    inputs, dots = _without_dots(left.split(","), shapes, equation)
+    output = output.replace("...", dots)
     if not arrow:
-        output = "".join(sorted(c for c in set(left) - {","} if left.count(c) == 1))
+        output = dots + "".join(sorted(c for c in set(left) - {*",."} if left.count(c) == 1))
     if not all(labels.isalpha() or not labels for labels in [*inputs, output]):
-        raise ValueError(f"expected letters, ',' and '->', got {equation!r}")
+        raise ValueError(f"expected letters, '...', ',' and '->', got {equation!r}")
     if [len(labels) for labels in inputs] != [len(shape) for shape in shapes]:
         raise ValueError(f"{equation!r} does not name the dimensions of operands {shapes}")
-    if len(set(output)) < len(output) or not set(output) <= set(left):
+    if len(set(output)) < len(output) or not set(output) <= set("".join(inputs)):
         raise ValueError(f"output {output!r} repeats a label, or has one that no operand has")
     return inputs, output
+
+
+def _without_dots(inputs: list[str], shapes: list, equation: str) -> tuple[list[str], str]:
+    """The labels with letters in the place of "...", and all these letters: the last dimension has
+    the same one everywhere, and so on."""
+    free, dots, spelled = [c for c in ascii_letters if c not in equation], "", list(inputs)
+    for k, (labels, shape) in enumerate(zip(inputs, shapes)):
+        if "..." in labels:
+            hidden = "".join(reversed(free[: max(0, len(shape) - len(labels) + 3)]))
+            spelled[k], dots = labels.replace("...", hidden, 1), max(dots, hidden, key=len)
+    return spelled, dots
 
 
 def _without_repeats(x, labels: str) -> tuple:

@@ -34,6 +34,12 @@ def default_generator() -> Generator:
     return _default
 
 
+@composite
+def tensor(data, *, dtype=None, device=None, requires_grad=False) -> Tensor:
+    """A tensor with a copy of a number, a nested list or an array: `Tensor` by PyTorch's name."""
+    return TensorBase.tensor_class(data, requires_grad, dtype=dtype, device=device)
+
+
 def _new(array: np.ndarray, dtype, device: str | None, requires_grad: bool) -> Tensor:
     array = array.astype(supported(np.float32 if dtype is None else dtype), copy=False)
     return wrap(to_device(array, device or "cpu")).requires_grad_(requires_grad)
@@ -120,6 +126,20 @@ def rand(
     dtype = np.float32 if dtype is None else dtype
     numbers = (generator or _default).random(integers(sizes(size)), dtype)
     return _new(numbers, dtype, device, requires_grad)
+
+
+@composite
+def randint(
+    low=0, high=None, size=None, *, generator: Generator | None = None, dtype=None, device=None,
+    requires_grad=False,
+) -> Tensor:  # fmt: skip
+    """Independent integers from low up to, and without, high: int64 unless a dtype is given.
+
+    `randint(high, size)` starts from 0.
+    """
+    low, high, size = (0, low, high) if size is None else (low, high, size)
+    numbers = (generator or _default).integers(integer(low), integer(high), integers(size))
+    return _new(numbers, np.int64 if dtype is None else dtype, device, requires_grad)
 
 
 # Of the shape, and unless others are given of the dtype and on the device, of another tensor

@@ -10,8 +10,9 @@ import numpy as np
 from tensor import gpu
 from tensor.arrays import Array, array_module
 from tensor.autodiff import op
-from tensor.base import FLOAT32
-from tensor.errors import composite
+from tensor.base import FLOAT32, raw
+from tensor.calls import only
+from tensor.errors import composite, described
 from tensor.fused import Way, fused
 from tensor.gpu import one_kernel
 from tensor.kernels import in_one_pass, loops_for
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
 
 
 @op(a=lambda g: g, b=lambda g: g)
+@only(alpha=1)
 def add(a: Array, b: Array) -> Tensor:
     """a + b"""
     return a + b
 
 
 @op(a=lambda g: g, b=lambda g: -g)
+@only(alpha=1)
 def sub(a: Array, b: Array) -> Tensor:
     """a - b"""
     return a - b
@@ -42,6 +45,7 @@ def mul(a: Array, b: Array) -> Tensor:
 
 
 @op(a=lambda g, b: g / b, b=one_kernel(lambda g, y, b: -g * y / b))
+@only(rounding_mode=None)
 def div(a: Array, b: Array) -> Tensor:
     """a / b"""
     return a / b
@@ -73,6 +77,12 @@ def pow(a: Array, b: Array) -> Tensor:
 def _whole(x: Array) -> bool:
     """Whether x is an integer, or an array of integers."""
     return x.dtype.kind in "iu" if hasattr(x, "dtype") else isinstance(x, int)
+
+
+@op(a=lambda g: 0.0 * g, b=lambda g: 0.0 * g)
+def floor_divide(a: Array, b: Array) -> Tensor:
+    """The largest whole number that is not above a / b; constant between its jumps."""
+    return a // b
 
 
 @op(a=lambda g: g, b=lambda g, y, a, b: g * round((y - a) / b))
@@ -201,21 +211,24 @@ def sigmoid(x: Array) -> Tensor:
 
 
 @op(x=one_kernel(lambda g, x: g * sigmoid(x)))
+@only(beta=1, threshold=20)
 @floating
 def softplus(x: Array) -> Tensor:
-    """log(1 + exp(x)), without overflow."""
+    """log(1 + exp(x)), without overflow, also above 20, where PyTorch's is x."""
     if loops := loops_for(x):
         return in_one_pass(loops.softplus, np.empty_like(x), x)
     return array_module(x).logaddexp(x, x.dtype.type(0))
 
 
 @op(x=lambda g, y: _gate(g, y, 0.0))
+@only(inplace=False)
 def relu(x: Array) -> Tensor:
     """max(x, 0); the derivative at 0 is taken as 0."""
     return array_module(x).maximum(x, 0)
 
 
 @composite
+@only(inplace=False)
 def leaky_relu(x, negative_slope: float = 0.01) -> Tensor:
     """x where x > 0, else negative_slope * x."""
     return _gate(x, x, negative_slope)
@@ -240,6 +253,7 @@ def _gate(a: Array, x: Array, negative_slope: float) -> Tensor:
     ),
     Way(lambda x: (gpu.silu(x), None), lambda g, y, kept, x: (gpu.silu_vjp(g, x),)),
 )
+@only(inplace=False)
 def silu(x: Array) -> Tensor:
     """x * sigmoid(x), which is swish with beta = 1 (Ramachandran et al. 2017)."""
     return x * sigmoid(x)
@@ -307,6 +321,7 @@ def ceil(x: Array) -> Tensor:
 
 
 @op(x=_zeros)
+@only(decimals=0)
 def round(x: Array) -> Tensor:
     """The nearest whole number, of two the even one."""
     return _rounded("round", x)
@@ -321,18 +336,18 @@ def _rounded(how: str, x: Array) -> Array:
 
 
 @one_kernel
-def _share(g, a, b):
-    """The part of g that belongs to a in max(a, b): all, half at a tie, or nothing."""
+def _where_larger(g, a, b):
+    """g where a > b, half of it at a tie, nothing elsewhere."""
     return 0.5 * (g * (a > b) + g * (a >= b))
 
 
-@op(a=lambda g, a, b: _share(g, a, b), b=lambda g, a, b: _share(g, b, a))
+@op(a=lambda g, a, b: _where_larger(g, a, b), b=lambda g, a, b: _where_larger(g, b, a))
 def maximum(a: Array, b: Array) -> Tensor:
     """The larger of a and b; at a tie each gets half of the gradient."""
     return _module(a, b).maximum(a, b)
 
 
-@op(a=lambda g, a, b: _share(g, b, a), b=lambda g, a, b: _share(g, a, b))
+@op(a=lambda g, a, b: _where_larger(g, b, a), b=lambda g, a, b: _where_larger(g, a, b))
 def minimum(a: Array, b: Array) -> Tensor:
     """The smaller of a and b; at a tie each gets half of the gradient."""
     return _module(a, b).minimum(a, b)
@@ -375,9 +390,12 @@ def _representable(bound: Array, x: Array) -> Array:
     a=lambda g, condition: where(condition, g, 0.0), b=lambda g, condition: where(condition, 0.0, g)
 )
 def where(condition: Array, a: Array, b: Array) -> Tensor:
-    """a where the condition holds, b elsewhere."""
+    """a where the condition, of bool, holds, b elsewhere."""
+    kind = getattr(condition, "dtype", described(condition))
+    if kind != "bool":
+        raise TypeError(f"expected a condition of bool, such as x > 0, got {kind}")
     xp = _module(condition, a, b)
-    return xp.where(xp.asarray(_number(condition)), a, b)
+    return xp.where(xp.asarray(condition), a, b)
 
 
 def _module(*operands):
@@ -414,17 +432,17 @@ def ge(a: Array, b: Array) -> Tensor:
 @op()
 def eq(a: Array, b: Array) -> Tensor:
     """a == b"""
-    return _number(a) == _number(b)
+    return _refuse_none_and_text(a) == _refuse_none_and_text(b)
 
 
 @op()
 def ne(a: Array, b: Array) -> Tensor:
     """a != b"""
-    return _number(a) != _number(b)
+    return _refuse_none_and_text(a) != _refuse_none_and_text(b)
 
 
-def _number(x: Array) -> Array:
-    """x, unless it is None or a text, which NumPy would compare with."""
+def _refuse_none_and_text(x: Array) -> Array:
+    """x itself; TypeError for what NumPy would compare with, None and texts."""
     if x is None or isinstance(x, str):
         raise TypeError(f"expected a tensor, an array or a number, got {x!r}")
     return x
@@ -446,3 +464,46 @@ def isnan(x: Array) -> Tensor:
 def isinf(x: Array) -> Tensor:
     """True where x is infinite."""
     return array_module(x).isinf(x)
+
+
+# Logic, of bool or of the bits of integers
+
+
+@op()
+def bitwise_not(x: Array) -> Tensor:
+    """not x"""
+    return ~x
+
+
+@op()
+def bitwise_and(a: Array, b: Array) -> Tensor:
+    """a and b"""
+    return a & b
+
+
+@op()
+def bitwise_or(a: Array, b: Array) -> Tensor:
+    """a or b, or both"""
+    return a | b
+
+
+@op()
+def bitwise_xor(a: Array, b: Array) -> Tensor:
+    """Either a or b, and not both."""
+    return a ^ b
+
+
+# Two tensors as a whole: an answer of Python's
+
+
+@composite
+def equal(a, b) -> bool:
+    """Whether shapes and all elements are equal."""
+    return a.shape == b.shape and bool(raw(eq(a, b)).all())
+
+
+@composite
+def allclose(a, b, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
+    """Whether |a - b| <= atol + rtol |b| for all elements; NaN equals NaN if `equal_nan`."""
+    a, b = raw(a), raw(b)
+    return bool(_module(a, b).allclose(a, b, rtol, atol, equal_nan))

@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from tensor.calls import words
+
 F = TypeVar("F", bound=Callable)
 ERRORS = (IndexError, ValueError, TypeError, RuntimeError, OverflowError, AttributeError)
 
@@ -56,15 +58,20 @@ def _arguments(function: Callable, args: tuple, kwargs: dict) -> dict[str, Any]:
 
 
 def composite(function: F) -> F:
-    """A function made of ops, whose errors bear its own name and not theirs."""
+    """A function made of ops, whose errors bear its own name and not theirs.
+
+    It may be called in PyTorch's words: see `tensor/calls.py`.
+    """
+    name, reading = function.__name__, words(function)
+    known, places = reading.known, reading.places
 
     @functools.wraps(function)
     def call(*args, **kwargs):
         try:
+            if (kwargs and not known.issuperset(kwargs)) or len(args) > places:
+                args, kwargs = reading.ours(name, args, kwargs)
             return function(*args, **kwargs)
         except ERRORS as error:
-            raise in_the_name_of(
-                function.__name__, error, _arguments(function, args, kwargs)
-            ) from None
+            raise in_the_name_of(name, error, _arguments(function, args, kwargs)) from None
 
     return call  # type: ignore[return-value]

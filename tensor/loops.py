@@ -352,18 +352,16 @@ def pixels(y, bias, stride, padding, x):
 
 
 @compiled
-def argmax_in_windows(x, stride, padding, window, best):
-    """best[p, i, j] = the index in H W of the window's first largest pixel; NaN is largest."""
-    P, H, W = x.shape
-    _, h, w = best.shape
+def argmax_in_windows(x, rows, columns, best):
+    """best[p, i, j] = the index in H W of the first largest pixel in rows[i] and columns[j]; NaN is
+    largest."""
+    P, _, W = x.shape
     for p in range(P):
-        for i in range(h):
-            for j in range(w):
-                top, left = stride[0] * i - padding[0], stride[1] * j - padding[1]
-                u0, v0 = max(0, top), max(0, left)
-                largest, at = x[p, u0, v0], u0 * W + v0
-                for u in range(u0, min(H, top + window[0])):
-                    for v in range(v0, min(W, left + window[1])):
+        for i in range(len(rows)):
+            for j in range(len(columns)):
+                largest, at = x[p, rows[i, 0], columns[j, 0]], rows[i, 0] * W + columns[j, 0]
+                for u in rows[i]:
+                    for v in columns[j]:
                         if x[p, u, v] > largest or (np.isnan(x[p, u, v]) and not np.isnan(largest)):
                             largest, at = x[p, u, v], u * W + v
                 best[p, i, j] = at

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tensor.arrays import Array, Pair, array_module, as_indices, check_indices
 from tensor.autodiff import op
-from tensor.base import FLOAT32, TensorBase, raw
+from tensor.base import FLOAT32, TensorBase, as_tensor, raw
+from tensor.calls import only
 from tensor.convolution import Geometry, as_geometry, as_pair, conv2d
 from tensor.errors import composite
 from tensor.kernels import loops_for, operand
@@ -20,70 +22,98 @@ if TYPE_CHECKING:
 
 
 @op()
-def _argmax_in_windows(x: Array, kernel: Pair, geometry: Geometry) -> Tensor:
-    """For x (P, H, W): where, in H W, the first largest pixel of each window is, (P, H', W')."""
-    xp = array_module(x)
-    (kh, kw), ((sh, sw), (ph, pw), _) = kernel, geometry
-    P, H, W = x.shape
-    h, w = geometry.output_size((H, W), kernel)
+def _argmax_in_windows(x: Array, rows: Array, columns: Array) -> Tensor:
+    """For x (P, H, W): where, in H W, the first largest pixel of each window is, (P, h, w).
+
+    Windows (i, j) see the pixels of rows[i] and columns[j].
+    """
+    (P, _, W), (h, kh), (w, kw) = x.shape, rows.shape, columns.shape
     if loops := loops_for(x):
         best: Array = np.empty((P, h, w), np.int64)
 
         def block(part: slice) -> None:
-            loops.argmax_in_windows(operand(x[part]), *geometry[:2], kernel, best[part])
+            loops.argmax_in_windows(operand(x[part]), rows, columns, best[part])
 
         map_blocks(block, P, x.size)
         return best
-    # The edge is copied: each window that sees a copy sees the pixel, too, to which `clip` returns
-    framed = xp.pad(x, ((0, 0), (ph, ph), (pw, pw)), mode="edge")
-    a, b, c = framed.strides
-    steps = (a, b * sh, c * sw, b, c)
-    windows = xp.lib.stride_tricks.as_strided(framed, (P, h, w, kh, kw), steps)
+    xp = array_module(x)
+    windows = x[:, rows[:, None, :, None], columns[None, :, None, :]]
     best = windows.reshape(P, h, w, kh * kw).argmax(3)
-    row = (best // kw + (xp.arange(h) * sh - ph)[:, None]).clip(0, H - 1)
-    return row * W + (best % kw + xp.arange(w) * sw - pw).clip(0, W - 1)
+    return rows[xp.arange(h)[:, None], best // kw] * W + columns[xp.arange(w), best % kw]
 
 
-def _windows(x, kernel_size, stride, padding) -> tuple[Pair, Geometry]:
+def _seen(size: int, count: int, kernel: int, stride: int, padding: int, dilation: int) -> Array:
+    """Which of `size` pixels each of `count` windows sees, (count, kernel).
+
+    Outside the image it is the window's nearest pixel inside, which it sees anyway. ValueError for
+    a window that sees none.
+    """
+    seen = np.arange(count)[:, None] * stride - padding + np.arange(kernel) * dilation
+    seen = np.where(seen < 0, seen % dilation, seen)
+    seen = np.where(seen < size, seen, size - 1 - (size - 1 - seen) % dilation)
+    if seen.min(initial=0) < 0 or seen.max(initial=0) >= size:
+        raise ValueError(f"with dilation {dilation}, a window sees none of {size} pixels")
+    return seen
+
+
+def _windows(x, kernel_size, stride, padding, dilation=1) -> tuple[Pair, Geometry]:
     """The size of the windows, and how they step over x; ValueError where none fits."""
     kernel = as_pair(kernel_size, "kernel_size", 1)
-    geometry = as_geometry(kernel if stride is None else stride, padding)
-    if len(x.shape) != 4:
-        raise ValueError(f"expected x (N, C, H, W), got {x.shape}")
+    geometry = as_geometry(kernel if stride is None else stride, padding, dilation)
+    if len(x.shape) not in (3, 4):
+        raise ValueError(f"expected x (N, C, H, W) or (C, H, W), got {x.shape}")
     if any(2 * p > k for p, k in zip(geometry.padding, kernel)):
         raise ValueError(f"padding {geometry.padding} is more than half of the kernel {kernel}")
-    if min(geometry.output_size(x.shape[2:], kernel)) < 1:
-        raise ValueError(f"the kernel {kernel} is larger than the padded image {x.shape[2:]}")
+    if min(geometry.output_size(x.shape[-2:], kernel)) < 1:
+        raise ValueError(f"the kernel {kernel} is larger than the padded image {x.shape[-2:]}")
     return kernel, geometry
 
 
-@composite
-def max_pool2d(x, kernel_size, stride=None, padding=0) -> Tensor:
-    """The largest pixel of each window of x (N, C, H, W). The stride defaults to the kernel size.
+def _counts(size: Pair, kernel: Pair, geometry: Geometry, ceil_mode: bool) -> Pair:
+    """How many windows there are; with `ceil_mode` also those that reach over the padding, but
+    begin before it."""
+    if not ceil_mode:
+        return geometry.output_size(size, kernel)
+    steps = zip(size, geometry.padding, geometry.span(kernel), geometry.stride)
+    h, w = (min(-(-(n + 2 * p - span) // s), (n + p - 1) // s) + 1 for n, p, span, s in steps)
+    return h, w
 
-    The gradient goes to the pixel that was taken, the first of equal ones.
+
+@composite
+def max_pool2d(
+    x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:  # fmt: skip
+    """The largest pixel of each window of x (N, C, H, W) or (C, H, W), by default side by side.
+
+    The gradient goes to the pixel that was taken, the first of equal ones. With `ceil_mode` a last
+    window may reach over the padding. With `return_indices` (values, where in H W they stand).
     """
-    kernel, geometry = _windows(x, kernel_size, stride, padding)
-    N, C, H, W = x.shape
-    flat = reshape(x, (N * C, H, W))
-    best = raw(_argmax_in_windows(flat, kernel, geometry))
-    planes = array_module(best).arange(N * C)[:, None, None]
-    y = _getitem(reshape(flat, (N * C, H * W)), (planes, best))
-    return reshape(y, (N, C, *best.shape[1:]))
+    kernel, geometry = _windows(x, kernel_size, stride, padding, dilation)
+    *lead, H, W = x.shape
+    planes, xp = math.prod(lead), array_module(raw(x))
+    counts = _counts((H, W), kernel, geometry, ceil_mode)
+    rows, columns = (xp.asarray(_seen(*of)) for of in zip((H, W), counts, kernel, *geometry))
+    best = raw(_argmax_in_windows(reshape(x, (planes, H, W)), rows, columns))
+    flat = reshape(x, (planes, H * W))
+    values = reshape(_getitem(flat, (xp.arange(planes)[:, None, None], best)), (*lead, *counts))
+    return (values, reshape(as_tensor(best), values.shape)) if return_indices else values
 
 
 @composite
+@only(ceil_mode=False, count_include_pad=True, divisor_override=None)
 def avg_pool2d(x, kernel_size, stride=None, padding=0) -> Tensor:
-    """The mean of each window of x (N, C, H, W), the padding's zeros included: a convolution.
+    """The mean of each window of x (N, C, H, W) or (C, H, W), the padding's zeros included.
 
-    Of integers it is a float32; PyTorch's is an integer, cut off.
+    It is a convolution. Of integers it is a float32; PyTorch's is an integer, cut off.
     """
     kernel, geometry = _windows(x, kernel_size, stride, padding)
-    N, C, H, W = x.shape
+    *lead, H, W = x.shape
     dtype = x.dtype if x.dtype.kind == "f" else FLOAT32
     weight = array_module(raw(x)).full((1, 1, *kernel), 1 / (kernel[0] * kernel[1]), dtype)
-    y = conv2d(reshape(x, (N * C, 1, H, W)), weight, None, geometry.stride, geometry.padding)
-    return reshape(y, (N, C, *y.shape[2:]))
+    planes = reshape(x, (math.prod(lead), 1, H, W))
+    y = conv2d(planes, weight, None, geometry.stride, geometry.padding)
+    return reshape(y, (*lead, *y.shape[2:]))
 
 
 @composite
@@ -107,6 +137,7 @@ def upsample_nearest(x, size=None, scale_factor=None) -> Tensor:
 
 
 @composite
+@only(padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False)
 def embedding(indices, weight) -> Tensor:
     """Rows indices[...] of weight (rows, features). IndexError, on any device, if there is none."""
     xp = array_module(raw(weight))

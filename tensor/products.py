@@ -10,6 +10,7 @@ import numpy as np
 
 from tensor.arrays import Array, array_module
 from tensor.autodiff import op
+from tensor.calls import only
 from tensor.elementwise import mul
 from tensor.errors import composite, described
 from tensor.reductions import sum
@@ -111,6 +112,7 @@ def linear(x, weight, bias=None) -> Tensor:
 
 
 @composite
+@only(left=True)
 def solve(A, B) -> Tensor:
     """The X for which A X = B: A (..., n, n), B (..., n, k) broadcast. A singular A: ValueError.
 
@@ -163,6 +165,7 @@ def _cholesky_vjp(g, y):
 
 
 @op(x=_cholesky_vjp)
+@only(upper=False)
 def cholesky(x: Array) -> Tensor:
     """The lower triangular L with L L^T = x, for symmetric, positive definite x (..., n, n).
 

@@ -10,13 +10,14 @@ import numpy as np
 
 from tensor.arrays import Array, Shape, array_module, axis, integer, integers
 from tensor.autodiff import cast, op
-from tensor.base import TensorBase, raw
+from tensor.base import TensorBase
+from tensor.calls import only
 from tensor.elementwise import abs, eq, exp, maximum, minimum, mul, pow, square, where
 from tensor.errors import composite
 from tensor.kernels import average, loops_for, operand, total
 from tensor.parallel import map_blocks
 from tensor.promotion import floating
-from tensor.shaping import _getitem, cat, flip, reshape, split, squeeze
+from tensor.shaping import cat, flip, gather, reshape, split, squeeze
 
 if TYPE_CHECKING:
     from tensor.tensor import Tensor
@@ -61,12 +62,14 @@ def _count(x_shape: Shape, dim: Dim) -> int:
 
 
 @op(x=lambda g, x_shape, dim: _unreduced(g, x_shape, dim))
+@only(dtype=None)
 def sum(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """The sum over `dim`."""
     return total(x, _axes(dim, x.ndim), keepdim)
 
 
 @op(x=lambda g, x_shape, dim: _unreduced(g, x_shape, dim) / _count(x_shape, dim))
+@only(dtype=None)
 @floating
 def mean(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """The mean over `dim`."""
@@ -74,6 +77,7 @@ def mean(x: Array, dim: Dim = None, keepdim: bool = False) -> Tensor:
 
 
 @composite
+@only(unbiased=True)
 def var(x, dim: Dim = None, *, correction: int | None = 1, keepdim: bool = False) -> Tensor:
     """The variance over `dim`: sum((x - mean)^2) / (n - correction). The default, None or 1,
     is unbiased."""
@@ -84,6 +88,7 @@ def var(x, dim: Dim = None, *, correction: int | None = 1, keepdim: bool = False
 
 
 @composite
+@only(unbiased=True)
 def std(x, dim: Dim = None, *, correction: int | None = 1, keepdim: bool = False) -> Tensor:
     """The square root of `var`; where all values are equal, its derivative is taken as 0."""
     return _root(var(x, dim, correction=correction, keepdim=keepdim), 2)
@@ -103,6 +108,7 @@ def _largest_or_1(x: Array, dim: Dim) -> Tensor:
 
 
 @composite
+@only(out=None, dtype=None)
 def norm(x, p: float | str | None = "fro", dim: Dim = None, keepdim: bool = False) -> Tensor:
     """(sum |x|^p)^(1/p) over `dim`: "fro" is p = 2, and infinity the largest |x|.
 
@@ -121,6 +127,7 @@ def norm(x, p: float | str | None = "fro", dim: Dim = None, keepdim: bool = Fals
 
 
 @composite
+@only(dtype=None)
 def prod(x, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """The product of all values, or over one dimension; of integers int64.
 
@@ -139,6 +146,7 @@ def prod(x, dim: int | None = None, keepdim: bool = False) -> Tensor:
 
 
 @op(x=lambda g, dim: flip(cumsum(flip(g, dim), dim), dim))
+@only(dtype=None)
 def cumsum(x: Array, dim: int) -> Tensor:
     """The sums along `dim` of each value and all before it."""
     axis(dim, x.ndim, "cumsum")
@@ -210,10 +218,7 @@ def _extremum(x, dim, keepdim: bool, of_all: Callable, place: Callable, of_two: 
     if isinstance(dim, (TensorBase, np.ndarray)):
         return of_two(x, dim)
     indices = place(x, integer(dim), True)
-    xp, at = array_module(raw(x)), axis(dim, x.ndim, "max")
-    everywhere = list(xp.ix_(*map(xp.arange, indices.shape)))
-    everywhere[at] = raw(indices)
-    values = _getitem(x, tuple(everywhere))
+    values, at = gather(x, dim, indices), axis(dim, x.ndim, "max")
     shape = x.shape[:at] + (1,) * keepdim + x.shape[at + 1 :]
     return Extremum(reshape(values, shape), reshape(indices, shape))
 
@@ -256,6 +261,7 @@ def _by_rows(loop: Callable, x: Array, axis: int) -> Array:
 
 
 @op(x=lambda g, y, dim: y * (g - sum(g * y, dim, True)))
+@only(dtype=None)
 @floating
 def softmax(x: Array, dim: int | Shape) -> Tensor:
     """exp(x) / sum(exp(x)) over `dim`."""
@@ -269,6 +275,7 @@ def softmax(x: Array, dim: int | Shape) -> Tensor:
 
 
 @op(x=lambda g, y, dim: g - exp(y) * sum(g, dim, True))
+@only(dtype=None)
 @floating
 def log_softmax(x: Array, dim: int | Shape) -> Tensor:
     """log(softmax(x)) over `dim`."""

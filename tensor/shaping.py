@@ -24,6 +24,7 @@ from tensor.arrays import (
 )
 from tensor.autodiff import broadcast_to, op
 from tensor.base import raw
+from tensor.calls import only
 from tensor.elementwise import where
 from tensor.errors import composite
 
@@ -163,8 +164,8 @@ def getitem(x, index) -> Tensor:
     parts = tuple(to_device(part, device) if hasattr(part, "dtype") else part for part in parts)
     has_arrays = any(hasattr(part, "dtype") for part in parts)
     if has_arrays and any(isinstance(part, int) for part in parts):
-        x = _getitem(x, tuple(entry for part in parts for entry in _basic(part)))
-        parts = tuple(_advanced(part) for part in parts if not isinstance(part, int))
+        x = _getitem(x, tuple(entry for part in parts for entry in _without_arrays(part)))
+        parts = tuple(_arrays_alone(part) for part in parts if not isinstance(part, int))
     return _getitem(x, parts)
 
 
@@ -182,16 +183,37 @@ def _index_part(part):
     return part
 
 
-def _basic(part) -> tuple:
-    """This entry of an index that is read in two steps, in the first one: arrays wait."""
+def _without_arrays(part) -> tuple:
+    """This entry in the first of two steps, which takes integers and slices: all of what an array
+    would index."""
     if hasattr(part, "dtype"):
         return (slice(None),) * (part.ndim if _is_mask(part) else 1)
     return (part,)
 
 
-def _advanced(part):
-    """This entry in the second step: what is left of all but arrays and integers is whole."""
+def _arrays_alone(part):
+    """This entry in the second step, which takes arrays: all of any other dimension."""
     return part if hasattr(part, "dtype") or part is Ellipsis else slice(None)
+
+
+@composite
+@only(sparse_grad=False)
+def gather(x, dim: int, index) -> Tensor:
+    """The elements of x at `index` along `dim`, and else where they stand in the index: for dim=1
+    y[i, j] = x[i, index[i, j]].
+
+    The index holds integers from 0 on. It has the dimensions of x, and none but `dim` is longer.
+    """
+    at, index = axis(dim, x.ndim, "gather"), raw(index)
+    longer = any(n > m for k, (n, m) in enumerate(zip(index.shape, x.shape)) if k != at)
+    if index.ndim != x.ndim or longer or index.dtype.kind not in "iu":
+        wanted = f"integers that fit {x.shape} in all dimensions but {dim}"
+        raise ValueError(f"expected {wanted}, got {index.dtype} {index.shape}")
+    check_indices(index, x.shape[at], "gather", from_the_end=False)
+    xp = array_module(index)
+    places = list(xp.ix_(*map(xp.arange, index.shape)))
+    places[at] = index
+    return _getitem(x, tuple(places))
 
 
 def _is_mask(part) -> bool:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
+
 from tensor import autodiff, elementwise, products, reductions, shaping
-from tensor.arrays import Array, axis, parse_device, sizes, to_device
+from tensor.arrays import Array, parse_device, sizes, to_device
 from tensor.autodiff import cast, op
-from tensor.base import FLOAT32, FLOAT64, TensorBase, device_or_dtype
+from tensor.base import FLOAT32, FLOAT64, TensorBase, devices_and_dtypes
+from tensor.calls import only
 from tensor.errors import composite
 
 
@@ -67,10 +70,15 @@ class Tensor(TensorBase):
     __mul__ = elementwise.mul
     __truediv__ = elementwise.div
     __pow__ = elementwise.pow
+    __floordiv__ = elementwise.floor_divide
     __mod__ = elementwise.remainder
     __matmul__ = products.matmul
     __neg__ = elementwise.neg
     __abs__ = elementwise.abs
+    __invert__ = elementwise.bitwise_not
+    __and__ = elementwise.bitwise_and
+    __or__ = elementwise.bitwise_or
+    __xor__ = elementwise.bitwise_xor
     __lt__ = elementwise.lt
     __le__ = elementwise.le
     __gt__ = elementwise.gt
@@ -82,12 +90,17 @@ class Tensor(TensorBase):
     __rmul__ = _reflected(elementwise.mul)
     __rtruediv__ = _reflected(elementwise.div)
     __rpow__ = _reflected(elementwise.pow)
+    __rfloordiv__ = _reflected(elementwise.floor_divide)
     __rmod__ = _reflected(elementwise.remainder)
     __rmatmul__ = _reflected(products.matmul)
+    __rand__ = _reflected(elementwise.bitwise_and)
+    __ror__ = _reflected(elementwise.bitwise_or)
+    __rxor__ = _reflected(elementwise.bitwise_xor)
     __iadd__ = _assigned(elementwise.add)
     __isub__ = _assigned(elementwise.sub)
     __imul__ = _assigned(elementwise.mul)
     __itruediv__ = _assigned(elementwise.div)
+    __ifloordiv__ = _assigned(elementwise.floor_divide)
 
     def __eq__(self, other):
         return elementwise.eq(self, other) if _comparable(other) else NotImplemented
@@ -131,11 +144,17 @@ class Tensor(TensorBase):
     isfinite = elementwise.isfinite
     isnan = elementwise.isnan
     isinf = elementwise.isinf
+    bitwise_not = elementwise.bitwise_not
+    bitwise_and = elementwise.bitwise_and
+    bitwise_or = elementwise.bitwise_or
+    bitwise_xor = elementwise.bitwise_xor
+    allclose = elementwise.allclose
+    equal = elementwise.equal
+    floor_divide = elementwise.floor_divide
     remainder = elementwise.remainder
     reciprocal = elementwise.reciprocal
     log2 = elementwise.log2
     log10 = elementwise.log10
-    log1p = elementwise.log1p
     expm1 = elementwise.expm1
     rsqrt = elementwise.rsqrt
     floor = elementwise.floor
@@ -164,6 +183,7 @@ class Tensor(TensorBase):
     squeeze = shaping.squeeze
     unsqueeze = shaping.unsqueeze
     narrow = shaping.narrow
+    gather = shaping.gather
     chunk = shaping.chunk
     split = shaping.split
     roll = shaping.roll
@@ -178,25 +198,43 @@ class Tensor(TensorBase):
     outer = products.outer
     backward = autodiff.backward
 
+    @composite
     def where(self, condition, other) -> Tensor:
+        """Its own elements where the condition holds, those of `other` elsewhere."""
         return elementwise.where(condition, self, other)
 
+    @composite
     def reshape(self, *shape) -> Tensor:
+        """The same elements, in row-major order, in another shape; one length may be -1.
+
+        Here and below, several integers may be one tuple.
+        """
         return shaping.reshape(self, sizes(shape))
 
+    @composite
+    def view(self, *shape) -> Tensor:
+        """The same as `reshape`: none can write into elements, so none sees if they are shared."""
+        return shaping.reshape(self, sizes(shape))
+
+    @composite
     def permute(self, *dims) -> Tensor:
+        """The dimensions in another order: dimension k of the output is dims[k] of this tensor."""
         return shaping.permute(self, sizes(dims))
 
+    @composite
     def expand(self, *shape) -> Tensor:
+        """Length-1 and new leading dimensions repeated to `shape`; -1 keeps a length."""
         return shaping.expand(self, sizes(shape))
 
+    @composite
     def flip(self, *dims) -> Tensor:
+        """The order of the elements reversed along `dims`."""
         return shaping.flip(self, sizes(dims))
 
+    @composite
     def repeat(self, *repeats) -> Tensor:
+        """Tiles side by side, repeats[k] along dimension k."""
         return shaping.repeat(self, sizes(repeats))
-
-    view = reshape
 
     @property
     def T(self) -> Tensor:
@@ -212,20 +250,21 @@ class Tensor(TensorBase):
         """The same values with a history of their own. None is copied: nobody can write to them."""
         return _clone(self)
 
-    def size(self, dim: int | None = None):
-        """All lengths, or that of one dimension."""
-        return self.shape if dim is None else self.shape[axis(dim, self.ndim, "size")]
-
-    def tolist(self):
-        """The values as a number, or as nested lists."""
-        return self.numpy().tolist()
-
     # Devices and dtypes
 
     @composite
-    def to(self, where) -> Tensor:
-        """On "cpu" or "cuda", or in a dtype; itself if that is so. Gradients travel back."""
-        wanted = device_or_dtype(where)
+    @only(non_blocking=False, copy=False, memory_format=None)
+    def to(self, device=None, dtype=None) -> Tensor:
+        """On "cpu" or "cuda", in a dtype, or both; itself if that is so. Gradients travel back.
+
+        A dtype may stand alone, in the place of the device.
+        """
+        x = self
+        for wanted in devices_and_dtypes(device, dtype):
+            x = x._moved_or_cast(wanted)
+        return x
+
+    def _moved_or_cast(self, wanted: str | np.dtype) -> Tensor:
         if isinstance(wanted, str):
             is_there = self.device.startswith(parse_device(wanted))
             return self if is_there else _to(self, wanted, self.device)
@@ -234,6 +273,15 @@ class Tensor(TensorBase):
         if self.dtype.kind == wanted.kind == "f":
             return cast(self, wanted)
         return Tensor(self, dtype=wanted)
+
+    def bool(self) -> Tensor:
+        return self.to(np.bool_)
+
+    def int(self) -> Tensor:
+        return self.to(np.int32)
+
+    def long(self) -> Tensor:
+        return self.to(np.int64)
 
     def cpu(self) -> Tensor:
         return self.to("cpu")

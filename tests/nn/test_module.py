@@ -363,7 +363,7 @@ def test_to_refuses_what_is_no_device_and_cannot_be_trained_and_changes_nothing(
     before = snapshot(net)
     with pytest.raises(
         (ValueError, TypeError),
-        match="use float32, float64|are float32 or float64|neither a device",
+        match="use float32, float64|are float32 or float64|neither a device|expected a device",
     ):
         net.to(wrong)
     assert same(snapshot(net), before) and all(

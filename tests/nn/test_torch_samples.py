@@ -65,6 +65,11 @@ def all_same(mine: dict, other: dict) -> bool:
     return mine.keys() == other.keys() and all(same(mine[name], other[name]) for name in mine)
 
 
+def as_tuple(y: Any) -> tuple:
+    """What a module returns: the value alone, or with the indices of max pooling."""
+    return y if isinstance(y, tuple) else (y,)
+
+
 def module_outcome(info: Any, sample: Any, dtype: Any, training: bool) -> str:
     """What becomes of a module with PyTorch's weights, in one pass forward and backward."""
     made, called = sample.constructor_input, sample.forward_input
@@ -80,11 +85,13 @@ def module_outcome(info: Any, sample: Any, dtype: Any, training: bool) -> str:
     except REFUSALS as error:
         return f"refused: {error}"
     z = theirs(*called.args, **called.kwargs)
+    (y, *indices), (z, *their_indices) = as_tuple(y), as_tuple(z)
     cotangent = torch.randn(z.shape).to(z.dtype)
     (y * Tensor(cotangent.numpy())).sum().backward()
     (z * cotangent).sum().backward()
     agreed = {
         "value": same(y, z),
+        "indices": len(indices) == len(their_indices) and all(map(same, indices, their_indices)),
         "gradients": all_same(gradients(layer, args), gradients(theirs, called.args)),
         "state": all_same(state(layer), state(theirs)),
     }

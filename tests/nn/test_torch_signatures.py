@@ -80,6 +80,47 @@ def test_options_have_torchs_names_places_and_defaults(name: str) -> None:
     assert not misplaced(name, *PAIRS[name])
 
 
+def accepted(ours: Any) -> dict[str, Any]:
+    """The options of a function or a constructor of which only one value is here."""
+    return getattr(ours.__init__ if inspect.isclass(ours) else ours, "only", {})
+
+
+@pytest.mark.parametrize("name", [name for name, (ours, _) in PAIRS.items() if accepted(ours)])
+def test_options_of_which_one_value_is_here_have_torchs_place_and_default(name: str) -> None:
+    """But for those behind `reduction`, which has to be given by name here."""
+    ours, theirs = PAIRS[name]
+    expected = inspect.signature(theirs).parameters
+    names = list(expected)
+    own = inspect.signature(ours).parameters.values()
+    place = sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in own)
+    for option, value in accepted(ours).items():
+        assert expected[option].default == value
+        by_name = expected[option].kind is inspect.Parameter.KEYWORD_ONLY
+        if not by_name and "reduction" not in names[: names.index(option)]:
+            assert names[place] == option
+            place += 1
+
+
+def test_layers_take_torchs_default_and_refuse_other_values_by_name() -> None:
+    assert nn.Conv2d(1, 1, 3, padding_mode="zeros", device=None).padding == 0
+    assert nn.AvgPool2d(2, None, 0, False, True).kernel_size == 2
+    with pytest.raises(ValueError, match="^Conv2d: padding_mode='reflect' is not supported, only"):
+        nn.Conv2d(1, 1, 3, padding_mode="reflect")
+    with pytest.raises(ValueError, match="^AdamW: amsgrad=True is not supported, only False"):
+        nn.AdamW(nn.Linear(1, 1).parameters(), 1e-3, (0.9, 0.999), 1e-8, 0.0, True)
+    with pytest.raises(ValueError, match="^cross_entropy: label_smoothing=0.1 is not supported"):
+        nn.cross_entropy(Tensor([[1.0, 2.0]]), Tensor([0]), label_smoothing=0.1)
+    with pytest.raises(TypeError, match="colour"):
+        nn.Conv2d(1, 1, 3, colour=None)
+
+
+def test_modules_take_their_input_by_torchs_name() -> None:
+    x, y = Tensor([[1.0, 2.0]]), Tensor([[0.5, 1.0]])
+    layer = nn.Linear(2, 1)
+    assert layer(input=x).tolist() == layer(x).tolist()
+    assert nn.MSELoss()(input=x, target=y).item() == nn.MSELoss()(x, y).item()
+
+
 def test_functional_has_the_ops_and_losses_that_torchs_has() -> None:
     names = [name for name in vars(nn.functional) if not name.startswith("_")]
     assert "conv2d" in names and "mse_loss" in names

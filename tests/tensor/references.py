@@ -98,6 +98,15 @@ def cholesky(x) -> np.ndarray:
     return L
 
 
+def gather(x, dim, index) -> np.ndarray:
+    y = np.empty(index.shape, x.dtype)
+    for place in np.ndindex(index.shape):
+        source = list(place)
+        source[dim] = index[place]
+        y[place] = x[tuple(source)]
+    return y
+
+
 # Pooling
 
 
@@ -110,8 +119,23 @@ def pool(reduce, frame: float, x, kernel_size, stride=None, padding=0) -> np.nda
     return np.moveaxis(np.array(y), (0, 1), (2, 3))
 
 
-def max_pool2d(x, kernel_size, stride=None, padding=0) -> np.ndarray:
-    return pool(np.max, -np.inf, x, kernel_size, stride, padding)
+def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False) -> np.ndarray:
+    """Each window in a frame of -inf, which `ceil_mode` makes wider on the right and below."""
+    sizes = [pair(v) for v in (kernel_size, stride or kernel_size, padding, dilation)]
+    x = np.pad(x, [(0, 0), (0, 0), *((p, p) for p in sizes[2])], constant_values=-np.inf)
+    starts, ends = [], []
+    for n, k, s, p, d in zip(x.shape[2:], *sizes):
+        last = n - d * (k - 1) - 1
+        first_pixels = range(0, n - p, s) if ceil_mode else range(0, last + 1, s)
+        starts.append([i for i in first_pixels if i - s < last or not i])
+        ends.append(starts[-1][-1] + d * (k - 1) + 1 - n)
+    x = np.pad(x, [(0, 0), (0, 0), *((0, max(0, e)) for e in ends)], constant_values=-np.inf)
+    (kh, kw), (_, _), (_, _), (dh, dw) = sizes
+    y = [
+        [x[:, :, i : i + dh * kh : dh, j : j + dw * kw : dw].max((2, 3)) for j in starts[1]]
+        for i in starts[0]
+    ]
+    return np.moveaxis(np.array(y), (0, 1), (2, 3))
 
 
 def avg_pool2d(x, kernel_size, stride=None, padding=0) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Every differentiable op: how to call it, the same in NumPy, examples at which it is smooth."""
 
+import re
 from collections.abc import Callable
 from math import prod
 from typing import Any, NamedTuple
@@ -185,6 +186,7 @@ def matrices(draw: st.DrawFn, *batch: int) -> Call:
 EQUATIONS = [
     *["ij,jk->ik", "bij,bjk->bik", "ij,jk,kl->il", "ij,kj", "bi,ij->bj", "ij,ij->j", "i,j->ji"],
     *["ij->", "ij->ji", "ii", "ii->i", "iji->j", "ij,j,k->ki", "ij,i->ij", "b a, a -> b"],
+    *["...ij,...jk->...ik", "i...,i->...", "...,i", "i...j"],
 ]
 
 
@@ -193,8 +195,14 @@ def contracted(draw: st.DrawFn) -> Call:
     """An equation of `einsum`, and operands that fit, some with a length of 1 that broadcasts."""
     equation = draw(st.sampled_from(EQUATIONS))
     terms = equation.replace(" ", "").split("->")[0].split(",")
-    sizes = {c: draw(st.integers(1, 2)) for c in "".join(terms)}
-    drawn = [tuple(sizes[c] for c in term) for term in terms]
+    sizes = {c: draw(st.integers(1, 2)) for c in "".join(terms) if c != "."}
+    hidden = draw(broadcastable_shapes(len(terms), max_dims=2, max_side=2))
+    drawn = [
+        tuple(
+            n for c in re.findall(r"\w|\.{3}", term) for n in (shape if c == "..." else [sizes[c]])
+        )
+        for term, shape in zip(terms, hidden)
+    ]
     return Call(tuple(draw(tensors(size)) for size in drawn), {"equation": equation})
 
 
@@ -268,6 +276,28 @@ def convolved(draw: st.DrawFn, geometries: st.SearchStrategy) -> Call:
 def pooled(draw: st.DrawFn) -> Call:
     geometry = draw(pool_geometries())
     return Call((draw(tensors(geometry.x_shape, distinct=True)),), geometry.options)
+
+
+@st.composite
+def max_pooled(draw: st.DrawFn) -> Call:
+    """A pool as above, also of windows with gaps, and of a last one that reaches over the edge."""
+    inputs, options = draw(pooled())
+    dilation = draw(st.sampled_from([1, 1, (1, 2)])) if options["padding"] in (0, (0, 0)) else 1
+    H, W = inputs[0].shape[2:]
+    if dilation != 1 and ref.pair(options["kernel_size"])[1] * 2 - 1 > W:
+        dilation = 1
+    return Call(inputs, options | {"dilation": dilation, "ceil_mode": draw(st.booleans())})
+
+
+@st.composite
+def gathered(draw: st.DrawFn) -> Call:
+    """x, a dimension, and an index that is no longer in the others."""
+    shape = draw(WITH_DIMENSIONS)
+    dim = draw(axis(shape))
+    size = [draw(st.integers(1, n)) for n in shape]
+    size[dim] = draw(st.integers(1, 3))
+    index = hnp.arrays(np.int64, tuple(size), elements=st.integers(0, shape[dim] - 1))
+    return Call((draw(tensors(shape)),), {"dim": dim, "index": draw(index)})
 
 
 @st.composite
@@ -473,6 +503,11 @@ ELEMENTWISE = {
     "remainder of another sign": Entry(
         tensor.remainder, np.remainder, elementwise(BETWEEN_1_AND_2, {"max_value": -1.6})
     ),
+    "floor_divide": Entry(
+        tensor.floor_divide,
+        np.floor_divide,
+        elementwise(BETWEEN_1_AND_2, {"min_value": 0.8, "max_value": 1}),
+    ),
     "reciprocal": Entry(tensor.reciprocal, np.reciprocal, elementwise(AWAY_FROM_0)),
     "pow": Entry(tensor.pow, np.power, elementwise(POSITIVE, AWAY_FROM_0)),
     "pow to the 0": Entry(tensor.pow, np.power, elementwise(POSITIVE, ZERO)),
@@ -558,6 +593,7 @@ SHAPING = {
     "expand": Entry(tensor.expand, np.broadcast_to, one(larger)),
     "flatten": Entry(tensor.flatten, ref.flatten, one(neighbours, WITH_DIMENSIONS)),
     "flip": Entry(tensor.flip, ref.flip, one(flipped_axes)),
+    "gather": Entry(tensor.gather, ref.gather, gathered()),
     "getitem": Entry(tensor.getitem, ref.getitem, one(lambda shape: named(index=indices(shape)))),
     "narrow": Entry(tensor.narrow, ref.narrow, one(part, WITH_DIMENSIONS)),
     "pad": Entry(tensor.pad, ref.pad, one(frame, WITH_DIMENSIONS)),
@@ -593,7 +629,7 @@ NETWORKS = {
         tensor.conv_transpose2d, ref.conv_transpose2d, convolved(conv_transpose_geometries())
     ),
     "avg_pool2d": Entry(tensor.avg_pool2d, ref.avg_pool2d, pooled()),
-    "max_pool2d": Entry(tensor.max_pool2d, ref.max_pool2d, pooled()),
+    "max_pool2d": Entry(tensor.max_pool2d, ref.max_pool2d, max_pooled()),
     "upsample_nearest": Entry(
         tensor.upsample_nearest, ref.upsample_nearest, one(scale, shapes(4, 4, max_side=2))
     ),

@@ -359,7 +359,6 @@ UNDIFFERENTIABLE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "'negative_slope'": lambda x, n: tensor.leaky_relu(x, n),
     "'value'": lambda x, n: tensor.pad(x, (1, 1), value=n),
     "'eps'": lambda x, n: tensor.group_norm(x.reshape(1, 2), 1, eps=n),
-    "'condition'": lambda x, n: tensor.where(n, x, 0.0),
 }
 
 

@@ -35,9 +35,16 @@ NOT_DIFFERENTIABLE = COMPARISONS | {
     "any": np.any,
     "all": np.all,
 }
+BITWISE: dict[str, Callable] = {
+    "bitwise_not": np.invert,
+    "bitwise_and": np.bitwise_and,
+    "bitwise_or": np.bitwise_or,
+    "bitwise_xor": np.bitwise_xor,
+}
 NO_OPS = [
     *["Tensor", "manual_seed", "default_generator", "arange", "linspace", "eye"],
-    *["ones", "zeros", "full", "rand", "randn", "from_dlpack"],
+    *["ones", "zeros", "full", "rand", "randint", "randn", "from_dlpack", "tensor"],
+    *["allclose", "equal"],
     *["ones_like", "zeros_like", "full_like", "rand_like", "randn_like"],
     *[
         "grad",
@@ -103,7 +110,7 @@ def assert_close(actual: Sequence, expected: Sequence, tolerance: float) -> None
 
 def test_no_op_is_missing_from_the_table() -> None:
     public = [name for name in tensor.__all__ if callable(getattr(tensor, name))]
-    tested = {name.split()[0] for name in TABLE}.union(NOT_DIFFERENTIABLE, NO_OPS)
+    tested = {name.split()[0] for name in TABLE}.union(NOT_DIFFERENTIABLE, BITWISE, NO_OPS)
     assert {*public, "repeat"} == tested  # which is a method, as in PyTorch
 
 
@@ -157,6 +164,7 @@ INTEGERS_STAY = {
         "sub",
         "mul",
         "neg",
+        "floor_divide",
         "pow",
         "pow to the 0",
         "pow to an integer",
@@ -222,6 +230,18 @@ def test_options_may_be_numpys_integers(name: str, data: st.DataObject) -> None:
         *inputs, **{key: with_numpys_integers(option) for key, option in options.items()}
     )
     assert_close(as_tuple(ys), as_tuple(TABLE[name].f(*inputs, **options)), 1e-12)
+
+
+@pytest.mark.parametrize("name", BITWISE)
+@pytest.mark.parametrize("dtype", [bool, np.int64])
+def test_logic_of_masks_and_bits(name: str, dtype: type) -> None:
+    xs = [np.array(x, dtype) for x in ([[0, 1], [5, 6]], [3, 0])][
+        : 1 if name == "bitwise_not" else 2
+    ]
+    y = getattr(tensor, name)(*map(Tensor, xs))
+    assert y.dtype == dtype and np.array_equal(y.numpy(), BITWISE[name](*xs))
+    with pytest.raises(TypeError, match=f"^{name}: cannot compute with float32"):
+        getattr(tensor, name)(*[Tensor(x, dtype=np.float32) for x in xs])
 
 
 @pytest.mark.parametrize("name", NOT_DIFFERENTIABLE)

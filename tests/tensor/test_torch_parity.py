@@ -85,6 +85,8 @@ TORCH: dict[str, Callable] = {
     "broadcast_to": lambda x, shape: torch.broadcast_to(x, shape),
     "expand": lambda x, shape: x.expand(shape),
     "flip": lambda x, dims: torch.flip(x, over(dims, x)),
+    "floor_divide": lambda a, b: torch.div(a, b, rounding_mode="floor"),
+    "gather": lambda x, dim, index: torch.gather(x, dim, torch.tensor(index)),
     "getitem": lambda x, index: x[as_torch(index)],
     "pad": lambda x, pad, value: F.pad(x, pad, value=value),
     "repeat": lambda x, repeats: x.repeat(repeats),

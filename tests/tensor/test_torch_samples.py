@@ -9,6 +9,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ with warnings.catch_warnings():
     from torch.testing._internal.common_methods_invocations import op_db
 
 DTYPES = [torch.float32, torch.float64, torch.int64, torch.bool]
-RANDOM = {"rand", "randn", "rand_like", "randn_like"}
+RANDOM = {"rand", "randint", "randn", "rand_like", "randn_like"}
 """Of these there is only a shape and a dtype to compare."""
 
 DIFFERENCES: dict[tuple[str, str], str] = {
@@ -48,7 +49,7 @@ def our_name(op) -> str | None:
     space, _, name = op.name.rpartition(".")
     if space not in ("", "nn.functional", "linalg") or op.name == "linalg.norm":
         return None
-    if name in tensor.__all__ or name in METHODS:
+    if callable(getattr(tensor, name, None)) or name in METHODS:
         return name
     return name if name.startswith("__") and name in vars(Tensor) else None
 
@@ -104,6 +105,8 @@ def difference(op, mine: list, theirs: list, leaves: list, torch_leaves: list) -
     if len(mine) != len(theirs):
         return "number of outputs"
     for a, e in zip(mine, theirs):
+        if isinstance(a, bool) and isinstance(e, bool):
+            return None if a is e else "value"
         if not isinstance(a, Tensor):
             return "kind"
         if wrong := unlike(a.numpy(), e, our_name(op) in RANDOM):
@@ -169,14 +172,15 @@ def outcome(op, sample) -> tuple[str, str]:
     return ("differ", wrong) if wrong else ("agree", "")
 
 
-def outcomes(op) -> Iterator[tuple[Any, str, str]]:
-    """Each sample of the op in the dtypes that it knows, with what came of it."""
+def outcomes(op, step: int = 1) -> Iterator[tuple[Any, str, str]]:
+    """Each sample of the op, or one in `step`, in each dtype that it knows, and what came of it."""
     for dtype in DTYPES:
         if dtype not in op.dtypes:
             continue
         wants_gradient = dtype.is_floating_point and op.supports_autograd
         torch.manual_seed(0)
-        for sample in op.sample_inputs("cpu", dtype, requires_grad=wants_gradient):
+        samples = op.sample_inputs("cpu", dtype, requires_grad=wants_gradient)
+        for sample in islice(samples, 0, None, step):
             yield sample, *outcome(op, sample)
 
 
@@ -189,7 +193,8 @@ def _quiet() -> Iterator[None]:
 
 @pytest.mark.parametrize("op", OPS, ids=lambda op: f"{op.name} {op.variant_test_name}".strip())
 def test_a_sample_of_torchs_means_the_same_or_is_refused(op) -> None:
-    for sample, verdict, why in outcomes(op):
+    step = 7 if our_name(op) == "max_pool2d" else 1  # of its thousands all kinds are seen so
+    for sample, verdict, why in outcomes(op, step):
         if verdict == "differ" and (our_name(op), why) not in DIFFERENCES:
             raise AssertionError(f"{op.name}: {why} differs for {sample}")
 
