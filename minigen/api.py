@@ -304,7 +304,7 @@ class TrainedModel:
             if labels is not None:
                 raise UsageError(f"{self.path} is not conditional: it takes no labels")
             return []
-        names = list(settings.class_names) or [str(k) for k in range(settings.about.classes)]
+        names = settings.class_names or [str(k) for k in range(settings.about.classes)]
         given = [] if labels is None else [str(label) for label in labels]
         if not given or not set(given) <= set(names):
             got = "none" if labels is None else ", ".join(sorted(set(given) - set(names)))

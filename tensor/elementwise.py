@@ -242,7 +242,7 @@ def _gate(a: Array, x: Array, negative_slope: float) -> Tensor:
     if loops := loops_for(a):
         slope = float(negative_slope)
         return in_one_pass(lambda a, x, y: loops.gate(a, x, slope, y), np.empty_like(a), a, x)
-    return gpu.gate(a, x, float(negative_slope))
+    return gpu.gate(a, x, a.dtype.type(negative_slope))
 
 
 @fused(

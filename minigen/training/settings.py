@@ -85,9 +85,7 @@ def check_setting(settings: Any, name: str, value: Any) -> None:
 def types_of(settings: Any, name: str) -> tuple[type, ...]:
     """The types that the field `name` of a settings dataclass may have: (int,) or (str, None's)."""
     declared = get_type_hints(settings)[name]
-    if get_origin(declared) is tuple:
-        return (tuple,)
-    return get_args(declared) or (declared,)
+    return tuple(get_origin(t) or t for t in get_args(declared) or (declared,))
 
 
 def unused_settings(settings: Any, choice: str, used: dict[str, tuple[str, ...]]) -> str | None:
@@ -144,13 +142,11 @@ class DataSettings(RunSettings):
     data_dir: str | None = setting(None, "where the IDX files of MNIST, or your data, lie now")
     size: int | None = setting(None, "height and width for your own images", within=(4, 512))
     channels: int | None = setting(None, "1, grey, or 3, colour, of your own images", within=(1, 3))
-    class_names: tuple[str, ...] = found(())
+    class_names: list[str] | None = found(None)
     items: int = found(0)
     limit: float | None = found(None)
 
     def __post_init__(self) -> None:
-        if isinstance(self.class_names, list):  # as JSON has it
-            object.__setattr__(self, "class_names", tuple(self.class_names))
         super().__post_init__()
         if self.data in data.NAMES and (self.size or self.channels):
             raise ValueError(f"size and channels are for images of your own, not for {self.data}")
@@ -172,7 +168,7 @@ class DataSettings(RunSettings):
             look = "settings.fitted(settings.load()) finds out"
             raise ValueError(f"it is not known what {self.data!r} is: {look}")
         sides = (self.size, self.size) if self.size else ()
-        return About((self.channels, *sides), len(self.class_names))
+        return About((self.channels, *sides), len(self.class_names or ()))
 
     @property
     def largest(self) -> float:
@@ -202,7 +198,7 @@ class DataSettings(RunSettings):
             self,
             channels=channels,
             size=sides[0] if sides else None,
-            class_names=loaded.class_names,
+            class_names=list(loaded.class_names) or None,
             items=len(loaded.train) + len(loaded.test),
             limit=None if sides else float(np.abs(loaded.train).max()),
         )

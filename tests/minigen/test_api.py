@@ -259,7 +259,7 @@ def test_data_that_went_or_changed_are_named() -> None:
     Path("moved/roses").mkdir()
     for path in list(Path("moved").glob("*.*g")):
         path.rename(Path("moved/roses", path.name))
-    with pytest.raises(UsageError, match=r"another data set now: 60 of \(3, 8, 8\), \('roses',\)"):
+    with pytest.raises(UsageError, match=r"another data set now: 60 of \(3, 8, 8\), \['roses'\]"):
         minigen.load(trained.path, data_dir="moved").evaluate()
 
 
