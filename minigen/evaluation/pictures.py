@@ -205,7 +205,7 @@ def film(path: Path, states: Sequence[np.ndarray], labels: Sequence[str], title:
             figure, panels = _panels(1, 1, 1, [label], title)
             show(panels[0], x, 1)
             _frame(panels, np.concatenate(states))
-        frames.append(Image.open(_png(figure, dpi=80)).convert("RGB").quantize(64))
+        frames.append(Image.open(_png(figure, dpi=60)))
     durations = [100] * (len(frames) - 1) + [3000]  # in milliseconds
     buffer = io.BytesIO()
     frames[0].save(

@@ -87,6 +87,10 @@ DRAWINGS: dict[str, tuple[Draw, set[str]]] = {
         lambda path: pictures.samples(path, images(20), "Title", images(3), NAMES),
         {"Title: data above, samples below", *NAMES},
     ),
+    "images of many classes": (
+        lambda path: pictures.samples(path, images(60), "Title", None, 10 * ["An ankle boot"]),
+        {"Title", "An ankle boot"},
+    ),
     "fewer images than classes": (
         lambda path: pictures.samples(path, images(2), "Title", images(3), NAMES),
         {"Title: data above, samples below", *NAMES[:2]},
@@ -206,14 +210,15 @@ def test_a_sheet_of_any_number_fills_its_picture(n: int, with_data: bool) -> Non
     assert -n % columns <= 0.2 * n and columns <= n
 
 
-@given(n=st.integers(1, 40), S=st.integers(1, 10))
+@given(n=st.integers(1, 60), S=st.integers(1, 10))
 def test_a_sequence_fills_its_picture(n: int, S: int) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "picture.png"
         pictures.sequence(path, S * [images(n)], S * ["t"], "Title")
         assert content(path) > 0.5
-        if n >= 10:
-            assert content(path) > 0.7
+        if n * min(S, 2) >= 50:  # there are enough images to fill a slide
+            assert content(path) > 0.75
+            assert matplotlib.image.imread(path).shape[1] > 800
 
 
 def test_samples_of_classes_stand_below_one_of_the_data(
@@ -306,7 +311,7 @@ def logged(**curves: np.ndarray) -> list[dict[str, float]]:
     return [{"step": k + 1.0} | {name: float(y[k]) for name, y in curves.items()} for k in steps]
 
 
-@given(low=st.floats(1e-6, 1e4), ratio=st.floats(1.05, 1e4))
+@given(low=st.floats(1e-6, 1e4), ratio=st.floats(0.05, 3).map(lambda power: 10**power))
 def test_ticks_of_losses_are_a_few_plain_numbers(low: float, ratio: float) -> None:
     saved: list[Figure] = []
     with pytest.MonkeyPatch.context() as patch:
@@ -321,7 +326,7 @@ def test_ticks_of_losses_are_a_few_plain_numbers(low: float, ratio: float) -> No
         for y, text in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)
         if bottom <= y <= top
     ]
-    assert 2 <= len(shown) <= 15
+    assert 3 <= len(shown) <= 15
     for text in shown:
         float(text.replace("\N{MINUS SIGN}", "-"))
 
