@@ -19,6 +19,7 @@ import numpy as np
 
 import tensor as T
 from minigen.data import NAMES, from_arrays
+from minigen.data.domains import Domains
 from minigen.data.files import write_atomically
 from minigen.data.own import as_images, as_labels
 from minigen.evaluation import pictures
@@ -193,7 +194,7 @@ class TrainedModel:
             self.done = settings.steps if finished else self._back_to_checkpoint()
         if finished:
             x = self.recipe.sample(SAMPLES_OF_A_RUN, settings.seed)
-            save_samples(self.path, x, self.recipe.heading)
+            self.save_samples(self.path, x, settings.seed)
             self.recipe.draw(self.run)
         return finished
 
@@ -216,6 +217,38 @@ class TrainedModel:
         if self.recipe.samples_need_data:
             self._load_data()
         return self.recipe.sample(n, seed, **how)
+
+    def save_samples(self, folder: Path, x: np.ndarray, seed: int, **how: Any) -> None:
+        """samples.npz and samples.png of samples x: see `sample`.
+
+        The picture of points has more of them, drawn alike, if x are fewer than a cloud.
+        """
+        recipe = self.recipe
+        write_atomically(folder / "samples.npz", _npz({"x": x}))
+        title = ", ".join([recipe.heading, *map(str, how.values()), f"seed {seed}"])
+        if x.ndim == 2 and len(x) < pictures.POINTS:
+            x = recipe.sample(pictures.POINTS, seed, **how)
+        names = self.class_names
+        pictures.samples(folder / "samples.png", x, title, self._data_to_compare(names), names)
+
+    def _data_to_compare(self, class_names: list[str]) -> np.ndarray | None:
+        """The data that samples shall look like; of a conditional model, an image of each class.
+
+        None if they would have to be read from files for it.
+        """
+        recipe, settings = self.recipe, self.recipe.settings
+        is_loaded = "data" in vars(recipe)
+        if not is_loaded and (settings.data not in NAMES or settings.data_dir):
+            return None
+        data = recipe.data
+        if isinstance(data, Domains):
+            return data.train_y
+        if not class_names:
+            return data.train
+        labels, first = np.unique(data.train_labels, return_index=True)
+        x = np.zeros((len(class_names), *data.train.shape[1:]), np.float32)
+        x[labels] = data.train[first]
+        return x
 
     def evaluate(self, n: int | None = None, seed: int = 1, **how: Any) -> dict[str, Measure]:
         """The measures of `how_many(n)` samples; `how` is that of `sample`."""
@@ -293,18 +326,25 @@ class TrainedModel:
             raise UsageError(f"{self.path} is a run of {self.name!r}: only {able} {method}")
         self.check_can_sample()
 
+    @property
+    def class_names(self) -> list[str]:
+        """What the classes of a conditional model are called; none of another."""
+        settings = self.recipe.settings
+        if not getattr(settings, "conditional", False):
+            return []
+        return settings.class_names or [str(k) for k in range(settings.about.classes)]
+
     def _images(self, x: Any) -> np.ndarray:
         with _as_usage_errors():
             return as_images(x, self.recipe.settings.about.shape)
 
     def _classes(self, labels: Any) -> list[np.ndarray]:
         """Labels as the numbers of their classes, for a model that is conditional; else none."""
-        settings = self.recipe.settings
-        if not getattr(settings, "conditional", False):
+        names = self.class_names
+        if not names:
             if labels is not None:
                 raise UsageError(f"{self.path} is not conditional: it takes no labels")
             return []
-        names = settings.class_names or [str(k) for k in range(settings.about.classes)]
         given = [] if labels is None else [str(label) for label in labels]
         if not given or not set(given) <= set(names):
             got = "none" if labels is None else ", ".join(sorted(set(given) - set(names)))
@@ -314,12 +354,6 @@ class TrainedModel:
     def _load_data(self) -> None:
         with _as_usage_errors():
             self.recipe.data  # noqa: B018
-
-
-def save_samples(folder: Path, x: np.ndarray, title: str) -> None:
-    """samples.npz and samples.png."""
-    write_atomically(folder / "samples.npz", _npz({"x": x}))
-    pictures.samples(folder / "samples.png", x, title)
 
 
 def _npz(arrays: dict[str, np.ndarray]) -> bytes:

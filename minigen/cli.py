@@ -199,8 +199,7 @@ def _sample(options: argparse.Namespace) -> int:
     model, how = _trained(options)
     out = _out(options, model, f"samples-{options.seed}")
     x = model.sample(options.n or SAMPLES_OF_A_RUN, options.seed, **how)
-    title = ", ".join([model.recipe.heading, *map(str, how.values()), f"seed {options.seed}"])
-    api.save_samples(out, x, title)
+    model.save_samples(out, x, options.seed, **how)
     print(f"{len(x)} samples are in {out}")
     return 0
 

@@ -6,6 +6,7 @@ discriminator, one of the generator. d(x) is high for what it takes for data; D(
 is the probability of the papers, and a critic is a discriminator whose number is no logit.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -69,6 +70,17 @@ LOSSES = {
     "wgan-gp": Loss(_earth_mover, _rise),  # Gulrajani et al. 2017 eq. 3, with gradient_penalty
     "hinge": Loss(_margins, _rise),  # Lim & Ye 2017; Miyato et al. 2018 eqs. 16-17
 }
+EQUILIBRIA = {
+    "minimax": {"discriminator": math.log(4), "generator": -math.log(2)},
+    "non-saturating": {"discriminator": math.log(4), "generator": math.log(2)},
+    "lsgan": {"discriminator": 1 / 4, "generator": 1 / 8},
+    "wgan": {"discriminator": 0.0},
+    "hinge": {"discriminator": 2.0},
+}
+"""The losses where samples are distributed as data and d does what it can: D = 1/2, in lsgan
+d = 1/2. A critic of wgan or hinge may have any level there, and so may the loss of its generator; a
+gradient penalty moves the equilibrium."""
+
 PENALISED = ("gan-gp", "wgan-gp")
 """The losses to which `GAN.discriminator_loss` adds a gradient penalty."""
 

@@ -17,7 +17,14 @@ from minigen.models.latent import lerp
 from minigen.networks.coders import DECODERS, ENCODERS
 from minigen.training.learner import Learner, cosine, to_checkpoint
 from minigen.training.run import Run
-from minigen.training.settings import ImageSettings, seeded, setting, unused_settings, with_default
+from minigen.training.settings import (
+    ImageSettings,
+    heading,
+    seeded,
+    setting,
+    unused_settings,
+    with_default,
+)
 from tensor import Tensor
 
 PENALTIES = ("contractive", *SPARSITIES)
@@ -53,7 +60,9 @@ class AERecipe:
 
     def __init__(self, settings: AESettings):
         self.rng = seeded(settings, AESettings)
-        self.settings, self.heading = settings, f"{self.title} on {settings.data_name}"
+        self.settings = settings
+        regulariser = "" if settings.regulariser == "none" else settings.regulariser
+        self.heading = heading(self.title, settings.data_name, regulariser)
         shape, latent = settings.about.shape, settings.latent
         encoder = ENCODERS[settings.networks](shape, latent)
         if settings.regulariser == "kl":  # for a code in (0, 1)
@@ -145,12 +154,11 @@ class AERecipe:
         penalised = self.settings.regulariser in PENALTIES
         names = ["loss", "reconstruction", "penalty"] if penalised else ["loss"]
         pictures.losses(run, names, f"{self.heading}: squared error per image")
-        x = self.data.test[: pictures.ROWS]
+        x = self.data.test[: pictures.SHOWN]
         seen = self.corrupted(x, np.random.default_rng(self.settings.seed))
         columns = {"test image": x}
         if seen is not x:
             columns["corrupted"] = seen
         columns["reconstruction"] = self.reconstruct(seen)
-        title = f"{self.heading}, {self.settings.regulariser}: reconstructions"
-        path = run.path / "reconstructions.png"
+        path, title = run.path / "reconstructions.png", f"{self.heading}: reconstructions"
         pictures.sequence(path, list(columns.values()), list(columns), title)

@@ -17,7 +17,7 @@ from minigen.networks.points import MLPDenoiser
 from minigen.networks.unet import UNet
 from minigen.training.learner import Learner, cosine, to_checkpoint
 from minigen.training.run import Run
-from minigen.training.settings import DataSettings, seeded, setting, with_default
+from minigen.training.settings import DataSettings, heading, seeded, setting, with_default
 from tensor import Tensor
 
 BATCH_OF_SAMPLES = 500
@@ -48,7 +48,7 @@ class DDPMRecipe:
 
     def __init__(self, settings: DDPMSettings):
         self.rng = seeded(settings, DDPMSettings)
-        self.settings, self.heading = settings, f"{self.title} on {settings.data_name}"
+        self.settings, self.heading = settings, heading(self.title, settings.data_name)
         self.shape = settings.about.shape
         self.diffusion = Diffusion(beta_schedule(settings.schedule, settings.timesteps))
         self.denoiser = _denoiser(self.shape, settings.frequency).to(settings.device)
@@ -140,20 +140,29 @@ class DDPMRecipe:
         """The loss, the forward process, and the denoising of a few samples."""
         diffusion = self.diffusion
         pictures.losses(run, ["loss"], f"{self.heading}: simple loss (DDPM eq. 14)")
-        times = np.unique(np.linspace(0, diffusion.T, 9).round().astype(int)).tolist()
-        n = min(len(self.data.test), pictures.ROWS if len(self.shape) == 3 else 1000)
+        are_images = len(self.shape) == 3
+        times = _times(diffusion.T, 9 if are_images else 8)
+        n = min(len(self.data.test), pictures.SHOWN if are_images else pictures.POINTS)
         rng = np.random.default_rng(self.settings.seed)
         x0, noise = Tensor(self.data.test[:n]), T.randn((n, *self.shape), generator=rng)
         noisy = [diffusion.q_sample(x0, t, noise).numpy() for t in times]
         labels = [f"t = {t}\n$\\bar\\alpha$ = {diffusion.alpha_bar[t]:.3f}" for t in times]
-        title = "Forward process: q(x_t | x_0), DDPM eq. 4"
+        title = f"{self.heading}: the forward process q(x_t | x_0), DDPM eq. 4"
         pictures.sequence(run.path / "forward.png", noisy, labels, title, math=True)
+        falling, frames = times[::-1], _times(diffusion.T, 31)[::-1]
+        wanted = {*falling, *frames}
         with self.learner.using_average():
-            shown = [state for state in self.states(n, rng) if state.t in times]
-        denoised = [state.x.numpy() for state in shown]
-        labels = [f"t = {state.t}" for state in shown]
-        title = "Denoising: x_t on its way from noise, DDPM Algorithm 2"
+            x = {state.t: state.x.numpy() for state in self.states(n, rng) if state.t in wanted}
+        title = f"{self.heading}: x_t on its way from noise, DDPM Algorithm 2"
+        denoised, labels = [x[t] for t in falling], [f"t = {t}" for t in falling]
         pictures.sequence(run.path / "trajectory.png", denoised, labels, title)
+        denoised, labels = [x[t] for t in frames], [f"t = {t}" for t in frames]
+        pictures.film(run.path / "denoising.gif", denoised, labels, title)
+
+
+def _times(T: int, n: int) -> list[int]:
+    """n times from 0 to T, or all if there are fewer."""
+    return np.unique(np.linspace(0, T, n).round().astype(int)).tolist()
 
 
 def _denoiser(shape: tuple[int, ...], frequency: float) -> nn.Module:

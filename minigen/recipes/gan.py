@@ -9,13 +9,20 @@ import nn
 from minigen.data import Dataset, repeating_labels
 from minigen.evaluation import batches, pictures
 from minigen.evaluation.report import FLOOR, Measures, label_measures, sample_measures
-from minigen.models.gan import GAN, LOSSES, PENALISED, clip_weights
+from minigen.models.gan import EQUILIBRIA, GAN, LOSSES, PENALISED, clip_weights
 from minigen.networks.dcgan import dcgan_discriminator, dcgan_generator
 from minigen.networks.labels import labels_if_conditional
 from minigen.networks.points import mlp_discriminator, mlp_generator
 from minigen.training.learner import Learner, cosine, to_checkpoint
 from minigen.training.run import Run
-from minigen.training.settings import DataSettings, seeded, setting, unused_settings, with_default
+from minigen.training.settings import (
+    DataSettings,
+    heading,
+    seeded,
+    setting,
+    unused_settings,
+    with_default,
+)
 from tensor import Tensor
 
 
@@ -53,7 +60,9 @@ class GANRecipe:
 
     def __init__(self, settings: GANSettings):
         self.rng = seeded(settings, GANSettings)
-        self.settings, self.heading = settings, f"{self.title} on {settings.data_name}"
+        self.settings = settings
+        conditional = "conditional" if settings.conditional else ""
+        self.heading = heading(self.title, settings.data_name, settings.loss, conditional)
         classes = settings.about.classes if settings.conditional else 0
         G, D = _players(settings, classes)
         self.model = GAN(G, D, settings.latent, settings.loss, classes).to(settings.device)
@@ -110,23 +119,9 @@ class GANRecipe:
         return measures if labels is None else measures | label_measures(fake, labels, self.data)
 
     def draw(self, run: Run) -> None:
-        """The losses; samples by class if conditional, or next to test images, or over points."""
-        pictures.losses(run, ["discriminator", "generator"], f"{self.heading}: losses")
-        path, seed, rows = run.path / "comparison.png", self.settings.seed, pictures.ROWS
-        if self.settings.conditional:
-            titles = list(self.data.class_names)
-            x = self.sample(rows * len(titles), seed)
-            columns = [x[label :: len(titles)] for label in range(len(titles))]
-            pictures.sequence(path, columns, titles, f"{self.heading}: samples by class")
-        elif self.data.test.ndim == 4:
-            real = self.data.test[: 4 * rows]
-            columns = [x[k::4] for x in (real, self.sample(len(real), seed)) for k in range(4)]
-            titles = 4 * ["test"] + 4 * ["sample"]
-            pictures.sequence(path, columns, titles, f"{self.heading}: test images and samples")
-        else:
-            real = self.data.test[:1000]
-            sets = {"test points": real, "samples": self.sample(len(real), seed)}
-            pictures.overlay(path, sets, f"{self.heading}: samples over test points")
+        """The losses, and those of two players of whom neither can do better."""
+        names, equilibrium = ["discriminator", "generator"], EQUILIBRIA.get(self.settings.loss, {})
+        pictures.losses(run, names, f"{self.heading}: losses", equilibrium)
 
 
 def _players(settings: GANSettings, classes: int) -> tuple[nn.Module, nn.Module]:

@@ -97,11 +97,11 @@ def draw(recipe: Any, run: Run) -> None:
     """The losses; test images, their translations, the truth where it is known, the way back."""
     data, translate = recipe.data, recipe.translate
     pictures.losses(run, ["generators", "discriminators"], f"{recipe.heading}: losses")
-    x = data.test_x[: pictures.ROWS]
+    x = data.test_x[: pictures.SHOWN]
     fake_y = translate(x, "x2y")
     shown = {"x": x, "G(x)": fake_y, "F(G(x))": translate(fake_y, "y2x")}
     if data.test_y is not None:
-        y = data.test_y[: pictures.ROWS]
+        y = data.test_y[: pictures.SHOWN]
         fake_x = translate(y, "y2x")
         shown |= {"y, the truth": y, "F(y)": fake_x, "G(F(y))": translate(fake_x, "x2y")}
     title = f"{recipe.heading}: test images, translations, cycles"

@@ -16,7 +16,7 @@ from minigen.networks.coders import DECODERS, ENCODERS
 from minigen.networks.labels import Labels, labels_if_conditional
 from minigen.training.learner import Learner, cosine, to_checkpoint
 from minigen.training.run import Run
-from minigen.training.settings import ImageSettings, seeded, setting, with_default
+from minigen.training.settings import ImageSettings, heading, seeded, setting, with_default
 from nn.distributions import kl_divergence
 from tensor import Tensor
 
@@ -53,7 +53,10 @@ class VAERecipe:
 
     def __init__(self, settings: VAESettings):
         self.rng = seeded(settings, VAESettings)
-        self.settings, self.heading = settings, f"{self.title} on {settings.data_name}"
+        self.settings = settings
+        beta = "" if settings.beta == 1 else f"beta = {settings.beta:g}"
+        conditional = "conditional" if settings.conditional else ""
+        self.heading = heading(self.title, settings.data_name, beta, conditional)
         (C, H, W), latent = settings.about.shape, settings.latent
         classes = settings.about.classes if settings.conditional else 0
         encoder = ENCODERS[settings.networks]((C + classes, H, W), 2 * latent)
@@ -127,7 +130,7 @@ class VAERecipe:
         """The losses; reconstructions; ways between two images; what a latent dimension does."""
         names = ["loss", "reconstruction", "kl"]
         pictures.losses(run, names, f"{self.heading}: nats per image")
-        x = self.data.test[: pictures.ROWS]
+        x = self.data.test[: pictures.SHOWN]
         labels = labels_if_conditional(self.data.test_labels, self.model.classes)
         labels = None if labels is None else labels[: len(x)]
         with self.learner.using_average():

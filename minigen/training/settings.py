@@ -58,6 +58,11 @@ def flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
+def heading(title: str, data_name: str, *variants: str) -> str:
+    """What a model of data is called: "GAN on digits, hinge, conditional"."""
+    return ", ".join((f"{title} on {data_name}", *filter(None, variants)))
+
+
 def check(settings: Any) -> None:
     """ValueError unless each field of a dataclass has its declared type and an allowed value."""
     for f in fields(settings):

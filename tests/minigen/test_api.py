@@ -16,6 +16,7 @@ from PIL import Image
 import minigen
 import tensor as T
 from minigen import UsageError, cli
+from minigen.evaluation import pictures
 from minigen.evaluation.report import Measure
 from minigen.recipes import vae
 from minigen.training.run import RunError
@@ -31,7 +32,7 @@ REAL_IMAGES_IN = {
     "ddpm": "forward.png",
     "vae": "reconstructions.png",
     "ae": "reconstructions.png",
-    "gan": "comparison.png",
+    "gan": "samples.png",
 }
 every_model = pytest.mark.parametrize("model", SMALL)
 COLOURS = np.random.default_rng(0).integers(256, size=(60, 10, 8, 3), dtype=np.uint8)
@@ -112,7 +113,7 @@ def test_labels_make_models_conditional(place: Path) -> None:
             assert trained.recipe.model.classes == 2
             assert trained.recipe.data.class_names == ("rose", "tulip")
             assert minigen.load(trained.path).evaluate()
-    assert (Path("runs/gan-flowers/comparison.png")).exists()
+    assert Path("runs/gan-flowers/samples.png").exists()
 
 
 def test_points_of_ones_own() -> None:
@@ -399,4 +400,63 @@ def test_titles_may_hold_what_matplotlib_takes_for_formulas(place: Path) -> None
     assert Path("runs/ae-$5_{ and $/reconstructions.png").exists()
     labels = 30 * ["a$b_{c$", "b"]
     minigen.train("gan", COLOURS, labels, size=8, conditional=True, out="out", **SMALL["gan"])
-    assert Path("out/comparison.png").exists()
+    assert Path("out/samples.png").exists()
+
+
+# The picture of samples
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """The arguments of each picture of samples: path, samples, title, data, names of classes."""
+    calls: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(pictures, "samples", lambda *arguments: calls.append(arguments))
+    return calls
+
+
+@pytest.mark.parametrize("model", ["ddpm", "gan"])
+def test_a_thousand_points_are_drawn_over_the_data(
+    model: str, drawn: list[tuple[Any, ...]]
+) -> None:
+    trained = minigen.train(model, "ring", out="ring", **SMALL[model])
+    assert command("sample", "ring", "-n", 5)[0] == 0
+    for (path, x, title, data, names), n in zip(drawn, (64, 5), strict=True):
+        assert len(np.load(path.parent / "samples.npz")["x"]) == n and len(x) >= 1000
+        assert np.array_equal(data, trained.recipe.data.train) and names == []
+        assert "ring" in title
+    assert "seed 0" in drawn[0][2] and "seed 1" in drawn[1][2]
+
+
+@pytest.mark.parametrize("model", ["vae", "gan"])
+def test_samples_of_a_class_are_drawn_below_one_of_the_data(
+    model: str, drawn: list[tuple[Any, ...]]
+) -> None:
+    minigen.train(model, COLOURS, LABELS, size=8, conditional=True, out="run", **SMALL[model])
+    (_, x, title, data, names), train = drawn[0], minigen.load("run").recipe.data
+    assert len(x) == 64 and names == ["rose", "tulip"] and "conditional" in title
+    for k, image in enumerate(data):
+        assert any(np.array_equal(image, one) for one in train.train[train.train_labels == k])
+
+
+def test_no_files_are_read_for_the_picture_of_samples(drawn: list[tuple[Any, ...]]) -> None:
+    minigen.train("gan", "my photos é", size=8, out="run", **SMALL["gan"])
+    shutil.rmtree("my photos é")
+    assert command("sample", "run")[0] == 0
+    assert len(drawn[0][3]) > 0 and drawn[1][3] is None
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "heading"),
+    [
+        ("gan", {"loss": "hinge", "conditional": True}, "GAN on digits, hinge, conditional"),
+        ("gan", {"data": "ring"}, "GAN on ring, gan-gp"),
+        ("ae", {"regulariser": "contractive"}, "Autoencoder on digits, contractive"),
+        ("ae", {}, "Autoencoder on digits"),
+        ("vae", {"beta": 4.0, "conditional": True}, "VAE on digits, beta = 4, conditional"),
+        ("ddpm", {}, "DDPM on digits"),
+    ],
+)
+def test_a_heading_names_model_data_and_variant(
+    model: str, settings: dict[str, Any], heading: str
+) -> None:
+    assert minigen.api.new(model, **SMALL[model], **settings).recipe.heading == heading

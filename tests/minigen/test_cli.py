@@ -41,10 +41,10 @@ from tensor.arrays import gpu_name, import_cupy
 
 FILES = {"config.json", "metrics.jsonl", "checkpoint.npz", "samples.npz"}
 PICTURES = {
-    "ddpm": {"samples.png", "loss.png", "forward.png", "trajectory.png"},
+    "ddpm": {"samples.png", "loss.png", "forward.png", "trajectory.png", "denoising.gif"},
     "ae": {"samples.png", "loss.png", "reconstructions.png"},
     "vae": {"samples.png", "loss.png", "reconstructions.png", "interpolation.png", "traversal.png"},
-    "gan": {"samples.png", "loss.png", "comparison.png"},
+    "gan": {"samples.png", "loss.png"},
 }
 OF_SAMPLES = ["Fréchet distance", "precision (k = 3)", "recall (k = 3)"]
 OF_MODES = ["modes covered", "good samples", "reverse KL, nats"]
@@ -425,7 +425,10 @@ def test_an_option_for_another_regulariser_is_reported(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--penalty", 1], ["--penalty has no effect", "--loss gan-gp or wgan-gp"]),
+        (
+            ["--loss", "hinge", "--penalty", 1],
+            ["--penalty has no effect", "--loss gan-gp or wgan-gp"],
+        ),
         (
             ["--loss", "wgan-gp", "--penalty", 1, "--clip", 1],
             ["--clip has no effect", "--loss wgan"],

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 import nn
 import tensor as T
-from minigen.models.gan import GAN, LOSSES, PENALISED, clip_weights, gradient_penalty
+from minigen.models.gan import EQUILIBRIA, GAN, LOSSES, PENALISED, clip_weights, gradient_penalty
 from minigen.networks.dcgan import dcgan_discriminator, dcgan_generator
 from minigen.networks.points import FourierFeatures, mlp_discriminator, mlp_generator
 from tensor import Tensor
@@ -41,6 +41,25 @@ counts = hnp.arrays(np.int64, (2, 4), elements=st.integers(1, 6))
 def drawn(d: Tensor, counts: np.ndarray) -> Tensor:
     """d (outcomes,) at each draw."""
     return d[np.repeat(np.arange(len(counts)), counts)]
+
+
+@pytest.mark.parametrize("loss", EQUILIBRIA)
+@given(counts=counts, seed=seeds)
+def test_in_equilibrium_no_discriminator_does_better(
+    loss: str, counts: np.ndarray, seed: int
+) -> None:
+    """Samples distributed as data: the loss is that of the table at a constant d, at which D = 1/2,
+    or of lsgan d = 1/2, and no lower anywhere (Goodfellow et al. 2014, Theorem 1)."""
+    values, p = EQUILIBRIA[loss], counts[0]
+    level = leaf(np.full(4, 0.5 if loss == "lsgan" else 0.0))
+    losses = LOSSES[loss]
+    assert losses.discriminator(drawn(level, p), drawn(level, p)).item() == close(
+        values["discriminator"]
+    )
+    if "generator" in values:
+        assert losses.generator(drawn(level, p)).item() == close(values["generator"])
+    d = leaf(np.random.default_rng(seed).normal(size=4))
+    assert losses.discriminator(drawn(d, p), drawn(d, p)).item() > values["discriminator"] - 1e-9
 
 
 @pytest.mark.parametrize("loss", ["minimax", "non-saturating", "gan-gp", "lsgan"])

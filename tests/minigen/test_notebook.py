@@ -22,17 +22,19 @@ def photos(tmp_path: Path) -> Path:
 
 
 def test_a_notebook_trains_on_photos(photos: Path) -> None:
-    models = {"ddpm": "DDPM", "vae": "VAE", "ae": "Autoencoder", "gan": "GAN"}
+    titles = {"ddpm": "DDPM", "vae": "VAE", "ae": "Autoencoder", "gan": "GAN"}
+    headings = {name: f"{title} on my photos é" for name, title in titles.items()}
+    headings["gan"] += ", non-saturating"
     lines = ["import minigen"]
-    for name in models:
+    for name in headings:
         lines += [f"model = minigen.train({name!r}, {photos.name!r}, size=8, steps=3)", "model"]
     notebook = new_notebook(cells=[new_code_cell(line) for line in lines])
     NotebookClient(notebook, resources={"metadata": {"path": str(photos.parent)}}).execute()
     outputs = [cell.outputs for cell in notebook.cells]
-    for (name, title), training, shown in zip(models.items(), outputs[1::2], outputs[2::2]):
+    for (name, heading), training, shown in zip(headings.items(), outputs[1::2], outputs[2::2]):
         printed = "".join(output.get("text", "") for output in training)
         assert "training: 100%" in printed and "3/3" in printed
         (result,) = shown
-        expected = f"TrainedModel('{title} on my photos é', 3 of 3 steps"
+        expected = f"TrainedModel('{heading}', 3 of 3 steps"
         assert result.data["text/plain"].startswith(expected)
         assert (photos.parent / f"runs/{name}-my photos é/samples.png").exists()

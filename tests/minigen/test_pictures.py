@@ -1,18 +1,22 @@
 """Pictures: every pixel of a sheet is where it belongs, every PNG is whole and labelled."""
 
+import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, cast
 
 import matplotlib.image
 import numpy as np
+import PIL.Image
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from minigen.evaluation import pictures
 from minigen.evaluation.pictures import tiles
@@ -61,46 +65,87 @@ def points(n: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(n, 2)).astype(np.float32)
 
 
+NAMES = ["T-shirt", "Ankle boot", "a$b_{c$"]
+
 Draw = Callable[[Path], None]
 
 DRAWINGS: dict[str, tuple[Draw, set[str]]] = {
-    "grey images": (lambda path: pictures.samples(path, images(5), "Title"), {"Title"}),
-    "coloured images": (lambda path: pictures.samples(path, images(5, 3), "Title"), {"Title"}),
-    "one point": (lambda path: pictures.samples(path, points(1), "Title"), {"Title"}),
+    "grey images": (lambda path: pictures.samples(path, images(5), "Title"), {"Title", "samples"}),
+    "coloured images beside data": (
+        lambda path: pictures.samples(path, images(64, 3), "Title", images(200, 3)),
+        {"Title", "samples", "data"},
+    ),
+    "more images than data": (
+        lambda path: pictures.samples(path, images(64), "Title", images(3)),
+        {"Title", "samples", "data"},
+    ),
+    "images by class": (
+        lambda path: pictures.samples(path, images(17), "Title", None, NAMES),
+        {"Title", *NAMES},
+    ),
+    "images by class below data": (
+        lambda path: pictures.samples(path, images(20), "Title", images(3), NAMES),
+        {"Title: data above, samples below", *NAMES},
+    ),
+    "images of many classes": (
+        lambda path: pictures.samples(path, images(60), "Title", None, 10 * ["An ankle boot"]),
+        {"Title", "An ankle boot"},
+    ),
+    "fewer images than classes": (
+        lambda path: pictures.samples(path, images(2), "Title", images(3), NAMES),
+        {"Title: data above, samples below", *NAMES[:2]},
+    ),
+    "one point": (lambda path: pictures.samples(path, points(1), "Title"), {"Title", "samples"}),
+    "points over data": (
+        lambda path: pictures.samples(path, points(1000) + 1, "Title", points(3000)),
+        {"Title", "samples", "data"},
+    ),
     "images at moments": (
-        lambda path: pictures.sequence(path, [images(3), images(3)], ["t = 1", "t = 0"], "Title"),
+        lambda path: pictures.sequence(path, [images(9), images(9)], ["t = 1", "t = 0"], "Title"),
         {"Title", "t = 1", "t = 0"},
+    ),
+    "images at nine moments": (
+        lambda path: pictures.sequence(path, 9 * [images(9)], 9 * ["z = -2.25"], 9 * "A title "),
+        {"z = -2.25"},
     ),
     "points at a moment": (
         lambda path: pictures.sequence(path, [points(3)], ["t = 0"], "Title"),
         {"Title", "t = 0"},
     ),
-    "points over points": (
-        lambda path: pictures.overlay(path, {"below": points(3), "above": points(2) + 1}, "Title"),
-        {"Title", "below", "above"},
+    "points at eight moments": (
+        lambda path: pictures.sequence(path, 8 * [points(2000)], 8 * ["t = 0"], "Title"),
+        {"Title", "t = 0"},
     ),
     "losses": (
-        lambda path: pictures.curves(path, METRICS, ["loss", "other"], "Title"),
-        {"Title", "step", "loss, other", "loss, mean of 2 steps", "other, mean of 2 steps"},
+        lambda path: pictures.curves(path, METRICS, ["loss", "other"], "Title", {"loss": 0.5}),
+        {"Title", "step", "loss", "other", "loss, mean of 2 steps", "other, mean of 2 steps"},
     ),
     "a single loss": (
         lambda path: pictures.curves(path, METRICS[:1], ["loss"], "Title"),
         {"Title", "step", "loss"},
     ),
 }
+every_drawing = pytest.mark.parametrize("drawing", DRAWINGS)
 
 
 def texts(figure: Figure) -> set[str]:
-    """Everything that is written in a figure, but for the numbers on its axes."""
-    found = {figure.get_suptitle()}
+    """Everything that is written in a figure, lines joined."""
+    return {" ".join(text.get_text().split()) for text in visible_texts(figure)}
+
+
+def visible_texts(figure: Figure) -> list[Text]:
+    """All that is written in a figure, without empty texts and the ticks beyond an axis."""
+    beyond = set()
     for axes in figure.axes:
-        legend = axes.get_legend()
-        found |= {axes.get_title(), axes.get_xlabel(), axes.get_ylabel()}
-        found |= {text.get_text() for text in legend.get_texts()} if legend else set()
-    return found
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            ticks = [tick for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high]
+            beyond |= {label for tick in ticks for label in (tick.label1, tick.label2)}
+    found = figure.findobj(lambda artist: isinstance(artist, Text) and artist.get_visible())
+    return [text for text in cast("list[Text]", found) if text.get_text() and text not in beyond]
 
 
-@pytest.mark.parametrize("drawing", DRAWINGS)
+@every_drawing
 def test_a_drawing_is_a_labelled_png(tmp_path: Path, figures: list[Figure], drawing: str) -> None:
     draw, labels = DRAWINGS[drawing]
     draw(tmp_path / "picture.png")
@@ -130,25 +175,122 @@ def test_a_drawing_that_fails_leaves_the_old_one_and_nothing_else(
     )
 
 
-def test_an_overlay_tells_the_sets_apart(tmp_path: Path, figures: list[Figure]) -> None:
-    pictures.overlay(
-        tmp_path / "picture.png", {"below": points(3), "above": points(2) + 1}, "Title"
-    )
-    (axes,) = figures[0].axes
-    below, above = axes.collections
-    assert np.array_equal(below.get_offsets(), points(3)) and np.array_equal(
-        above.get_offsets(), points(2) + 1
-    )
-    legend = axes.get_legend()
-    assert legend is not None and [text.get_text() for text in legend.get_texts()] == [
-        "below",
-        "above",
-    ]
-    for cloud, handle in zip((below, above), legend.legend_handles, strict=True):
-        assert isinstance(handle, PathCollection) and np.array_equal(
-            handle.get_facecolor(), cloud.get_facecolor()
-        )
-    assert not np.array_equal(below.get_facecolor(), above.get_facecolor())
+@every_drawing
+def test_a_drawing_is_made_for_a_slide(tmp_path: Path, figures: list[Figure], drawing: str) -> None:
+    """No wider, hardly higher, of a size to be sent around; letters of 14 points or more, all of
+    which are within the picture, and none of which lies on another."""
+    path = tmp_path / "picture.png"
+    DRAWINGS[drawing][0](path)
+    (figure,) = figures
+    width, height = figure.get_size_inches()
+    assert width <= 12.001 and height <= 7.5
+    assert path.stat().st_size < 300_000
+    written = visible_texts(figure)
+    assert all(cast("float", text.get_fontsize()) >= 14 for text in written)
+    boxes = [text.get_window_extent() for text in written]
+    for box in boxes:
+        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+
+
+def content(path: Path) -> float:
+    """The share of a picture that is not white."""
+    return float((matplotlib.image.imread(path)[:, :, :3].min(2) < 1).mean())
+
+
+@given(n=st.integers(1, 300), with_data=st.booleans())
+def test_a_sheet_of_any_number_fills_its_picture(n: int, with_data: bool) -> None:
+    """And few tiles of it are empty: all images are there."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "picture.png"
+        pictures.samples(path, images(n), "Title", images(300) if with_data else None)
+        assert content(path) > 0.6
+    columns = pictures._columns(n, 16 / 9)
+    assert -n % columns <= 0.2 * n and columns <= n
+
+
+@given(n=st.integers(1, 60), S=st.integers(1, 10))
+def test_a_sequence_fills_its_picture(n: int, S: int) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "picture.png"
+        pictures.sequence(path, S * [images(n)], S * ["t"], "Title")
+        assert content(path) > 0.5
+        if n * min(S, 2) >= 50:  # there are enough images to fill a slide
+            assert content(path) > 0.75
+            assert matplotlib.image.imread(path).shape[1] > 800
+
+
+def test_samples_of_classes_stand_below_one_of_the_data(
+    tmp_path: Path, figures: list[Figure]
+) -> None:
+    x, data = images(11), images(14)[11:]
+    pictures.samples(tmp_path / "picture.png", x, "Title", data, NAMES)
+    for k, axes in enumerate(figures[0].axes):
+        column = np.stack([data[k], x[k], x[k + 3], x[k + 6]])
+        assert np.array_equal(np.asarray(axes.images[0].get_array()), tiles(column, 1)[:, :, 0])
+        (line,) = axes.lines
+        assert line.get_ydata() == pytest.approx([5, 5])  # between a first image of 4 and the rest
+
+
+def test_points_are_drawn_over_grey_data_in_equal_frames(
+    tmp_path: Path, figures: list[Figure]
+) -> None:
+    data, x = points(800), 3 * points(1000) + 50
+    pictures.samples(tmp_path / "picture.png", x, "Title", data)
+    alone, both = figures[0].axes
+    ((below,), (below_too, above)) = alone.collections, both.collections
+    assert all(np.array_equal(cloud.get_offsets(), data) for cloud in (below, below_too))
+    assert np.array_equal(above.get_offsets(), x)
+    for cloud in (below, below_too):
+        red, green, blue, _ = np.asarray(cloud.get_facecolor())[0]
+        assert red == green == blue
+    red, green, blue, _ = np.asarray(above.get_facecolor())[0]
+    assert max(red, green, blue) - min(red, green, blue) > 0.5
+    legend = both.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["data", "samples"]
+    for cloud, handle in zip((below_too, above), legend.legend_handles, strict=True):
+        assert isinstance(handle, PathCollection)
+        assert np.array_equal(handle.get_facecolor(), cloud.get_facecolor())
+    check_frames(figures[0], np.concatenate([data, x]))
+
+
+def check_frames(figure: Figure, points: np.ndarray) -> None:
+    """One unit is as long in x as in y, and in all panels, which hold 98 of 100 points."""
+    limits = {(*axes.get_xlim(), *axes.get_ylim()) for axes in figure.axes}
+    ((left, right, bottom, top),) = limits
+    assert right - left == pytest.approx(top - bottom)
+    assert {axes.get_aspect() for axes in figure.axes} == {1.0}
+    x, y = points.T
+    assert ((left < x) & (x < right) & (bottom < y) & (y < top)).mean() > 0.98
+
+
+@pytest.mark.parametrize("make", [images, points])
+def test_a_film_shows_each_moment_and_rests_at_the_last(
+    tmp_path: Path, figures: list[Figure], make: Callable[[int], np.ndarray]
+) -> None:
+    states, labels = [make(50) * shrunk for shrunk in (1, 0.5, 0.1)], ["t = 2", "t = 1", "t = 0"]
+    path = tmp_path / "film.gif"
+    pictures.film(path, states, labels, "Title")
+    with PIL.Image.open(path) as film:
+        durations = []
+        for frame in range(film.n_frames):
+            film.seek(frame)
+            durations.append(film.info["duration"])
+    assert len(durations) == 3 and durations[-1] >= 2000 and max(durations[:-1]) <= 200
+    for figure, label in zip(figures, labels, strict=True):
+        assert texts(figure) == {"Title", label}
+    if make is points:
+        assert len({axes.get_xlim() for figure in figures for axes in figure.axes}) == 1
+
+
+@pytest.mark.parametrize("n", range(1, 10))
+def test_points_at_moments_have_equal_frames(tmp_path: Path, figures: list[Figure], n: int) -> None:
+    states = [k * points(500) for k in range(1, n + 1)]
+    pictures.sequence(tmp_path / "picture.png", states, n * ["t"], "Title")
+    assert len(figures[0].axes) == n
+    check_frames(figures[0], np.concatenate(states))
 
 
 def test_losses_are_drawn_as_logged_and_as_a_running_mean(
@@ -161,6 +303,54 @@ def test_losses_are_drawn_as_logged_and_as_a_running_mean(
     assert logged == pytest.approx(np.column_stack([np.arange(1, 101), loss]))
     assert mean == pytest.approx(np.column_stack([np.arange(2, 101), (loss[1:] + loss[:-1]) / 2]))
     assert axes.get_yscale() == "log"
+    assert axes.lines[0].get_zorder() < axes.lines[1].get_zorder()
+
+
+def logged(**curves: np.ndarray) -> list[dict[str, float]]:
+    steps = range(len(next(iter(curves.values()))))
+    return [{"step": k + 1.0} | {name: float(y[k]) for name, y in curves.items()} for k in steps]
+
+
+@given(low=st.floats(1e-6, 1e4), ratio=st.floats(0.05, 3).map(lambda power: 10**power))
+def test_ticks_of_losses_are_a_few_plain_numbers(low: float, ratio: float) -> None:
+    saved: list[Figure] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "_save", lambda figure, path: saved.append(figure))
+        losses = logged(loss=np.geomspace(low, ratio * low, 100))
+        pictures.curves(Path("unused"), losses, ["loss"], "Title")
+    saved[0].draw_without_rendering()
+    axes = saved[0].axes[0]
+    bottom, top = axes.get_ylim()
+    shown = [
+        text.get_text()
+        for y, text in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)
+        if bottom <= y <= top
+    ]
+    assert 3 <= len(shown) <= 15
+    for text in shown:
+        float(text.replace("\N{MINUS SIGN}", "-"))
+
+
+@pytest.mark.parametrize(("ratio", "panels"), [(1, 1), (9, 1), (11, 2), (1000, 2)])
+def test_losses_of_another_scale_have_a_panel_of_their_own(
+    tmp_path: Path, figures: list[Figure], ratio: float, panels: int
+) -> None:
+    kl = 1 + np.random.default_rng(0).uniform(size=50)
+    losses = logged(loss=ratio * kl, reconstruction=ratio * kl, kl=kl)
+    pictures.curves(tmp_path / "picture.png", losses, ["loss", "reconstruction", "kl"], "Title")
+    labels = [axes.get_ylabel() for axes in figures[0].axes]
+    assert labels == [["loss, reconstruction, kl"], ["loss, reconstruction", "kl"]][panels - 1]
+
+
+def test_an_equilibrium_is_a_dashed_line_in_the_colour_of_its_loss(
+    tmp_path: Path, figures: list[Figure]
+) -> None:
+    losses = logged(D=np.full(9, 1.0), G=np.full(9, 0.5))
+    pictures.curves(tmp_path / "picture.png", losses, ["D", "G"], "Title", {"G": 0.693})
+    _, _, _, G, dashed = figures[0].axes[0].lines
+    assert dashed.get_linestyle() == "--" and dashed.get_color() == G.get_color()
+    assert dashed.get_ydata() == pytest.approx([0.693, 0.693])
+    assert "G in equilibrium: 0.69" in texts(figures[0])
 
 
 def test_losses_below_zero_are_drawn_too(tmp_path: Path, figures: list[Figure]) -> None:
