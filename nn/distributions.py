@@ -85,17 +85,15 @@ class Distribution:
         raise NotImplementedError
 
 
-class Normal(Distribution):
-    """N(loc, scale^2), element by element: the event is a scalar.
-
-    `Independent(Normal(loc, scale), 1)` draws vectors. Raises ValueError unless scale > 0.
-    """
+class _LocationScale(Distribution):
+    """A density around `loc`, as wide as `scale`, element by element."""
 
     def __init__(self, loc, scale, validate_args: bool = True):
-        loc, scale = _parameters("Normal", loc=loc, scale=scale)
+        name = type(self).__name__
+        loc, scale = _parameters(name, loc=loc, scale=scale)
         if validate_args:
-            _check_positive("Normal: scale", scale)
-        self.loc, self.scale = _broadcast("Normal", loc, scale)
+            _check_positive(f"{name}: scale", scale)
+        self.loc, self.scale = _broadcast(name, loc, scale)
         super().__init__(self.loc.shape)
 
     @property
@@ -107,6 +105,13 @@ class Normal(Distribution):
     def mode(self) -> Tensor:
         """loc"""
         return self.loc
+
+
+class Normal(_LocationScale):
+    """N(loc, scale^2), element by element: the event is a scalar.
+
+    `Independent(Normal(loc, scale), 1)` draws vectors. Raises ValueError unless scale > 0.
+    """
 
     @property
     def variance(self) -> Tensor:
@@ -131,28 +136,11 @@ class Normal(Distribution):
         return T.log(self.scale) + 0.5 * (LOG_2PI + 1)
 
 
-class Laplace(Distribution):
+class Laplace(_LocationScale):
     """Laplace(loc, scale), element by element: -log p is the L1 loss over scale, plus a constant.
 
     Raises ValueError unless scale > 0.
     """
-
-    def __init__(self, loc, scale, validate_args: bool = True):
-        loc, scale = _parameters("Laplace", loc=loc, scale=scale)
-        if validate_args:
-            _check_positive("Laplace: scale", scale)
-        self.loc, self.scale = _broadcast("Laplace", loc, scale)
-        super().__init__(self.loc.shape)
-
-    @property
-    def mean(self) -> Tensor:
-        """loc"""
-        return self.loc
-
-    @property
-    def mode(self) -> Tensor:
-        """loc"""
-        return self.loc
 
     @property
     def variance(self) -> Tensor:
