@@ -25,7 +25,7 @@ try:
     from hypothesis import given, settings
     from hypothesis import strategies as st
 except ImportError as error:
-    raise ImportError("minigen.testing needs Hypothesis: pip install 'minigen[test]'") from error
+    raise ImportError("minigen.testing needs Hypothesis: pip install -e '.[test]'") from error
 
 NODES = 40
 Gaussian = tuple[Tensor, Tensor]

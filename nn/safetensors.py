@@ -79,6 +79,6 @@ def _library() -> Any:
     try:
         import safetensors.numpy
     except ImportError as error:
-        extra = "pip install 'minigen[safetensors]'"
+        extra = "pip install -e '.[safetensors]'"
         raise ImportError(f"safetensors files need the safetensors library: {extra}") from error
     return safetensors

@@ -39,7 +39,7 @@ def import_cupy() -> ModuleType:
     try:
         import cupy
     except ImportError as error:
-        extra = "'minigen[cuda12]' or 'minigen[cuda13]', after your CUDA version"
+        extra = "-e '.[cuda12]' or '.[cuda13]', after your CUDA version"
         raise RuntimeError(f"device 'cuda' needs CuPy: pip install {extra}") from error
     try:
         count = cupy.cuda.runtime.getDeviceCount()

@@ -30,7 +30,7 @@ try:
     from hypothesis import strategies as st
     from hypothesis.extra import numpy as hnp
 except ImportError as error:
-    raise ImportError("tensor.strategies needs Hypothesis: pip install 'minigen[test]'") from error
+    raise ImportError("tensor.strategies needs Hypothesis: pip install -e '.[test]'") from error
 
 Shape = tuple[int, ...]
 IntOrPair = int | tuple[int, int]

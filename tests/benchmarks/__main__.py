@@ -271,7 +271,7 @@ def main() -> None:
         twins(options.device)
         vae_bounds(options.device)
     else:
-        missing = "PyTorch is not installed (pip install 'minigen[bench]')"
+        missing = "PyTorch is not installed (pip install -e '.[bench]')"
         print(f"{missing}: there is nothing to compare with")
 
 

@@ -717,7 +717,7 @@ def test_calls_that_cannot_be_with_a_model_of_another_kind(
 def test_a_gpu_without_cupy_names_the_extra(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
     for arguments in (["train", "ddpm"], ["sample", "run"], ["evaluate", "run"]):
-        refused(place, [*arguments, "--device", "cuda"], "cuda", "CuPy", "minigen[cuda12]")
+        refused(place, [*arguments, "--device", "cuda"], "cuda", "CuPy", ".[cuda12]")
 
 
 @pytest.mark.parametrize(

@@ -285,5 +285,5 @@ def test_mistakes_are_found_under_python_O() -> None:
 
 def test_without_hypothesis_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "hypothesis", None)
-    with pytest.raises(ImportError, match=r"needs Hypothesis: pip install 'minigen\[test\]'"):
+    with pytest.raises(ImportError, match=r"needs Hypothesis: pip install -e '\.\[test\]'"):
         importlib.reload(testing)

@@ -289,7 +289,7 @@ def test_without_the_library_the_error_names_the_extra(
     path: Path, monkeypatch: pytest.MonkeyPatch, call: Callable
 ) -> None:
     monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
-    with pytest.raises(ImportError, match=r"pip install 'minigen\[safetensors\]'"):
+    with pytest.raises(ImportError, match=r"pip install -e '\.\[safetensors\]'"):
         call(path)
 
 

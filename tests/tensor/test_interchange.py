@@ -161,7 +161,7 @@ def test_from_dlpack_stays_on_its_device(device: str) -> None:
 
 def test_an_array_on_a_gpu_needs_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(RuntimeError, match=r"pip install 'minigen\[cuda12\]'"):
+    with pytest.raises(RuntimeError, match=r"pip install -e '\.\[cuda12\]'"):
         from_dlpack(SimpleNamespace(__dlpack_device__=lambda: (2, 0)))
 
 

@@ -855,7 +855,7 @@ def test_without_cupy_the_error_names_the_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(
-        RuntimeError, match=r"device 'cuda' needs CuPy: pip install 'minigen\[cuda12\]'"
+        RuntimeError, match=r"device 'cuda' needs CuPy: pip install -e '\.\[cuda12\]'"
     ):
         move(t(2))
 

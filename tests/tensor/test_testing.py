@@ -445,4 +445,4 @@ try:
 except ImportError as error:
     print(error)
 """
-    assert "pip install 'minigen[test]'" in run(code)
+    assert "pip install -e '.[test]'" in run(code)
