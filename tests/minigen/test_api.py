@@ -39,11 +39,22 @@ COLOURS = np.random.default_rng(0).integers(256, size=(60, 10, 8, 3), dtype=np.u
 LABELS = 30 * ["tulip", "rose"]
 
 
+@pytest.fixture
+def real_pictures() -> None:
+    """Asks `place` to have pictures drawn."""
+
+
 @pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The working folder; `my photos é` in it holds COLOURS, half of them as JPEG."""
+def place(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """The working folder; `my photos é` in it holds COLOURS, half of them as JPEG. Pictures are
+    empty files, unless they are asked for."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(vae, "IWAE_SAMPLES", 2)
+    if "real_pictures" not in request.fixturenames:
+        monkeypatch.setattr(pictures, "_save", lambda figure, path: path.touch())
+        monkeypatch.setattr(pictures, "film", lambda path, *_: path.touch())
     Path("my photos é").mkdir()
     for k, pixels in enumerate(COLOURS):
         Image.fromarray(pixels).save(f"my photos é/{k}.{'jpg' if k % 2 else 'png'}")
@@ -69,6 +80,7 @@ def is_coloured(path: Path) -> bool:
 # Training on data of one's own
 
 
+@pytest.mark.usefixtures("real_pictures")
 @every_model
 @pytest.mark.parametrize("data", ["my photos é", "array", "file.npz"])
 def test_three_lines_train_a_model_of_colour_images(model: str, data: str) -> None:
@@ -394,6 +406,7 @@ def test_nothing_of_the_process_is_changed() -> None:
     assert state() == before
 
 
+@pytest.mark.usefixtures("real_pictures")
 def test_titles_may_hold_what_matplotlib_takes_for_formulas(place: Path) -> None:
     Path("my photos é").rename("$5_{ and $")
     minigen.train("ae", "$5_{ and $", size=8, **SMALL["ae"])
