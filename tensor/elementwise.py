@@ -505,5 +505,7 @@ def equal(a, b) -> bool:
 @composite
 def allclose(a, b, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
     """Whether |a - b| <= atol + rtol |b| for all elements; NaN equals NaN if `equal_nan`."""
-    a, b = raw(a), raw(b)
-    return bool(_module(a, b).allclose(a, b, rtol, atol, equal_nan))
+    with np.errstate(invalid="ignore"):  # inf - inf is NaN, and not near
+        near = isfinite(b) * (abs(a - 1.0 * b) <= atol + rtol * abs(1.0 * b))
+    both_nan = isnan(a) * isnan(b) * equal_nan
+    return bool((raw(eq(a, b)) | raw(near) | raw(both_nan)).all())

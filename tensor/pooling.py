@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tensor.arrays import Array, Pair, array_module, as_indices, check_indices
+from tensor.arrays import Array, Pair, array_module, as_indices, check_indices, device_of, to_device
 from tensor.autodiff import op
 from tensor.base import FLOAT32, TensorBase, as_tensor, raw
 from tensor.calls import only
@@ -140,11 +140,10 @@ def upsample_nearest(x, size=None, scale_factor=None) -> Tensor:
 @only(padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False)
 def embedding(indices, weight) -> Tensor:
     """Rows indices[...] of weight (rows, features). IndexError, on any device, if there is none."""
-    xp = array_module(raw(weight))
     if indices is None or isinstance(indices, str):
         raise TypeError(f"expected integers as 'indices', got {indices!r}")
-    indices = indices.data if isinstance(indices, TensorBase) else xp.asarray(as_indices(indices))
+    indices = indices.data if isinstance(indices, TensorBase) else as_indices(indices)
     if indices.dtype.kind not in "iu":
         raise TypeError(f"indices must be integers, got {indices.dtype}")
     check_indices(indices, weight.shape[0], "embedding", from_the_end=False)
-    return _getitem(weight, (indices,))
+    return _getitem(weight, (to_device(indices, device_of(raw(weight))),))

@@ -210,6 +210,7 @@ def gather(x, dim: int, index) -> Tensor:
         wanted = f"integers that fit {x.shape} in all dimensions but {dim}"
         raise ValueError(f"expected {wanted}, got {index.dtype} {index.shape}")
     check_indices(index, x.shape[at], "gather", from_the_end=False)
+    index = to_device(index, device_of(raw(x)))
     xp = array_module(index)
     places = list(xp.ix_(*map(xp.arange, index.shape)))
     places[at] = index

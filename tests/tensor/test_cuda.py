@@ -128,3 +128,27 @@ def test_activations_far_from_0_and_of_nan(name: str) -> None:
     for here, there in zip(*results, strict=True):
         np.testing.assert_allclose(there, here, rtol=1e-6, atol=1e-30)
         assert np.isnan(there[-1])
+
+
+def test_indices_come_to_the_device_of_what_they_index(device: str) -> None:
+    """From either side: an index is no operand, so it may lie elsewhere."""
+    rows, places = Tensor([[1.0, 2.0], [3.0, 4.0]]), np.array([[1], [0]])
+    for x in (rows, rows.to(device)):
+        for index in (places, Tensor(places), Tensor(places).to(device)):
+            taken, looked_up = T.gather(x, 1, index), T.embedding(index, x)
+            assert taken.tolist() == [[2], [3]] and taken.device == x.device
+            assert looked_up.tolist() == [[[3, 4]], [[1, 2]]] and looked_up.device == x.device
+
+
+def test_closeness_is_numpys(device: str) -> None:
+    values = np.array([0.0, 1.0, 1 + 1e-6, 1 + 1e-4, -1.0, np.inf, -np.inf, np.nan])
+    for a in values:
+        for b in values:
+            x, y = Tensor([a], device=device), Tensor([b], device=device)
+            for equal_nan in (False, True):
+                expected = np.allclose(x.tolist(), y.tolist(), equal_nan=equal_nan)
+                assert T.allclose(x, y, equal_nan=equal_nan) == expected, (a, b, equal_nan)
+            assert T.equal(x, y) == np.array_equal(x.tolist(), y.tolist())
+    small = Tensor(np.array([2, 3], np.uint8), device=device)
+    assert not T.allclose(small, Tensor(np.array([3, 3], np.uint8), device=device))
+    assert T.allclose(small, np.array([2, 3])) and not T.allclose(small, 2)
