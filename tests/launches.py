@@ -17,7 +17,7 @@ from tests.cuda import use_double
 
 ROOT = Path(__file__).parent.parent
 KINDS = ("launch", "to device", "to host", "wait")
-MOVERS = ("arrays.py", "base.py", "tensor.py")  # they copy for whoever asks them to
+MOVERS = ("arrays.py", "base.py", "tensor.py", "gpu.py")  # they act for whoever asks them to
 CASES: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in RECIPES}
 CASES["ae, contractive"] = "ae", {"regulariser": "contractive"}
 CASES["gan, wgan-gp"] = "gan", {"loss": "wgan-gp"}

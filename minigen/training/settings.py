@@ -1,5 +1,6 @@
 """Settings: fields of a dataclass that say their type, what they may be, and what they are for."""
 
+import functools
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -87,9 +88,12 @@ def check_setting(settings: Any, name: str, value: Any) -> None:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r:.60}")
 
 
+_hints = functools.cache(get_type_hints)
+
+
 def types_of(settings: Any, name: str) -> tuple[type, ...]:
     """The types that the field `name` of a settings dataclass may have: (int,) or (str, None's)."""
-    declared = get_type_hints(settings)[name]
+    declared = _hints(settings)[name]
     return tuple(get_origin(t) or t for t in get_args(declared) or (declared,))
 
 
@@ -188,9 +192,9 @@ class DataSettings(RunSettings):
     def load(self) -> Dataset:
         """The data. OSError and ValueError where that cannot be, or they are of another kind."""
         loaded = data.load(self.data, self.data_dir, self.size, self.channels)
-        if self.is_known and self.fitted(loaded) != self:
-            found = self.fitted(loaded)
-            now, then = (f"{s.items} of {s.about.shape}, {s.class_names}" for s in (found, self))
+        fitted = self.fitted(loaded)
+        if self.is_known and fitted != self:
+            now, then = (f"{s.items} of {s.about.shape}, {s.class_names}" for s in (fitted, self))
             raise ValueError(f"{self.data_name} is another data set now: {now}; it was {then}")
         return loaded
 
