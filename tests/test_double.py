@@ -255,6 +255,14 @@ def test_numpys_functions_do_not_dispatch(double: ModuleType, x: Array) -> None:
             act(x)
 
 
+@pytest.mark.parametrize("index", [np.arange(2), [0, 1], np.array([True, False])])
+def test_indices_lie_on_the_device(index: Any, double: ModuleType, x: Array) -> None:
+    """CuPy would copy them there at each use."""
+    for act in (lambda: x[index], lambda: x[:, :1][index], lambda: x.__setitem__(index, 0)):
+        with pytest.raises(TypeError, match="host"):
+            act()
+
+
 def test_what_nobody_wrote_is_nan(double: ModuleType, x: Array) -> None:
     assert np.isnan(double.empty(3).get()).all() and np.isnan(double.empty_like(x).get()).all()
 
@@ -359,7 +367,15 @@ def relies_on_the_order(x: Any) -> Tensor:
     return xp.lib.stride_tricks.as_strided(y, x.shape, x.strides)
 
 
-@pytest.mark.parametrize("mistaken", [names_numpy, mixes_in_the_host, relies_on_the_order])
+@op(x=lambda g: g)
+def indexes_by_the_host(x: Any) -> Tensor:
+    return array_module(x).exp(x)[np.arange(len(x))]
+
+
+MISTAKES = [names_numpy, mixes_in_the_host, relies_on_the_order, indexes_by_the_host]
+
+
+@pytest.mark.parametrize("mistaken", MISTAKES)
 def test_a_planted_mistake_is_caught(mistaken: Callable, double: ModuleType) -> None:
     x = T.randn(3, 2).transpose(0, 1)
     expected = x.numpy() if mistaken is relies_on_the_order else np.exp(x.numpy())

@@ -6,8 +6,8 @@ kernel, 0-d arrays from reductions, whatever lies at a wrapped index. And it is 
 in order to find mistakes:
 
 - CuPy lets NumPy's functions dispatch to its own, `np.exp(x)` to `cupy.exp(x)`; here they are
-  errors, for an op asks its input for the module. Nor are arrays on the host taken for the values
-  of an assignment.
+  errors, for an op asks its input for the module. Nor are arrays on the host taken for indices, or
+  for the values of an assignment.
 - Memory that nothing was written to holds NaN.
 - Assigning to one element twice, where CuPy leaves open which value stays, is an error.
 - A view by `as_strided` that leaves the memory of its array is an error.
