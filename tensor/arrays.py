@@ -151,7 +151,8 @@ def check_indices(index: Array, size: int, op: str, what="index", from_the_end=T
     """IndexError if integers leave [-size, size), or [0, size): CuPy would wrap them round."""
     if not index.size:
         return
-    least, most = int(index.min()), int(index.max())
+    ends = [index.min().reshape(1), index.max().reshape(1)]
+    least, most = array_module(index).concatenate(ends).tolist()  # one wait for a GPU, not two
     if least < 0 and not from_the_end:
         raise IndexError(f"{op}: {what} {least} is negative")
     if least < -size or most >= size:

@@ -2,7 +2,7 @@
 itself, and those that only the double can fulfil are skipped."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -11,24 +11,10 @@ import pytest
 
 import tensor as T
 from tensor import Tensor
-from tensor.arrays import array_module, import_cupy
+from tensor.arrays import array_module
 from tensor.autodiff import op
 
 Array = Any
-
-
-@pytest.fixture(scope="module")
-def cupy() -> ModuleType:
-    return import_cupy()
-
-
-@pytest.fixture
-def double(cupy: ModuleType) -> Iterator[ModuleType]:
-    """The double, on which nothing has happened yet."""
-    if not hasattr(cupy, "events"):
-        pytest.skip("there is a GPU: these tests use CuPy itself")
-    cupy.events.clear()
-    yield cupy
 
 
 @pytest.fixture
@@ -291,6 +277,7 @@ def test_devices_do_not_reach_each_others_memory(double: ModuleType, x: Array) -
 
 
 def test_kernels_copies_and_waits_are_counted_where_they_are_caused(double: ModuleType) -> None:
+    double.events.clear()
     here, line = __file__, inspect.currentframe().f_lineno  # type: ignore[union-attr]
     x = double.asarray(np.ones(3))
     y = (x * x + 1).sum()

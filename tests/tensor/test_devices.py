@@ -1,5 +1,6 @@
 """What tensors on a GPU do as those on the CPU do, and what each is told of the other."""
 
+from collections import Counter
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -11,12 +12,9 @@ from hypothesis import strategies as st
 
 import tensor as T
 from tensor import Tensor, grad
-from tensor.arrays import array_module, device_of, import_cupy, to_device
-
-
-@pytest.fixture(scope="module")
-def cupy() -> ModuleType:
-    return import_cupy()
+from tensor.arrays import array_module, device_of, to_device
+from tests.tensor.table import TABLE
+from tests.tensor.test_ops import as_tuple, every_op
 
 
 MASK = np.array([True, False, True])
@@ -192,13 +190,43 @@ def test_data_of_another_device_are_named(cupy: ModuleType) -> None:
             x.data = array
 
 
-def test_indices_on_the_host_are_checked_there(cupy: ModuleType) -> None:
+def test_indices_on_the_host_are_checked_there(double: ModuleType) -> None:
     """A check of them on the device would wait for it."""
-    if not hasattr(cupy, "events"):
-        pytest.skip("there is a GPU: waits are counted on the double")
     x = T.ones(3, device="cuda")
-    cupy.events.clear()
+    double.events.clear()
     assert x[[0, 2]].shape == (2,)
     with pytest.raises(IndexError, match="index 3 is out of range"):
         x[np.array([0, 3])]
-    assert "wait" not in {kind for kind, _, _ in cupy.events}
+    assert "wait" not in {kind for kind, _, _ in double.events}
+
+
+def on_cuda(option: Any) -> Any:
+    """An option of an op with its arrays on the device."""
+    if isinstance(option, tuple):
+        return tuple(map(on_cuda, option))
+    return Tensor(option, device="cuda") if isinstance(option, np.ndarray) else option
+
+
+WAITS = {"gather": 1, "embedding": 1, "solve": 3, "cholesky": 3}
+"""For what is checked: that indices are in range, that matrices have an inverse, a root."""
+
+
+@every_op
+@given(data=st.data())
+def test_what_lies_on_the_device_stays_there(
+    name: str, double: ModuleType, data: st.DataObject
+) -> None:
+    """In an op and its derivatives: nothing comes from the host, and hardly one waits."""
+    inputs, options = data.draw(TABLE[name].calls)
+    options = {key: on_cuda(option) for key, option in options.items()}
+    xs = [Tensor(x.detach(), requires_grad=True, device="cuda") for x in inputs]
+    for _ in range(2):  # constants that an op needs may come in the first call
+        double.events.clear()
+        ys = as_tuple(TABLE[name].f(*xs, **options))
+        grad(ys, xs, [y.detach() for y in ys])
+    found: Counter[str] = Counter()
+    for (kind, _, _), times in double.events.items():
+        found[kind] += times
+    arrays = [x for x in as_tuple(options.get("index")) if isinstance(x, Tensor)]
+    waits = 2 * len(arrays) if name == "getitem" else WAITS.get(name, 0)
+    assert not found["to device"] and found["wait"] <= waits

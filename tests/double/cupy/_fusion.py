@@ -116,11 +116,12 @@ class ElementwiseKernel:
     """A kernel in C, of which only the name counts: `_written.py` has the same in NumPy."""
 
     def __init__(self, in_params: str, out_params: str, operation: str, name: str):
-        self.parameters, self.name, self.compute = in_params, name, KERNELS[name]
+        self.inputs, self.parameters = in_params, f"{in_params}, {out_params}"
+        self.name, self.compute = name, KERNELS[name]
 
     def __call__(self, *args):
         *inputs, out = args
         _events.happened("launch", self.name)
-        values = self.compute(**_named(self.parameters, inputs))
-        array_operand(self.name, out)[...] = values
-        return out
+        array_operand(self.name, out)
+        _named(self.parameters, args)
+        return written(self.compute(**_named(self.inputs, inputs)), out)

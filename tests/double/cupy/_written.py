@@ -24,4 +24,15 @@ def pixels(y, bias, H, W, C, h, w, kh, kw, sh, sw, ph, pw, dh, dw):
     return framed[:, ph : ph + H, pw : pw + W] + bias
 
 
-KERNELS = {"minigen_columns": columns, "minigen_pixels": pixels}
+def sums_between(x, order, starts):
+    """y[i] is the sum of x[order[starts[i]]], ..., x[order[starts[i + 1] - 1]]."""
+    sums = np.zeros(len(starts) - 1, x.dtype)
+    np.add.at(sums, np.repeat(np.arange(len(sums)), np.diff(starts)), x[order])
+    return sums
+
+
+KERNELS = {
+    "minigen_columns": columns,
+    "minigen_pixels": pixels,
+    "minigen_sums_between": sums_between,
+}
