@@ -16,7 +16,6 @@ from tensor.arrays import array_module, device_of, to_device
 from tests.tensor.table import TABLE
 from tests.tensor.test_ops import as_tuple, every_op
 
-
 MASK = np.array([True, False, True])
 BESIDE: dict[str, Callable[[Tensor], Any]] = {
     "a number to the power": lambda x: 2.0**x,

@@ -31,6 +31,7 @@ from cupy._functions import (
     concatenate,
     empty,
     empty_like,
+    eye,
     flip,
     from_dlpack,
     full,

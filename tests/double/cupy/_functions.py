@@ -99,6 +99,11 @@ def tri(N, M=None, k=0, dtype=float):
     return fresh(np.tri(N, M, k, dtype))
 
 
+def eye(N, M=None, k=0, dtype=float, order="C"):
+    happened("launch", "eye")
+    return fresh(np.eye(N, M, k, dtype, order))
+
+
 def from_dlpack(array):
     if array.__dlpack_device__()[0] != 2:
         raise TypeError("CuPy reads CUDA arrays alone from DLPack")
