@@ -6,8 +6,9 @@ one draw. `sample(sample_shape)` returns a tensor of sample shape + batch shape 
 
 Parameters are numbers, arrays or tensors of floats. Numbers beside a tensor take its dtype, others
 become float32; what is no tensor comes to the device of those that are, and so do the values of
-`log_prob`. RuntimeError for tensors on several devices. Probabilities are not clamped: small ones keep their digits, in
-values and gradients, and the log of 0 is -inf. But 0 log 0 = 0, and has no gradient.
+`log_prob`. RuntimeError for tensors on several devices. Probabilities are not clamped: small ones
+keep their digits, in values and gradients, and the log of 0 is -inf. But 0 log 0 = 0, and has no
+gradient.
 
 A check of values on a GPU waits for it. Where it is known that they are right, validate_args=False
 leaves the check out, as in PyTorch.

@@ -2,7 +2,9 @@
 itself, and those that only the double can fulfil are skipped."""
 
 import inspect
+import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -370,3 +372,45 @@ def test_a_planted_mistake_is_caught(mistaken: Callable, double: ModuleType) -> 
     there = Tensor(x, device="cuda")
     with pytest.raises((TypeError, AssertionError)):
         np.testing.assert_allclose(mistaken(there).numpy(), expected, rtol=1e-6)
+
+
+def test_what_one_thread_fuses_another_does_not(double: ModuleType, x: Array) -> None:
+    sums: list[float] = []
+
+    def step(x):
+        other = threading.Thread(target=lambda: sums.append(double.ones(3).sum().item()))
+        other.start()
+        other.join()
+        return x + 1
+
+    fused(double, step, x)
+    assert sums == [3]
+
+
+def test_a_kernel_in_c_writes_what_it_declares(double: ModuleType) -> None:
+    inputs = "raw T x, raw int64 order, raw int64 starts"
+    kernel = double.ElementwiseKernel(inputs, "T y", "", "minigen_sums_between")
+    x, order, starts = double.ones(2), double.arange(2), double.array([0, 2])
+    assert kernel(x, order, starts, double.empty(1)).tolist() == [2]
+    for out in (double.empty(1, np.float32), np.empty(1)):
+        with pytest.raises(TypeError):
+            kernel(x, order, starts, out)
+    with pytest.raises(ValueError, match="shape"):
+        kernel(x, order, starts, double.empty(2))
+
+
+def test_a_file_beside_a_folder_passed_over_is_not(double: ModuleType) -> None:
+    place = str(Path(double.__file__).parent.parent)
+    for name, counted in ((f"{place}/file.py", False), (f"{place}_else.py", True)):
+        double.events.clear()
+        exec(compile("double.ones(1)", name, "exec"), {"double": double})
+        assert any(name in where for _, _, where in double.events) == counted
+
+
+def test_dlpack_shares_an_array_where_it_is(double: ModuleType, x: Array) -> None:
+    with double.cuda.Device(1):
+        y = double.zeros(2)
+    assert double.from_dlpack(y).device.id == 1
+    shared = double.from_dlpack(x)
+    x[0, 0] = 7
+    assert shared[0, 0].item() == 7

@@ -229,3 +229,37 @@ def test_what_lies_on_the_device_stays_there(
     arrays = [x for x in as_tuple(options.get("index")) if isinstance(x, Tensor)]
     waits = 2 * len(arrays) if name == "getitem" else WAITS.get(name, 0)
     assert not found["to device"] and found["wait"] <= waits
+
+
+MADE: dict[str, Callable[..., Tensor]] = {
+    "tensor": lambda **how: T.tensor([1.5, 2.0], **how),
+    "zeros": lambda **how: T.zeros(2, 3, **how),
+    "ones": lambda **how: T.ones((2, 3), **how),
+    "full": lambda **how: T.full((2,), 7, **how),
+    "eye": lambda **how: T.eye(2, 3, **how),
+    "arange": lambda **how: T.arange(1, 6, 2, **how),
+    "linspace": lambda **how: T.linspace(0, 1, 3, **how),
+    "randint": lambda **how: T.randint(9, (4,), generator=np.random.default_rng(0), **how),
+    "zeros_like": lambda **how: T.zeros_like(T.ones(2, **how)),
+    "ones_like": lambda **how: T.ones_like(T.arange(2, **how)),
+    "full_like": lambda **how: T.full_like(T.ones(2, **how), 3),
+    "rand_like": lambda **how: T.rand_like(T.ones(2, **how), generator=np.random.default_rng(0)),
+    "randn_like": lambda **how: T.randn_like(T.ones(2, **how), generator=np.random.default_rng(0)),
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_new_tensors_are_the_same_on_every_device(name: str, device: str) -> None:
+    here, there = MADE[name](), MADE[name](device=device)
+    assert there.device.startswith(device) and there.dtype == here.dtype
+    assert there.tolist() == there.cpu().tolist() == here.tolist()
+    assert getattr(here, device)().tolist() == here.tolist()
+
+
+def test_arrays_of_another_gpu_are_refused_in_words(double: ModuleType) -> None:
+    with double.cuda.Device(1):
+        array = double.ones(2)
+    x = T.ones(2, device="cuda")
+    for use in (Tensor, T.tensor, T.from_dlpack, lambda array: x * array, x.copy_):
+        with pytest.raises(ValueError, match="'cuda:1': only the first GPU .*_DEVICES=1"):
+            use(array)

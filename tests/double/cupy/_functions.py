@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from cupy._array import fresh, ndarray, view, written
+from cupy._array import fresh, ndarray, on_device, view, written
 from cupy._events import happened
 from cupy._kernels import UFUNCS
 from cupy._memory import array_operand, current_device, operand, supported
@@ -110,7 +110,7 @@ def from_dlpack(array):
     host = SimpleNamespace(
         __dlpack__=lambda **options: array.__dlpack__(), __dlpack_device__=lambda: (1, 0)
     )
-    return fresh(np.from_dlpack(host))
+    return on_device(np.from_dlpack(host), array.__dlpack_device__()[1])
 
 
 # Kernels
