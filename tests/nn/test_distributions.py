@@ -941,6 +941,16 @@ def test_distributions_compute_the_same_on_every_device(name: str, device: str) 
         assert_close(ours.to("cpu"), theirs)
 
 
+def test_gradients_of_a_kl_are_the_same_on_every_device(device: str) -> None:
+    arrays = np.float64([[0.5, -1.0], [1.5, 0.5], [-0.5, 2.0], [0.5, 1.0]])
+    slopes = []
+    for where in ("cpu", device):
+        xs = [Tensor(x, requires_grad=True, device=where) for x in arrays]
+        divergence = kl_divergence(Normal(*xs[:2]), Normal(*xs[2:]))
+        slopes.append([g.numpy() for g in grad(divergence.sum(), xs)])
+    np.testing.assert_allclose(*slopes, rtol=1e-12)
+
+
 BESIDE: dict[str, Callable[[Tensor], Tensor]] = {
     "Categorical at a number": lambda x: Categorical(logits=x).log_prob(1),
     "Categorical at a list": lambda x: Categorical(logits=x).log_prob([0, 1]),
