@@ -997,7 +997,7 @@ def test_tensors_on_two_devices_are_refused_by_name(case: str, cupy: ModuleType)
             act(x, y)
 
 
-def test_what_is_on_the_host_is_checked_there(double: ModuleType) -> None:
+def test_what_is_on_the_host_is_checked_there_beside_cuda(double: ModuleType) -> None:
     x = T.zeros(2, device="cuda")
     double.events.clear()
     for cls in (Normal, Laplace):

@@ -291,7 +291,7 @@ def test_cross_entropy_refuses_classes_out_of_range(label: int, device: str) -> 
         nn.cross_entropy(T.ones(2, 3, device=device), [0, label])
 
 
-def test_cross_entropy_waits_only_for_labels_on_the_device(double: ModuleType) -> None:
+def test_cross_entropy_waits_only_for_labels_on_cuda(double: ModuleType) -> None:
     """Which are checked there; others are checked where they are. Its gradient waits for none."""
     x, labels = T.ones(3, 2, device="cuda", requires_grad=True), np.array([0, 1, 1])
     for target, waits in ((labels, 0), (Tensor(labels), 0), (Tensor(labels, device="cuda"), 1)):

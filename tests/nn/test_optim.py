@@ -643,7 +643,7 @@ def test_clipping_is_the_same_on_every_device(device: str) -> None:
     )
 
 
-def test_clipping_by_norm_waits_once(double: ModuleType) -> None:
+def test_clipping_by_norm_waits_once_on_cuda(double: ModuleType) -> None:
     parameters = list(nn.Linear(2, 2).to("cuda").parameters())
     for p in parameters:
         p.grad = T.ones(*p.shape, device="cuda")
