@@ -941,6 +941,22 @@ def test_distributions_compute_the_same_on_every_device(name: str, device: str) 
         assert_close(ours.to("cpu"), theirs)
 
 
+@every_name
+def test_what_lies_on_cuda_stays_there(name: str, double: ModuleType) -> None:
+    """Nothing but noise comes from the host."""
+    sizes = enumerate(parameter_shapes(name, (2,), 3))
+    p = made(name, [Tensor(rng(k).standard_normal(size), device="cuda") for k, size in sizes])
+    x = p.sample((4,), generator=rng())
+    double.events.clear()
+    results = [p.log_prob(x), p.entropy(), *([kl_divergence(p, p)] if name in WITH_KL else [])]
+    if isinstance(p, MultivariateNormal):
+        for matrix in ("covariance_matrix", "precision_matrix", "scale_tril"):
+            given = {matrix: getattr(p, matrix)}
+            results.append(MultivariateNormal(p.loc, **given).variance)
+    assert "to device" not in {kind for kind, _, _ in double.events}
+    assert all(y.device == x.device for y in results)
+
+
 def test_gradients_of_a_kl_are_the_same_on_every_device(device: str) -> None:
     arrays = np.float64([[0.5, -1.0], [1.5, 0.5], [-0.5, 2.0], [0.5, 1.0]])
     slopes = []

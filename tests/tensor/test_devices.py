@@ -212,9 +212,7 @@ WAITS = {"gather": 1, "embedding": 1, "solve": 3, "cholesky": 3}
 
 @every_op
 @given(data=st.data())
-def test_what_lies_on_cuda_stays_there(
-    name: str, double: ModuleType, data: st.DataObject
-) -> None:
+def test_what_lies_on_cuda_stays_there(name: str, double: ModuleType, data: st.DataObject) -> None:
     """In an op and its derivatives: nothing comes from the host, and hardly one waits."""
     inputs, options = data.draw(TABLE[name].calls)
     options = {key: on_cuda(option) for key, option in options.items()}
