@@ -49,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if not is_of_cuda(error):
             raise
-        help = "nvidia-smi shows how the GPU is, and --device cpu does without it"
-        return _failed(f"{error}: {help}", 1)
+        advice = "nvidia-smi shows how the GPU is, and --device cpu does without it"
+        return _failed(f"{error}: {advice}", 1)
 
 
 def _failed(why: str, status: int) -> int:

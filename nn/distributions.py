@@ -670,7 +670,7 @@ def _common_shape(name: str, *shapes: Shape) -> Shape:
 
 
 def _check_positive(name: str, x) -> None:
-    """ValueError unless x > 0: a number, an array, or a tensor, for which a GPU must be waited."""
+    """ValueError unless x > 0: a number, an array, or a tensor, whose GPU is waited for."""
     if not (x > 0 if isinstance(x, (int, float)) else bool((x > 0).all())):
         raise ValueError(f"{name} must be positive everywhere")
 
