@@ -25,6 +25,7 @@ from minigen.data.own import as_images, as_labels
 from minigen.evaluation import pictures
 from minigen.evaluation.report import Measure
 from minigen.recipes import RECIPES
+from minigen.recipes.editing import REPEATS, STRENGTH
 from minigen.training import loop
 from minigen.training.run import MAY_CHANGE, Run
 from minigen.training.settings import defaults_for_points, flag
@@ -304,6 +305,48 @@ class TrainedModel:
         self.check_able("translate")
         return self.recipe.translate(self._images(x), direction)
 
+    def inpaint(self, x: Any, known: Any, seed: int = 1, repeats: int = REPEATS) -> np.ndarray:
+        """Images (N, C, H, W) that are x where it is known, and fit it elsewhere, of a ddpm.
+
+        x: as in `encode`; what it holds where it is not known counts for nothing
+        known: bool (H, W), or (N, H, W), at the size of the model's images: True where x is kept
+        repeats: how often each step is taken; 1 is the quickest, more fit better
+        """
+        self.check_able("inpaint")
+        x, known = self._images(x), np.asarray(known)
+        N, _, H, W = x.shape
+        if known.dtype != bool or known.shape not in ((H, W), (N, H, W)):
+            rule = f"known must be bool and of shape {(H, W)} or {(N, H, W)}"
+            raise UsageError(f"{rule}, got {known.dtype} {known.shape}")
+        known = known.reshape(-1, 1, H, W)
+        return self.recipe.inpaint(x, np.broadcast_to(known, x.shape), seed, repeats)
+
+    def image_to_image(self, x: Any, strength: float = STRENGTH, seed: int = 1) -> np.ndarray:
+        """Images (N, C, H, W) like x, which may be a sketch, of a ddpm.
+
+        x: as in `encode`
+        strength: how much of the way to noise x goes, and back: more than 0, at most 1
+        """
+        self.check_able("image_to_image")
+        return self.recipe.image_to_image(self._images(x), seed, strength)
+
+    def mix(
+        self, x: Any, y: Any, weight: float = 0.5, strength: float = STRENGTH, seed: int = 1
+    ) -> np.ndarray:
+        """Images (N, C, H, W) between x and y, as in `encode`, of a ddpm.
+
+        weight: that of y, from 0 to 1; whatever it is, a seed gives the same noise
+        strength: as in `image_to_image`
+        """
+        self.check_able("mix")
+        return self.recipe.mix(self._images(x), self._images(y), weight, seed, strength)
+
+    def save_edits(self, path: Path, sets: dict[str, np.ndarray], seed: int, **how: Any) -> None:
+        """A picture of sets of images (N, C, H, W), before and after an edit: see `inpaint`."""
+        named = [f"{name} {value}" for name, value in how.items()]
+        title = ", ".join([self.recipe.heading, *named, f"seed {seed}"])
+        pictures.edits(path, sets, title)
+
     def check_can_train(self) -> None:
         """UsageError if the run is beyond the settings' `steps`, or its data cannot be read."""
         steps = self.recipe.settings.steps
@@ -324,10 +367,13 @@ class TrainedModel:
             raise UsageError(f"{self.path} has no checkpoint yet: {resume}")
 
     def check_able(self, method: str) -> None:
-        """UsageError for a run that has no checkpoint, and for a model without such a method."""
+        """UsageError for a run that has no checkpoint, and for a model without such a method, such
+        as one of points."""
         if not hasattr(self.recipe, method):
             able = " and ".join(n for n, recipe in RECIPES.items() if hasattr(recipe, method))
-            raise UsageError(f"{self.path} is a run of {self.name!r}: only {able} {method}")
+            raise UsageError(f"{self.path} is a run of {self.name!r}: {method} is for {able}")
+        if len(self.recipe.settings.about.shape) == 1:
+            raise UsageError(f"{self.path} is a run of points: {method} is for images")
         self.check_can_sample()
 
     @property

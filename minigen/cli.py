@@ -1,19 +1,22 @@
-"""The command line: `minigen train`, `minigen sample`, `minigen evaluate`, `minigen translate`."""
+"""The command line: `minigen train`, `sample`, `evaluate`, `translate` and `edit`."""
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from minigen import api
 from minigen.api import SAMPLES_EVALUATED, SAMPLES_OF_A_RUN, TrainedModel, UsageError
 from minigen.data.folders import image_files, read_images
-from minigen.data.images import write_png
+from minigen.data.images import image_size, read_image, read_opacity, write_png
 from minigen.recipes import RECIPES
 from minigen.recipes.ddpm import SAMPLERS
+from minigen.recipes.editing import REPEATS, STRENGTH
 from minigen.recipes.translation import DIRECTIONS
 from minigen.training import process
 from minigen.training.checkpoint import CheckpointError
@@ -25,6 +28,9 @@ from tensor.kernels import loops
 
 SAMPLING = ("sampler", "sampler_steps")
 """The options of `sample` and `evaluate` that say how to sample."""
+
+HOLE = np.array([1.0, 0.0, -0.9])[:, None, None]
+"""The colour of what is repainted, in the picture of an edit."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,6 +91,14 @@ def _count(text: str) -> int:
     raise argparse.ArgumentTypeError(f"expected an integer from 1 to {10**6}, got {text[:40]!r}")
 
 
+def _strength(text: str) -> float:
+    """The type of a share of the way to noise."""
+    with suppress(ValueError):
+        if 0 < float(text) <= 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"expected more than 0, at most 1, got {text[:40]!r}")
+
+
 def _metavar(settings: Any, field: Field) -> str:
     """What stands for the value of a setting in --help."""
     if field.metadata["choices"]:
@@ -135,7 +149,27 @@ def _parser() -> argparse.ArgumentParser:
     out = "where the translations go (default: DIR/translated-DIRECTION)"
     add("--out", metavar="DIR", help=out)
 
-    all_commands = *models.choices.values(), sampler, evaluator, translator
+    edits = "repaint a part of an image, redraw all of it, or mix it with another, by a run of ddpm"
+    editor = commands.add_parser("edit", help=edits, description=f"{edits[0].upper()}{edits[1:]}.")
+    editor.set_defaults(command=_edit)
+    add = editor.add_argument
+    add("run", metavar="DIR", help="a run's folder")
+    words = "an image; what is transparent in it is repainted, or else all of it is redrawn"
+    add("--input", required=True, metavar="FILE", help=words)
+    words = "an image of the same size, white where the input is repainted, black where it stays"
+    add("--mask", metavar="FILE", help=words)
+    words = f"how often each step is taken when a part is repainted (default: {REPEATS})"
+    add("--repeats", type=_count, metavar="N", help=words)
+    add("--mix", metavar="FILE", help="another image; the results lead from the input to it")
+    words = f"redraw all, or mix, after so much of the way to noise (default: {STRENGTH})"
+    add("--strength", type=_strength, metavar="X", help=words)
+    add("-n", type=_count, default=9, metavar="N", help="how many results (default: 9)")
+    add("--seed", type=_setting(DataSettings, "seed"), default=1, metavar="N", help="default: 1")
+    add("--device", type=device, metavar="NAME", help="default: that of the training")
+    out = "where the results and a picture of them go (default: DIR/edited-SEED)"
+    add("--out", metavar="DIR", help=out)
+
+    all_commands = *models.choices.values(), sampler, evaluator, translator, editor
     parser.epilog = "\n".join(command.format_usage() for command in all_commands)
     return parser
 
@@ -229,11 +263,9 @@ def _translate(options: argparse.Namespace) -> int:
     model, _ = _trained(options)
     model.check_able("translate")
     source = Path(options.input)
-    try:
+    with _reading("--input"):
         paths = image_files(source, fewest=1) if source.is_dir() else [source]
         x = read_images(paths, model.recipe.settings.size)
-    except (ValueError, OSError) as error:
-        raise UsageError(f"--input {error}") from error
     y = model.translate(x, options.direction)
     out = _out(options, model, f"translated-{options.direction}")
     for path, image in zip(paths, y):
@@ -242,7 +274,74 @@ def _translate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _edit(options: argparse.Namespace) -> int:
+    model, _ = _trained(options)
+    model.check_able("image_to_image")
+    size, seed, n = model.recipe.settings.about.shape[-1], options.seed, options.n
+    with _reading("--input"):
+        x = read_image(options.input, size)[None]
+    known = _known(options, size)
+    if options.repeats is not None and known is None:
+        part = "add --mask, or make a part of the input transparent"
+        raise UsageError(f"--repeats is for repainting a part: {part}")
+    out = _out(options, model, f"edited-{seed}")
+    if options.mix is not None:
+        with _reading("--mix"):
+            y = read_image(options.mix, size)[None]
+        how, weights = {"strength": STRENGTH} | _given(options, ["strength"]), np.linspace(0, 1, n)
+        results = np.concatenate([model.mix(x, y, w, seed=seed, **how) for w in weights])
+        sets = {"input": x, "mixed, row by row": results, "other image": y}
+    elif known is not None:
+        how = {"repeats": REPEATS} | _given(options, ["repeats"])
+        results = model.inpaint(x.repeat(n, 0), known, seed, **how)
+        sets = {"input": x, "what is kept": np.where(known, x, HOLE), "repainted": results}
+    else:
+        how = {"strength": STRENGTH} | _given(options, ["strength"])
+        results = model.image_to_image(x.repeat(n, 0), seed=seed, **how)
+        sets = {"input": x, "redrawn": results}
+    for k, image in enumerate(results, 1):
+        write_png(out / f"{Path(options.input).stem}-{k}.png", image)
+    model.save_edits(out / "edited.png", sets, seed, **how)
+    print(f"{n} results, and a picture of them, are in {out}")
+    return 0
+
+
+def _known(options: argparse.Namespace, size: int) -> np.ndarray | None:
+    """Which pixels (size, size) of the input are kept: those that are black in the mask, or opaque.
+
+    None if there is nothing to repaint: the input is opaque, or --strength or --mix are given.
+    """
+    source, mask = options.input, options.mask
+    is_whole = options.strength is not None or options.mix is not None
+    if mask is None:
+        with _reading("--input"):
+            known = read_opacity(source, size) > 0.5
+        return None if is_whole or known.all() else known
+    if is_whole:
+        raise UsageError(
+            "--mask goes neither with --strength nor with --mix: leave one of them out"
+        )
+    with _reading("--mask"):
+        (W, H), mask_size, white = image_size(source), image_size(mask), read_image(mask, size)
+    if mask_size != (W, H):
+        sizes = f"{mask_size[0]} x {mask_size[1]} pixels, --input {source} is {W} x {H}"
+        raise UsageError(f"--mask {mask} is {sizes}: make the mask as large as the input")
+    known = white.mean(0) < 0
+    if known.all():
+        raise UsageError(f"--mask {mask} is black: paint white what shall be repainted")
+    return known
+
+
 # What commands share
+
+
+@contextmanager
+def _reading(option: str) -> Iterator[None]:
+    """What cannot be read is a UsageError that names the option."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise UsageError(f"{option} {error}") from error
 
 
 def _out(options: argparse.Namespace, model: TrainedModel, name: str) -> Path:

@@ -2,6 +2,8 @@
 
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +28,51 @@ def read_image(path: str | os.PathLike[str], size: int) -> Images:
 
     Raises ValueError for a size below 1 or a damaged file, FileNotFoundError for none.
     """
-    if size < 1:
-        raise ValueError(f"read_image: size is {size}, must be 1 or more")
+    return 2 * resampled(on_white(_pixels(path, size)).transpose(2, 0, 1), size) - 1
+
+
+def read_opacity(path: str | os.PathLike[str], size: int) -> Images:
+    """How opaque the pixels of `read_image` are, (size, size) in 0..1; same errors."""
+    return resampled(_pixels(path, size)[:, :, 3], size)
+
+
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Width and height of an image, turned as its camera says; errors as in `read_image`."""
+    with _opened(path) as image:
+        return image.size
+
+
+@contextmanager
+def _opened(
+    path: str | os.PathLike[str], draft: tuple[int, int] | None = None
+) -> Iterator[Image.Image]:
+    """An image, turned as its camera says; of a large JPEG, half or less is decoded if a `draft`
+    of this size will do."""
     content = io.BytesIO(Path(path).read_bytes())
     try:
         with Image.open(content) as image:
-            image.draft(None, (4 * size, 4 * size))  # of a large JPEG, half or less is decoded
-            pixels = _on_white(_centred_square(ImageOps.exif_transpose(image)))
+            if draft:
+                image.draft(None, draft)
+            yield ImageOps.exif_transpose(image)
     except Image.DecompressionBombError as error:
         raise ValueError(f"{path}: too large ({error}); make it smaller") from error
     except Exception as error:  # Pillow fails on damage in a dozen ways
         cause = str(error).replace(repr(content), "its bytes")
         raise ValueError(f"{path}: damaged, or not an image ({cause}); export it again") from error
-    return 2 * resampled(pixels.transpose(2, 0, 1), size) - 1
+
+
+def _pixels(path: str | os.PathLike[str], size: int) -> Images:
+    """Red, green, blue and opacity (S, S, 4) in 0..1 of the largest centred square."""
+    if size < 1:
+        raise ValueError(f"read_image: size is {size}, must be 1 or more")
+    with _opened(path, draft=(4 * size, 4 * size)) as image:
+        square = _centred_square(image)
+        if square.mode.startswith("I"):  # grey of 16 bits
+            levels = np.asarray(square, np.float32) / 65535
+            opacity = np.asarray(square) != square.info.get("transparency")
+            return np.stack([levels, levels, levels, opacity], axis=2)
+        colours = square if square.has_transparency_data else square.convert("RGB")
+        return np.asarray(colours.convert("RGBA"), np.float32) / 255
 
 
 def _centred_square(image: Image.Image) -> Image.Image:
@@ -46,17 +80,6 @@ def _centred_square(image: Image.Image) -> Image.Image:
     side = min(W, H)
     left, top = (W - side) // 2, (H - side) // 2
     return image.crop((left, top, left + side, top + side))
-
-
-def _on_white(image: Image.Image) -> Images:
-    """Red, green and blue (H, W, 3) in 0..1."""
-    if image.mode.startswith("I"):  # grey of 16 bits
-        levels = np.asarray(image, np.float32) / 65535
-        levels[np.asarray(image) == image.info.get("transparency")] = 1
-        return levels[:, :, None].repeat(3, axis=2)
-    if not image.has_transparency_data:
-        return np.asarray(image.convert("RGB"), np.float32) / 255
-    return on_white(np.asarray(image.convert("RGBA"), np.float32) / 255)
 
 
 def on_white(pixels: Images) -> Images:

@@ -127,6 +127,15 @@ def samples(
     _save(figure, path)
 
 
+def edits(path: Path, sets: Mapping[str, np.ndarray], title: str) -> None:
+    """Sets of images (N, C, H, W), a square panel for each, in which N = 1 is as large as many."""
+    columns = math.ceil(math.sqrt(max(map(len, sets.values()))))
+    figure, panels = _panels(1, len(sets), 1, list(sets), title)
+    for axes, x in zip(panels, sets.values()):
+        show(axes, x, min(columns, len(x)))
+    _save(figure, path)
+
+
 def _columns(n: int, aspect: float) -> int:
     """How many columns of n square tiles are about so wide, with few places left empty."""
     least = min(n, math.ceil(math.sqrt(aspect * n)))

@@ -125,29 +125,46 @@ class Diffusion:
 
     def ancestral(
         self, denoiser: Denoiser, x: Tensor, rng: Rng, variance: str = "beta",
-        clip_x0: float | None = 1.0,
+        clip_x0: float | None = 1.0, start: int | None = None,
     ) -> States:  # fmt: skip
         """DDPM Algorithm 2, from x = x_T ~ N(0, I): the states from x_T to x_0.
 
-        variance: that of the noise added, beta_t ("beta") or beta-tilde_t ("beta_tilde"), sec. 3.2;
-            the last step adds none
+        variance: that of the noise added, see `variance`; the last step adds none
         clip_x0: hold the predicted x_0 in [-clip_x0, clip_x0], unlike Algorithm 2; eq. 7 gives the
             mean. With None it runs away in long schedules: for large t it is 1 / signal times the
             network's error
+        start: the timestep of x, if it is not T
 
         Raises ValueError, once a state is asked for, if there is no such variance.
         """
-        if variance not in ("beta", "beta_tilde"):
-            raise ValueError(f"variance must be 'beta' or 'beta_tilde', got {variance!r}")
-        sigma = np.sqrt(self.beta if variance == "beta" else self.beta_tilde)
-        yield SamplerState(self.T, x, None)
-        for t in range(self.T, 0, -1):
-            x0 = self._seen_x0(denoiser, x, t, clip_x0)
-            x, _ = self.q_posterior(x0, x, t)
-            if t > 1:
-                z = T.randn(x.shape, generator=rng, dtype=x.dtype, device=x.device)
-                x = x + float(sigma[t]) * z
+        sigma = np.sqrt(self.variance(variance))
+        start = self.T if start is None else start
+        yield SamplerState(start, x, None)
+        for t in range(start, 0, -1):  # line 2
+            noise = float(sigma[t]) * step_noise(x, t, rng)
+            x, x0 = self.p_sample(denoiser, x, t, noise, clip_x0)
             yield SamplerState(t - 1, x, x0)
+
+    def p_sample(
+        self, denoiser: Denoiser, xt: Tensor, t: int, noise: Tensor, clip_x0: float | None
+    ) -> tuple[Tensor, Tensor]:
+        """x_{t-1} after x_t, Algorithm 2, line 4, and the x_0 that the denoiser sees behind x_t.
+
+        noise: sigma_t z
+        """
+        x0 = self._seen_x0(denoiser, xt, t, clip_x0)
+        mean, _ = self.q_posterior(x0, xt, t)
+        return mean + noise, x0
+
+    def variance(self, name: str) -> np.ndarray:
+        """The variance of p(x_{t-1} | x_t), (T + 1,): beta_t ("beta") or beta-tilde_t
+        ("beta_tilde"), sec. 3.2.
+
+        Raises ValueError for another name.
+        """
+        if name not in ("beta", "beta_tilde"):
+            raise ValueError(f"variance must be 'beta' or 'beta_tilde', got {name!r}")
+        return self.beta if name == "beta" else self.beta_tilde
 
     def ddim(
         self, denoiser: Denoiser, x: Tensor, steps: int, clip_x0: float | None = 1.0
@@ -189,6 +206,11 @@ class Diffusion:
             got = f"{t.dtype} from {t.min()} to {t.max()}"
             raise IndexError(f"timesteps must be integers in {least}..{self.T}, got {got}")
         return np.broadcast_to(t, len(x))
+
+
+def step_noise(x: Tensor, t: int, rng: Rng) -> Tensor:
+    """z of DDPM Algorithm 2, line 3: a draw from N(0, I) for x = x_t if t > 1, else 0."""
+    return T.randn_like(x, generator=rng) if t > 1 else T.zeros_like(x)
 
 
 def _at(table: np.ndarray, t: np.ndarray, x: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from minigen.evaluation.report import FLOOR, Measures, sample_measures
 from minigen.models.ddpm import SCHEDULES, Diffusion, Rng, States, beta_schedule
 from minigen.networks.points import MLPDenoiser
 from minigen.networks.unet import UNet
+from minigen.recipes import editing
 from minigen.training.learner import Learner, cosine, to_checkpoint
 from minigen.training.run import Run
 from minigen.training.settings import DataSettings, heading, seeded, setting, with_default
@@ -45,6 +46,7 @@ class DDPMRecipe:
     title = "DDPM"
     reference = FLOOR
     samples_need_data = False
+    inpaint, image_to_image, mix = editing.inpaint, editing.image_to_image, editing.mix
 
     def __init__(self, settings: DDPMSettings):
         self.rng = seeded(settings, DDPMSettings)

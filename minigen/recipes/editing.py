@@ -1,0 +1,55 @@
+"""Editing with a trained ddpm: see `minigen.models.editing`.
+
+A function of a `recipe` is a method of its class. All take images (N, C, H, W), draw by a seed, use
+the average of the weights, and raise Diverged if what they return is not finite.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from minigen.evaluation import batches
+from minigen.evaluation.batches import finite
+from minigen.models import editing
+from minigen.models.ddpm import States
+from minigen.models.editing import REPEATS, STRENGTH
+from tensor import Tensor
+
+
+def inpaint(
+    recipe: Any, x: np.ndarray, known: np.ndarray, seed: int, repeats: int = REPEATS
+) -> np.ndarray:
+    """Images that are x where it is `known`, bool (N, C, H, W)."""
+    return _edited(recipe, editing.inpaint, seed, x, known, repeats=repeats)
+
+
+def image_to_image(recipe: Any, x: np.ndarray, seed: int, strength: float = STRENGTH) -> np.ndarray:
+    """Images like x, the less so the more `strength`."""
+    return _edited(recipe, editing.image_to_image, seed, x, strength=strength)
+
+
+def mix(
+    recipe: Any, x: np.ndarray, y: np.ndarray, weight: float, seed: int, strength: float = STRENGTH
+) -> np.ndarray:
+    """Images between x and y; `weight` is that of y."""
+    return _edited(recipe, editing.mix, seed, x, y, weight=weight, strength=strength)
+
+
+def _edited(
+    recipe: Any, edit: Callable[..., States], seed: int, *arrays: np.ndarray, **how: Any
+) -> np.ndarray:
+    """The last state of an edit of arrays (N, ...), a batch at a time."""
+    rng, device = np.random.default_rng(seed), recipe.settings.device
+    steps, limit, results = recipe.diffusion.T, recipe.settings.largest, []
+    with recipe.learner.using_average():
+        for start in range(0, len(arrays[0]), batches.BATCH):
+            rows = slice(start, start + batches.BATCH)
+            batch = [Tensor(a[rows], device=device) for a in arrays]
+            states = edit(recipe.diffusion, recipe.denoiser, *batch, rng=rng, clip_x0=limit, **how)
+            with tqdm(total=steps, desc="editing", unit="step", leave=False) as bar:
+                for state in states:
+                    bar.update(steps - state.t - bar.n)  # backwards, where noise is added
+            results.append(state.x.numpy())
+    return finite(np.concatenate(results))
