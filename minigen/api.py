@@ -339,7 +339,10 @@ class TrainedModel:
         strength: as in `image_to_image`
         """
         self.check_able("mix")
-        return self.recipe.mix(self._images(x), self._images(y), weight, seed, strength)
+        x, y = self._images(x), self._images(y)
+        if len(x) != len(y):
+            raise UsageError(f"x and y must be as many images, got {len(x)} and {len(y)}")
+        return self.recipe.mix(x, y, weight, seed, strength)
 
     def save_edits(self, path: Path, sets: dict[str, np.ndarray], seed: int, **how: Any) -> None:
         """A picture of sets of images (N, C, H, W), before and after an edit: see `inpaint`."""

@@ -280,25 +280,26 @@ def _edit(options: argparse.Namespace) -> int:
     size, seed, n = model.recipe.settings.about.shape[-1], options.seed, options.n
     with _reading("--input"):
         x = read_image(options.input, size)[None]
+    with _reading("--mix"):
+        y = None if options.mix is None else read_image(options.mix, size)[None]
     known = _known(options, size)
     if options.repeats is not None and known is None:
         part = "add --mask, or make a part of the input transparent"
         raise UsageError(f"--repeats is for repainting a part: {part}")
     out = _out(options, model, f"edited-{seed}")
-    if options.mix is not None:
-        with _reading("--mix"):
-            y = read_image(options.mix, size)[None]
-        how, weights = {"strength": STRENGTH} | _given(options, ["strength"]), np.linspace(0, 1, n)
-        results = np.concatenate([model.mix(x, y, w, seed=seed, **how) for w in weights])
-        sets = {"input": x, "mixed, row by row": results, "other image": y}
-    elif known is not None:
-        how = {"repeats": REPEATS} | _given(options, ["repeats"])
-        results = model.inpaint(x.repeat(n, 0), known, seed, **how)
-        sets = {"input": x, "what is kept": np.where(known, x, HOLE), "repainted": results}
-    else:
-        how = {"strength": STRENGTH} | _given(options, ["strength"])
+    how: dict[str, Any] = {"strength": options.strength or STRENGTH}
+    sets = {"input": x}
+    if y is not None:
+        mixtures = [model.mix(x, y, w, seed=seed, **how) for w in np.linspace(0, 1, n)]
+        results = np.concatenate(mixtures)
+        sets |= {"mixed, row by row": results, "other image": y}
+    elif known is None:
         results = model.image_to_image(x.repeat(n, 0), seed=seed, **how)
-        sets = {"input": x, "redrawn": results}
+        sets |= {"redrawn": results}
+    else:
+        how = {"repeats": options.repeats or REPEATS}
+        results = model.inpaint(x.repeat(n, 0), known, seed, **how)
+        sets |= {"what is kept": np.where(known, x, HOLE), "repainted": results}
     for k, image in enumerate(results, 1):
         write_png(out / f"{Path(options.input).stem}-{k}.png", image)
     model.save_edits(out / "edited.png", sets, seed, **how)

@@ -87,6 +87,10 @@ def mix(
     x0, y0: images (N, ...)
     weight: lambda; 0 gives what `image_to_image` makes of x_0, 1 what it makes of y_0
     strength: as in `image_to_image`; same errors
+
+    Raises ValueError for images of different shapes.
     """
+    if x0.shape != y0.shape:
+        raise ValueError(f"mix: x0 and y0 must be of one shape, got {x0.shape} and {y0.shape}")
     mixture = (1 - weight) * x0 + weight * y0
     return image_to_image(diffusion, denoiser, mixture, rng, strength, variance, clip_x0)
