@@ -370,8 +370,8 @@ class TrainedModel:
             raise UsageError(f"{self.path} has no checkpoint yet: {resume}")
 
     def check_able(self, method: str) -> None:
-        """UsageError for a run that has no checkpoint, and for a model without such a method, such
-        as one of points."""
+        """UsageError for a run that has no checkpoint, and for a model without such a method, or
+        of points."""
         if not hasattr(self.recipe, method):
             able = " and ".join(n for n, recipe in RECIPES.items() if hasattr(recipe, method))
             raise UsageError(f"{self.path} is a run of {self.name!r}: {method} is for {able}")

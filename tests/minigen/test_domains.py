@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from PIL import Image
+from PIL import ExifTags, Image
 
 from minigen.data.digits import load_digits
 from minigen.data.domains import (
@@ -26,7 +26,7 @@ from minigen.data.domains import (
     to_paper,
 )
 from minigen.data.folders import load_folders
-from minigen.data.images import read_image, write_png
+from minigen.data.images import image_size, read_image, read_opacity, write_png
 from minigen.evaluation.neighbours import read_digits
 
 grey_images = hnp.arrays(np.float32, (2, 1, 5, 5), elements=st.floats(-1, 1, width=32)).map(
@@ -205,6 +205,25 @@ def test_every_kind_of_png_is_laid_on_white(tmp_path: Path, C: int, dtype: type)
     x = read_image(write(tmp_path / "x.png", png(pixels)), 5)
     assert x.dtype == np.float32 and x.shape == (3, 5, 5)
     assert np.allclose(x, expected, atol=1e-6 if dtype is np.uint8 else 0.02)
+    opacity = read_opacity(tmp_path / "x.png", 5)
+    assert opacity == pytest.approx(np.broadcast_to(alpha, (1, 5, 5))[0], abs=0.01)
+
+
+def test_the_transparent_level_of_16_bits_is_not_opaque(tmp_path: Path) -> None:
+    grey = Image.fromarray(np.array([[500, 60000], [7, 500]], np.uint16))
+    grey.save(tmp_path / "x.png", transparency=500)
+    assert read_opacity(tmp_path / "x.png", 2).tolist() == [[0, 1], [1, 0]]
+    x = read_image(tmp_path / "x.png", 2)
+    assert x[:, [0, 1], [0, 1]].tolist() == [[1, 1]] * 3 and x[0, 1, 0] < -0.99
+
+
+def test_the_size_of_an_image_is_as_its_camera_says(tmp_path: Path) -> None:
+    image, exif = Image.new("L", (6, 4)), Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    image.save(tmp_path / "upright.jpg")
+    image.save(tmp_path / "turned.jpg", exif=exif)
+    assert image_size(tmp_path / "upright.jpg") == (6, 4)
+    assert image_size(tmp_path / "turned.jpg") == (4, 6)
 
 
 @given(levels=hnp.arrays(np.uint8, st.tuples(st.just(3), *[st.integers(1, 6)] * 2)))

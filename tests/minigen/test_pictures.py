@@ -108,6 +108,10 @@ DRAWINGS: dict[str, tuple[Draw, set[str]]] = {
         lambda path: pictures.sequence(path, 9 * [images(9)], 9 * ["z = -2.25"], 9 * "A title "),
         {"z = -2.25"},
     ),
+    "an image before and after edits": (
+        lambda path: pictures.edits(path, {"input": images(1), "redrawn": images(7, 3)}, "Title"),
+        {"Title", "input", "redrawn"},
+    ),
     "points at a moment": (
         lambda path: pictures.sequence(path, [points(3)], ["t = 0"], "Title"),
         {"Title", "t = 0"},
@@ -208,6 +212,20 @@ def test_a_sheet_of_any_number_fills_its_picture(n: int, with_data: bool) -> Non
         assert content(path) > 0.6
     columns = pictures._columns(n, 16 / 9)
     assert -n % columns <= 0.2 * n and columns <= n
+
+
+@given(n=st.integers(1, 30), sets=st.integers(1, 3))
+def test_edits_fill_their_picture_and_one_image_a_panel(n: int, sets: int) -> None:
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        shown: list[Any] = []
+        patch.setattr(pictures, "show", lambda axes, x, columns: shown.append((len(x), columns)))
+        named = {str(k): images(1) for k in range(sets)} | {"last": images(n)}
+        pictures.edits(Path(folder) / "picture.png", named, "Title")
+        side = min(k for k in range(1, 7) if k**2 >= n)
+        assert shown == [(1, 1)] * sets + [(n, side)]
+        patch.undo()
+        pictures.edits(Path(folder) / "picture.png", named, "Title")
+        assert content(Path(folder) / "picture.png") > 0.5
 
 
 @given(n=st.integers(1, 60), S=st.integers(1, 10))
