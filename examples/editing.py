@@ -27,27 +27,29 @@ from minigen.evaluation.neighbours import knn_classify
 from minigen.recipes.ddpm import DDPMRecipe, DDPMSettings
 
 ORANGE = np.array([1.0, 0.0, -0.9])[:, None, None]
-SHOWN = 100
+MEASURED = 100
 
 
-def main(steps: int = 1500, out: Path = OUT) -> None:
+def main(steps: int = 1500, repeats: int = 10, out: Path = OUT) -> None:
     recipe = DDPMRecipe(DDPMSettings(steps=steps))
     for k in trange(1, steps + 1, unit="step"):
         recipe.step(k)
 
     (train, train_labels), (test, labels) = load_digits("train"), load_digits("test")
-    x, y = test[:SHOWN], test[SHOWN : 2 * SHOWN]
+    x, y = test[:MEASURED], test[MEASURED : 2 * MEASURED]
 
     def rightly_read(z: np.ndarray) -> str:
-        return f"{np.mean(knn_classify(train, train_labels, z) == labels[:SHOWN]):.0%} read rightly"
+        return (
+            f"{np.mean(knn_classify(train, train_labels, z) == labels[:MEASURED]):.0%} read rightly"
+        )
 
     known = np.ones(x.shape, bool)
     known[:, :, 4:, 4:] = False
     repainted = {"digit": x, "known": np.where(known, x, ORANGE)}
-    for name, repeats in (("replaced", 1), ("RePaint", 10)):
-        z = repainted[name] = recipe.inpaint(x, known, seed=1, repeats=repeats)
+    for name, times in (("replaced", 1), ("RePaint", repeats)):
+        z = repainted[name] = recipe.inpaint(x, known, seed=1, repeats=times)
         within = psnr(x[:, :, 4:, 4:], z[:, :, 4:, 4:])
-        print(f"a quarter, {repeats} times each step: {within:.1f} dB, {rightly_read(z)}")
+        print(f"a quarter, {name}: {within:.1f} dB, {rightly_read(z)}")
 
     sketch = np.where(x > 0, np.float32(1), np.float32(-1))
     redrawn = {"sketch": sketch}
@@ -60,7 +62,7 @@ def main(steps: int = 1500, out: Path = OUT) -> None:
         mixed[f"{weight}"] = recipe.mix(x, y, weight, seed=1, strength=0.5)
     mixed |= {"y": y}
 
-    figure = Figure(figsize=(11.6, 7.2), layout="constrained")
+    figure = Figure(figsize=(11.6, 6.6), layout="constrained")
     parts = {"A quarter repainted": repainted, "Redrawn: strength": redrawn}
     parts |= {r"Mixed: $\lambda$": mixed}
     grid = figure.add_gridspec(1, 3, wspace=0.04, width_ratios=[len(p) for p in parts.values()])

@@ -1,4 +1,4 @@
-"""minigen from Python: train a model, open a run, draw samples, measure them, encode and translate.
+"""minigen from Python: train a model, open a run, draw samples, measure them, encode, translate and edit.
 
     model = minigen.train("ddpm", "photos", size=32)
     images = model.sample(64)
@@ -315,9 +315,9 @@ class TrainedModel:
         self.check_able("inpaint")
         x, known = self._images(x), np.asarray(known)
         N, _, H, W = x.shape
-        if known.dtype != bool or known.shape not in ((H, W), (N, H, W)):
-            rule = f"known must be bool and of shape {(H, W)} or {(N, H, W)}"
-            raise UsageError(f"{rule}, got {known.dtype} {known.shape}")
+        if known.shape not in ((H, W), (N, H, W)):
+            expected = f"{(H, W)} or {(N, H, W)}"
+            raise UsageError(f"known must be of shape {expected}, got {known.shape}")
         known = known.reshape(-1, 1, H, W)
         return self.recipe.inpaint(x, np.broadcast_to(known, x.shape), seed, repeats)
 

@@ -36,6 +36,7 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "common
 SHORTENED: dict[str, list[dict[str, Any]]] = {
     "anomaly": [{"held_out": (1, 7)}],
     "compression": [{"codes": (2, 3)}],
+    "editing": [{"repeats": 2}],
     "restoration": [{"task": task} for task in restoration.TASKS],
 }
 RUNS = [(name, options) for name in NAMES for options in SHORTENED.get(name, [{}])]
