@@ -1,4 +1,4 @@
-"""minigen from Python: train a model, open a run, draw samples, measure them, encode, translate and edit.
+"""minigen from Python: train a model, open a run, sample, measure, encode, translate and edit.
 
     model = minigen.train("ddpm", "photos", size=32)
     images = model.sample(64)
