@@ -62,7 +62,7 @@ def main(steps: int = 1500, repeats: int = 10, out: Path = OUT) -> None:
         mixed[f"{weight}"] = recipe.mix(x, y, weight, seed=1, strength=0.5)
     mixed |= {"y": y}
 
-    figure = Figure(figsize=(11.6, 6.6), layout="constrained")
+    figure = Figure(figsize=(11.6, 6.4), layout="constrained")
     parts = {"A quarter repainted": repainted, "Redrawn: strength": redrawn}
     parts |= {r"Mixed: $\lambda$": mixed}
     grid = figure.add_gridspec(1, 3, wspace=0.04, width_ratios=[len(p) for p in parts.values()])

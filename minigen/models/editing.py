@@ -27,8 +27,9 @@ def inpaint(
 
     After each step the known part is replaced by a draw from q(x_{t-1} | x_0), RePaint eq. 8, which
     has no regard for the rest. So that both come to agree, every step is taken `repeats` times, and
-    noise leads back to x_t in between. The indices are those of the forward process, where the
-    paper prints t for t - 1 (eq. 8a) and t - 1 for t (line 10).
+    noise leads back to x_t in between. The paper also leads back over several steps at once; at the
+    same cost that was no better on Gaussian data and digits. The indices are those of the forward
+    process, where the paper prints t for t - 1 (eq. 8a) and t - 1 for t (line 10).
 
     x0: images (N, ...); what they hold where they are not known counts for nothing
     known: bool (N, ...), True where x_0 is known, the paper's m = 1
