@@ -77,7 +77,7 @@ def _log_tail(z: np.ndarray) -> np.ndarray:
     """log P(Z > z) of Z ~ N(0, 1), also where the probability is smaller than any float64."""
     tail = np.vectorize(math.erfc, otypes=[np.float64])(z / math.sqrt(2)) / 2
     with np.errstate(divide="ignore", invalid="ignore"):
-        beyond = -z * z / 2 - np.log(z * math.sqrt(2 * math.pi)) + np.log1p(-1 / z**2 + 3 / z**4)
+        beyond = -z * z / 2 - np.log(z * math.sqrt(2 * math.pi)) + np.log1p(-1 / z**2)
         return np.where(z < 30, np.log(tail), beyond)
 
 

@@ -46,6 +46,23 @@ def test_halving_the_steps_divides_the_error_by_two_to_the_order(
     assert np.log2(errors[:-1] / errors[1:]) == pytest.approx(order, abs=0.05)
 
 
+@given(x=st.floats(-3, 3), s=st.integers(1, 4095), data=st.data())
+def test_a_step_of_heun_takes_the_mean_of_the_slopes_at_both_ends(
+    x: float, s: int, data: st.DataObject
+) -> None:
+    """Karras et al. 2022 Algorithm 1, lines 4 to 8, for y = x / a and sigma = b / a."""
+    t = data.draw(st.integers(s + 1, 4096))
+
+    def slope(y: float, t: int) -> float:
+        return g.denoiser(Tensor(np.array([[g.a(t) * y]])), np.array([t])).item()
+
+    y, h = x / g.a(t), g.b(s) / g.a(s) - g.b(t) / g.a(t)
+    euler = y + h * slope(y, t)
+    expected = y + h * (slope(y, t) + slope(euler, s)) / 2
+    *_, last = heun(g.diffusion, g.denoiser, Tensor(np.array([[x]])), [t, s], None)
+    assert last.x.item() == pytest.approx(g.a(s) * expected, rel=1e-7, abs=1e-7)
+
+
 @pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS)
 @given(x=st.floats(-3, 3), t=st.integers(1, 4096))
 def test_one_step_to_data_is_what_the_denoiser_sees(solver: Callable, x: float, t: int) -> None:
