@@ -31,8 +31,8 @@ def heun(
         if s > 0:
             ahead = diffusion.q_sample(x0, s, noise)
             _, noise_ahead = diffusion.seen(denoiser, ahead, s, clip_x0)
-            noise = (noise + noise_ahead) / 2
-            x0 = diffusion.predict_x0(x, t, noise)
+            mean = (noise + noise_ahead) / 2
+            x0, noise = diffusion.seen(lambda *_, mean=mean: mean, x, t, clip_x0)
         x = diffusion.q_sample(x0, s, noise)
         yield SamplerState(s, x, x0)
 
