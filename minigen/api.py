@@ -214,13 +214,16 @@ class TrainedModel:
     def sample(self, n: int = SAMPLES_OF_A_RUN, seed: int = 1, **how: Any) -> np.ndarray:
         """n samples, float32 (n, ...): images in [-1, 1], or points.
 
-        how: of a ddpm, `sampler` and `sampler_steps`
+        how: of a conditional model, `label`, the class of all; of a ddpm, `sampler`,
+            `sampler_steps`, `eta` and `guidance`
         """
         self.check_can_sample(**how)
         if n < 1:
             raise UsageError(f"n must be 1 or more, got {n}")
         if self.recipe.samples_need_data:
             self._load_data()
+        if "label" in how:
+            (how["label"],) = self._classes([how["label"]])[0].tolist()
         return self.recipe.sample(n, seed, **how)
 
     def save_samples(self, folder: Path, x: np.ndarray, seed: int, **how: Any) -> None:
@@ -230,14 +233,18 @@ class TrainedModel:
         """
         recipe = self.recipe
         write_atomically(folder / "samples.npz", _npz({"x": x}))
-        title = ", ".join([recipe.heading, *map(str, how.values()), f"seed {seed}"])
+        label = how.pop("label", None)
+        of_class = [] if label is None else [f"class {label}"]
+        title = ", ".join([recipe.heading, *of_class, *map(str, how.values()), f"seed {seed}"])
         if x.ndim == 2 and len(x) < pictures.POINTS:
             x = recipe.sample(pictures.POINTS, seed, **how)
-        names = self.class_names
-        pictures.samples(folder / "samples.png", x, title, self._data_to_compare(names), names)
+        names = [] if of_class else self.class_names
+        data = self._data_to_compare(names, label)
+        pictures.samples(folder / "samples.png", x, title, data, names)
 
-    def _data_to_compare(self, class_names: list[str]) -> np.ndarray | None:
-        """The data that samples shall look like; of a conditional model, an image of each class.
+    def _data_to_compare(self, class_names: list[str], label: Any) -> np.ndarray | None:
+        """The data that samples shall look like, of one label if it is given; for columns of
+        classes, an image of each.
 
         None if they would have to be read from files for it.
         """
@@ -248,6 +255,8 @@ class TrainedModel:
         data = recipe.data
         if isinstance(data, Domains):
             return data.train_y
+        if label is not None:
+            return data.train[data.train_labels == self._classes([label])[0]]
         if not class_names:
             return data.train
         labels, first = np.unique(data.train_labels, return_index=True)
@@ -360,6 +369,8 @@ class TrainedModel:
 
     def check_can_sample(self, **how: Any) -> None:
         """UsageError for a run that has no checkpoint, and for a `how` that `sample` has not."""
+        if "label" in how:
+            self._classes([how.pop("label")])
         if hasattr(self.recipe, "check_sampling"):
             with _as_usage_errors():
                 self.recipe.check_sampling(**how)

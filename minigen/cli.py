@@ -15,7 +15,7 @@ from minigen.api import SAMPLES_EVALUATED, SAMPLES_OF_A_RUN, TrainedModel, Usage
 from minigen.data.folders import image_files, read_images
 from minigen.data.images import image_size, read_image, read_opacity, write_png
 from minigen.recipes import RECIPES
-from minigen.recipes.ddpm import SAMPLERS
+from minigen.recipes.ddpm import GUIDANCE, SAMPLERS
 from minigen.recipes.editing import REPEATS, STRENGTH
 from minigen.recipes.translation import DIRECTIONS
 from minigen.training import process
@@ -26,7 +26,7 @@ from minigen.training.settings import DataSettings, check_setting, flag, types_o
 from tensor.arrays import gpu_name, is_of_cuda
 from tensor.kernels import loops
 
-SAMPLING = ("sampler", "sampler_steps")
+SAMPLING = ("sampler", "sampler_steps", "eta", "guidance", "label")
 """The options of `sample` and `evaluate` that say how to sample."""
 
 HOLE = np.array([1.0, 0.0, -0.9])[:, None, None]
@@ -129,6 +129,8 @@ def _parser() -> argparse.ArgumentParser:
     sampler = commands.add_parser("sample", help="draw samples from a trained run")
     sampler.set_defaults(command=_sample)
     _add_sampling(sampler, SAMPLES_OF_A_RUN)
+    label = "the class of all, of a conditional model (default: each in turn)"
+    sampler.add_argument("--label", metavar="NAME", help=label)
     out = "where samples.png and samples.npz go (default: DIR/samples-SEED)"
     sampler.add_argument("--out", metavar="DIR", help=out)
 
@@ -202,7 +204,11 @@ def _add_sampling(parser: argparse.ArgumentParser, n: int) -> None:
     add("--data-x", metavar="DIR", help="where the images of X lie now")
     add("--data-y", metavar="DIR", help="where those of Y lie now")
     add("--sampler", choices=SAMPLERS, help="of a ddpm (default: ancestral)")
-    add("--sampler-steps", type=_count, metavar="N", help="steps of ddim (default: all)")
+    steps = "fewer steps than T; not of ancestral (default: all)"
+    add("--sampler-steps", type=_count, metavar="N", help=steps)
+    add("--eta", type=float, metavar="X", help="noise of ddim, 1 for all of it (default: 0)")
+    guidance = f"of a conditional ddpm, how much (default: {GUIDANCE})"
+    add("--guidance", type=float, metavar="W", help=guidance)
 
 
 # Commands

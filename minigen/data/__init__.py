@@ -15,7 +15,7 @@ from minigen.data.digits import load_digits
 from minigen.data.idx import load_mnist
 from minigen.data.own import from_arrays, load_own
 
-__all__ = ["ABOUT", "MODES", "NAMES", "About", "Dataset", "from_arrays", "load", "repeating_labels"]
+__all__ = ["ABOUT", "MODES", "NAMES", "About", "Dataset", "from_arrays", "labels_to_draw", "load"]
 
 _PLANAR = {
     "ring": planar.ring,
@@ -43,9 +43,14 @@ MODES = {
 _DIGITS = tuple("0123456789")
 
 
-def repeating_labels(n: int, classes: int) -> NDArray[np.int64] | None:
-    """0, 1, ..., classes - 1, 0, 1, ... as the labels of n samples: (n,). None without classes."""
-    return np.arange(n) % classes if classes else None
+def labels_to_draw(n: int, classes: int, label: int | None = None) -> NDArray[np.int64] | None:
+    """The labels of n samples: (n,), all of them `label`, or 0, 1, ..., classes - 1, 0, 1, ...
+
+    None without classes.
+    """
+    if not classes:
+        return None
+    return np.arange(n) % classes if label is None else np.full(n, label)
 
 
 def load(
@@ -74,7 +79,7 @@ def load(
     if name == "mnist":
         folder = _required(data_dir)
         train, test = load_mnist("train", folder), load_mnist("test", folder)
-        return Dataset(name, train[0], test[0], train[1], test[1], _DIGITS)
+        return Dataset(name, train[0], test[0], train[1], test[1], _DIGITS, levels=256)
     if data_dir is not None:
         folder = repr(str(data_dir))
         raise ValueError(f"{name} is not read from a folder, got {folder}: leave out --data-dir")
@@ -83,7 +88,7 @@ def load(
         x, y = _PLANAR[name](10_000, rng), _PLANAR[name](2_500, rng)
         return Dataset(name, x, y, modes=MODES.get(name))
     train, test = load_digits("train"), load_digits("test")
-    return Dataset(name, train[0], test[0], train[1], test[1], _DIGITS)
+    return Dataset(name, train[0], test[0], train[1], test[1], _DIGITS, levels=17)
 
 
 def _required(data_dir: str | os.PathLike[str] | None) -> str | os.PathLike[str]:

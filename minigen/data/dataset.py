@@ -35,6 +35,8 @@ class Dataset:
     class_names: tuple[str, ...] = ()
     modes: tuple[NDArray[np.float32], float] | None = None
     """The centres (K, 2) and the sigma of a mixture of equally likely Gaussians."""
+    levels: int | None = None
+    """How many values a pixel has, evenly spread over [-1, 1]; None if that is not known."""
 
     @property
     def about(self) -> About:

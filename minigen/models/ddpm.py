@@ -88,8 +88,8 @@ class Diffusion:
         before = np.concatenate([[1.0], self.alpha_bar[:-1]])  # alpha_bar_{t-1}
         variance = np.concatenate([[1.0], 1 - self.alpha_bar[1:]])
         self.beta_tilde = (1 - before) / variance * self.beta
-        self._of_x0 = np.sqrt(before) * self.beta / variance  # the factors of eq. 7
-        self._of_xt = np.sqrt(self.alpha) * (1 - before) / variance
+        self.mean_of_x0 = np.sqrt(before) * self.beta / variance  # the factors of eq. 7
+        self.mean_of_xt = np.sqrt(self.alpha) * (1 - before) / variance
 
     # The forward process and the loss
 
@@ -98,33 +98,33 @@ class Diffusion:
 
         Raises ValueError for shapes that differ, IndexError for timesteps not in 0..T.
         """
-        t = self._times(t, 0, x0, noise)
-        return _at(self.signal, t, x0) * x0 + _at(self.spread, t, x0) * noise
+        t = self.checked(t, 0, x0, noise)
+        return at(self.signal, t, x0) * x0 + at(self.spread, t, x0) * noise
 
     def q_posterior(self, x0: Tensor, xt: Tensor, t: np.ndarray | int) -> tuple[Tensor, Tensor]:
         """Mean and variance of q(x_{t-1} | x_t, x_0) for t >= 1, DDPM eqs. 6-7."""
-        t = self._times(t, 1, x0, xt)
-        mean = _at(self._of_x0, t, x0) * x0 + _at(self._of_xt, t, x0) * xt
-        return mean, _at(self.beta_tilde, t, x0)
+        t = self.checked(t, 1, x0, xt)
+        mean = at(self.mean_of_x0, t, x0) * x0 + at(self.mean_of_xt, t, x0) * xt
+        return mean, at(self.beta_tilde, t, x0)
 
     def loss(self, denoiser: Denoiser, x0: Tensor, t: np.ndarray | int, noise: Tensor) -> Tensor:
         """The simple loss, |eps - eps(x_t, t)|^2 per element, averaged over the batch: DDPM eq. 14.
 
         Raises ValueError for shapes that differ, IndexError for timesteps not in 1..T.
         """
-        t = self._times(t, 1, x0, noise)
+        t = self.checked(t, 1, x0, noise)
         return nn.mse_loss(denoiser(self.q_sample(x0, t, noise), t), noise)
 
     def predict_x0(self, xt: Tensor, t: np.ndarray | int, noise: Tensor) -> Tensor:
         """The x_0 of which x_t would be the noisy version: eq. 4 solved for x_0."""
-        t = self._times(t, 0, xt, noise)
+        t = self.checked(t, 0, xt, noise)
         rescaled = 1 / np.maximum(self.signal, LEAST_SIGNAL)
-        return _at(rescaled, t, xt) * (xt - _at(self.spread, t, xt) * noise)
+        return at(rescaled, t, xt) * (xt - at(self.spread, t, xt) * noise)
 
     # The samplers
 
     def ancestral(
-        self, denoiser: Denoiser, x: Tensor, rng: Rng, variance: str = "beta",
+        self, denoiser: Denoiser, x: Tensor, rng: Rng, variance: str | np.ndarray = "beta",
         clip_x0: float | None = 1.0, start: int | None = None,
     ) -> States:  # fmt: skip
         """DDPM Algorithm 2, from x = x_T ~ N(0, I): the states from x_T to x_0.
@@ -152,50 +152,74 @@ class Diffusion:
 
         noise: sigma_t z
         """
-        x0 = self._seen_x0(denoiser, xt, t, clip_x0)
+        x0, _ = self.seen(denoiser, xt, t, clip_x0)
         mean, _ = self.q_posterior(x0, xt, t)
         return mean + noise, x0
 
-    def variance(self, name: str) -> np.ndarray:
+    def ddim(
+        self, denoiser: Denoiser, x: Tensor, steps: int, clip_x0: float | None = 1.0,
+        eta: float = 0.0, rng: Rng | None = None,
+    ) -> States:  # fmt: skip
+        """DDIM eq. 12 from x = x_T ~ N(0, I), deterministic unless noise is asked for:
+
+            x_s = sqrt(alpha_bar_s) x_0 + sqrt(1 - alpha_bar_s - sigma^2) eps + sigma z
+            sigma^2 = eta^2 (1 - alpha_bar_s) / (1 - alpha_bar_t) (1 - alpha_bar_t / alpha_bar_s)
+
+        where s is the next timestep kept (eq. 16). With eta = 1 and every step kept that is
+        `ancestral` with beta-tilde.
+
+        steps: how many timesteps are kept, see `spread_times`
+        clip_x0: as in `ancestral`; eps is derived anew from the clipped x_0
+        rng: what draws z
+
+        Raises ValueError, once a state is asked for, unless `steps` lies in 1..T.
+        """
+        times = self.spread_times(steps)
+        yield SamplerState(self.T, x, None)
+        for t, s in pairwise(times):
+            x0, noise = self.seen(denoiser, x, t, clip_x0)
+            left, before = 1 - self.alpha_bar[t], 1 - self.alpha_bar[s]
+            sigma2 = eta**2 * before / left * (1 - self.alpha_bar[t] / self.alpha_bar[s])
+            x = float(self.signal[s]) * x0 + math.sqrt(before - sigma2) * noise
+            if sigma2:
+                x = x + math.sqrt(sigma2) * noise_like(x, rng)
+            yield SamplerState(s, x, x0)
+
+    def variance(self, name: str | np.ndarray) -> np.ndarray:
         """The variance of p(x_{t-1} | x_t), (T + 1,): beta_t ("beta") or beta-tilde_t
-        ("beta_tilde"), sec. 3.2.
+        ("beta_tilde"), sec. 3.2, or what is given.
 
         Raises ValueError for another name.
         """
+        if not isinstance(name, str):
+            return name
         if name not in ("beta", "beta_tilde"):
             raise ValueError(f"variance must be 'beta' or 'beta_tilde', got {name!r}")
         return self.beta if name == "beta" else self.beta_tilde
 
-    def ddim(
-        self, denoiser: Denoiser, x: Tensor, steps: int, clip_x0: float | None = 1.0
-    ) -> States:
-        """The deterministic sampler (DDIM eq. 12 with sigma = 0), from x = x_T ~ N(0, I).
+    def spread_times(self, steps: int) -> list[int]:
+        """The timesteps that a sampler of so many steps visits: T, ..., 0, evenly spread.
 
-        x_s = sqrt(alpha_bar_s) x_0 + sqrt(1 - alpha_bar_s) eps, where s is the next timestep kept.
-        With `clip_x0`, which eq. 12 does not have, eps is derived anew from the clipped x_0.
-
-        steps: how many timesteps are kept, evenly spread over 1..T
-
-        Raises ValueError, once a state is asked for, unless `steps` lies in 1..T.
+        Raises ValueError unless `steps` lies in 1..T.
         """
         if not 1 <= steps <= self.T:
-            raise ValueError(f"ddim: steps must lie in 1..{self.T}, got {steps}")
-        kept = np.linspace(0, self.T, steps + 1).round().astype(int)[::-1].tolist()
-        yield SamplerState(self.T, x, None)
-        for t, s in pairwise(kept):
-            x0 = self._seen_x0(denoiser, x, t, clip_x0)
-            noise = (x - math.sqrt(self.alpha_bar[t]) * x0) / math.sqrt(1 - self.alpha_bar[t])
-            x = self.q_sample(x0, s, noise)
-            yield SamplerState(s, x, x0)
+            raise ValueError(f"steps must lie in 1..{self.T}, got {steps}")
+        return np.linspace(0, self.T, steps + 1).round().astype(int)[::-1].tolist()
 
-    def _seen_x0(self, denoiser: Denoiser, x: Tensor, t: int, limit: float | None) -> Tensor:
-        """The x_0 that the denoiser sees behind x_t."""
+    def seen(
+        self, denoiser: Denoiser, x: Tensor, t: int, clip_x0: float | None
+    ) -> tuple[Tensor, Tensor]:
+        """The x_0 that the denoiser sees behind x_t, clipped, and the noise that would lead from
+        it to x_t."""
         with T.no_grad():
             noise = denoiser(x, np.full(len(x), t))
         x0 = self.predict_x0(x, t, noise)
-        return x0 if limit is None else x0.clamp(-limit, limit)
+        if clip_x0 is None:
+            return x0, noise
+        x0 = x0.clamp(-clip_x0, clip_x0)
+        return x0, (x - float(self.signal[t]) * x0) / float(self.spread[t])
 
-    def _times(self, t: np.ndarray | int, least: int, x: Tensor, y: Tensor) -> np.ndarray:
+    def checked(self, t: np.ndarray | int, least: int, x: Tensor, y: Tensor) -> np.ndarray:
         """t as (N,), for each item of x and y (N, ...) a timestep in least..T."""
         t = np.asarray(t)
         if x.shape != y.shape or t.shape not in ((), x.shape[:1]) or not len(x):
@@ -210,9 +234,14 @@ class Diffusion:
 
 def step_noise(x: Tensor, t: int, rng: Rng) -> Tensor:
     """z of DDPM Algorithm 2, line 3: a draw from N(0, I) for x = x_t if t > 1, else 0."""
-    return T.randn_like(x, generator=rng) if t > 1 else T.zeros_like(x)
+    return noise_like(x, rng) if t > 1 else T.zeros_like(x)
 
 
-def _at(table: np.ndarray, t: np.ndarray, x: Tensor) -> Tensor:
+def at(table: np.ndarray, t: np.ndarray, x: Tensor) -> Tensor:
     """table[t] for each item of x, shaped to broadcast over it."""
     return Tensor(table[t].reshape(-1, *[1] * (x.ndim - 1)), dtype=x.dtype, device=x.device)
+
+
+def noise_like(x: Tensor, rng: Rng | None) -> Tensor:
+    """z ~ N(0, I) for x."""
+    return T.randn(x.shape, generator=rng, dtype=x.dtype, device=x.device)

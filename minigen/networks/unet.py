@@ -13,6 +13,7 @@ import numpy as np
 
 import nn
 import tensor as T
+from minigen.networks.labels import Labels
 from tensor import Tensor
 
 
@@ -83,15 +84,18 @@ class AttentionBlock(nn.Module):
 
 
 class UNet(nn.Module):
-    """Noise prediction for images (N, image_channels, H, W) and timesteps (N,).
+    """Noise prediction for images (N, image_channels, H, W), timesteps (N,), and maybe labels (N,).
 
     `channels` gives the width of each level; H and W must be divisible by 2 ** (levels - 1). A
-    width of 1 is refused: group norm over it takes away what the time embedding adds.
+    width of 1 is refused: group norm over it takes away what the time embedding adds. With
+    `classes` it is told a label in 0..classes, of which the last says that there is none: an
+    embedding of it is added to that of the timestep (Dhariwal & Nichol 2021, section 3).
     """
 
     def __init__(
-        self, image_channels: int = 1, channels: Sequence[int] = (32, 64), num_heads: int = 2
-    ):
+        self, image_channels: int = 1, channels: Sequence[int] = (32, 64), num_heads: int = 2,
+        classes: int = 0,
+    ):  # fmt: skip
         if not channels or min(channels) < 2:
             rule = "channels must be one or more widths of at least 2"
             raise ValueError(f"UNet: {rule}, got {channels}")
@@ -99,6 +103,7 @@ class UNet(nn.Module):
         time = 4 * first
         self.levels = len(channels)
         self.time = TimeMLP(first + first % 2, time)
+        self.label = nn.Embedding(classes + 1, time) if classes else None
         self.stem = nn.Conv2d(image_channels, first, 3, padding=1)
         self.down = [ResBlock(a, b, time) for a, b in zip([first, *channels], channels)]
         self.shrink = [nn.Conv2d(c, c, 3, stride=2, padding=1) for c in channels[:-1]]
@@ -110,12 +115,16 @@ class UNet(nn.Module):
         self.norm, self.head = norm(first), nn.Conv2d(first, image_channels, 3, padding=1)
         nn.init.zeros_(self.head.weight)
 
-    def forward(self, x: Tensor, t: np.ndarray) -> Tensor:
+    def forward(self, x: Tensor, t: np.ndarray, labels: Labels = None) -> Tensor:
         if any(n % 2 ** (self.levels - 1) for n in x.shape[2:]):
             rule = f"must be multiples of {2 ** (self.levels - 1)}"
             sizes = f"height and width of {x.shape}"
             raise ValueError(f"UNet: with {self.levels} levels, {sizes} {rule}")
+        if (labels is None) != (self.label is None):
+            raise ValueError("UNet: labels are for a U-Net with classes, which needs them")
         time = self.time(t, len(x))  # (N, time)
+        if self.label is not None:
+            time = time + self.label(labels)
         h = self.stem(x)  # (N, channels[0], H, W)
         skips = []
         for level in range(self.levels):

@@ -1,18 +1,25 @@
-"""DDPM: a denoiser learns to see the noise in data, and noise becomes data without it."""
+"""DDPM: a network learns to see the noise in data, and noise becomes data without it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
 import nn
 import tensor as T
-from minigen.data import Dataset
+from minigen.data import Dataset, labels_to_draw
 from minigen.evaluation import pictures
 from minigen.evaluation.batches import finite
-from minigen.evaluation.report import FLOOR, Measures, sample_measures
-from minigen.models.ddpm import SCHEDULES, Diffusion, Rng, States, beta_schedule
+from minigen.evaluation.report import FLOOR, Measures, label_measures, sample_measures
+from minigen.models.bound import bits_per_dimension, bound
+from minigen.models.ddpm import SCHEDULES, Denoiser, Diffusion, Rng, States, beta_schedule
+from minigen.models.guidance import classifier_free, dropped
+from minigen.models.predictions import PREDICTIONS, Prediction
+from minigen.models.solvers import dpm_solver, heun
+from minigen.networks.labels import Labels, labels_if_conditional
 from minigen.networks.points import MLPDenoiser
 from minigen.networks.unet import UNet
 from minigen.recipes import editing
@@ -22,7 +29,14 @@ from minigen.training.settings import DataSettings, heading, seeded, setting, wi
 from tensor import Tensor
 
 BATCH_OF_SAMPLES = 500
-SAMPLERS = ("ancestral", "ddim")
+SOLVERS: dict[str, Callable] = {"heun": heun, "dpm-solver": dpm_solver}
+SAMPLERS = ("ancestral", "ddim", *SOLVERS)
+
+GUIDANCE = 0.25
+"""How much a conditional model is guided, unless one says so."""
+
+DROPPED = 0.1
+"""The share of labels that training drops: Ho & Salimans 2022 find 0.1 and 0.2 about equal."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +50,20 @@ class DDPMSettings(DataSettings):
         20, "T, the steps of the forward process", within=(1, 10**5), points=100
     )
     schedule: str = setting("cosine", "how the noise grows with t", choices=SCHEDULES)
+    predict: str = setting(
+        "noise", "what the network predicts", choices=PREDICTIONS, before="noise"
+    )
+    conditional: bool = setting(False, "tell the network the label", before=False)
     frequency: float = setting(3.0, "how sharp points may be", within=(0, 1e3), before=0.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.conditional:
+            self.check_conditional()
 
 
 class DDPMRecipe:
-    """A diffusion model: the denoiser is a U-Net for images, an MLP for points in the plane."""
+    """A diffusion model: its network is a U-Net for images, an MLP for points in the plane."""
 
     Settings = DDPMSettings
     title = "DDPM"
@@ -50,13 +73,19 @@ class DDPMRecipe:
 
     def __init__(self, settings: DDPMSettings):
         self.rng = seeded(settings, DDPMSettings)
-        self.settings, self.heading = settings, heading(self.title, settings.data_name)
+        predicts = "" if settings.predict == "noise" else f"predicting {settings.predict}"
+        conditional = "conditional" if settings.conditional else ""
+        self.settings = settings
+        self.heading = heading(self.title, settings.data_name, predicts, conditional)
         self.shape = settings.about.shape
+        self.classes = settings.about.classes if settings.conditional else 0
         self.diffusion = Diffusion(beta_schedule(settings.schedule, settings.timesteps))
-        self.denoiser = _denoiser(self.shape, settings.frequency).to(settings.device)
+        self.prediction = Prediction(settings.predict, self.diffusion)
+        network = _network(self.shape, self.classes, settings.frequency)
+        self.network = network.to(settings.device)
         lr_schedule = cosine(settings.steps, warmup_steps=100)
-        self.learner = Learner(self.denoiser, settings.lr, (0.9, 0.99), lr_schedule, ema=0.99)
-        self.checkpointed = to_checkpoint(self.denoiser, self.rng, {"model": self.learner})
+        self.learner = Learner(self.network, settings.lr, (0.9, 0.99), lr_schedule, ema=0.99)
+        self.checkpointed = to_checkpoint(self.network, self.rng, {"model": self.learner})
 
     @cached_property
     def data(self) -> Dataset:
@@ -73,70 +102,117 @@ class DDPMRecipe:
         return f"{process} leaves alpha_bar_T = {share:.2g} of the data's variance in x_T"
 
     def step(self, k: int) -> dict[str, Tensor]:
-        """DDPM Algorithm 1."""
+        """DDPM Algorithm 1; with labels, Ho & Salimans 2022 Algorithm 1."""
         n, device = self.settings.batch_size, self.settings.device
-        x0, _ = self.data.batch(n, self.rng, device)  # line 2: x_0 ~ q(x_0)
+        x0, labels = self.data.batch(n, self.rng, device)  # line 2: x_0 ~ q(x_0)
         t = self.rng.integers(1, self.diffusion.T + 1, size=n)  # line 3
         noise = T.randn(x0.shape, generator=self.rng, device=device)  # line 4
-        loss = self.diffusion.loss(self.denoiser, x0, t, noise)
+        labels = labels_if_conditional(labels, self.classes)
+        told = () if labels is None else (dropped(labels, DROPPED, self.classes, self.rng),)
+        loss = self.prediction.loss(self.network, x0, t, noise, *told)
         self.learner.descend(loss, k)  # line 5
         return {"loss": loss}
 
-    def check_sampling(self, sampler: str = "ancestral", sampler_steps: int | None = None) -> None:
-        """ValueError for another sampler, and unless `sampler_steps` are for ddim and at most T."""
+    def denoiser(self, labels: Labels = None, guidance: float = 0.0) -> Denoiser:
+        """The denoiser of items with these labels (N,), or of a model that is not conditional."""
+        if labels is None:
+            return self.prediction.denoiser(self.network)
+
+        def told(labels: np.ndarray) -> Denoiser:
+            return self.prediction.denoiser(lambda x, t: self.network(x, t, labels))
+
+        if not guidance:
+            return told(labels)
+        return classifier_free(told(labels), told(np.full_like(labels, self.classes)), guidance)
+
+    def check_sampling(
+        self, sampler: str = "ancestral", sampler_steps: int | None = None, eta: float = 0.0,
+        guidance: float | None = None,
+    ) -> None:  # fmt: skip
+        """ValueError for another sampler, more steps than T, and what is not for this sampler or
+        this model."""
         if sampler not in SAMPLERS:
             raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}")
         most = self.diffusion.T
-        if sampler_steps and (sampler != "ddim" or sampler_steps > most):
-            rule = f"is for --sampler ddim, and at most {most} for this run"
+        if sampler_steps and (sampler == "ancestral" or sampler_steps > most):
+            rule = f"is for --sampler {' or '.join(SAMPLERS[1:])}, and at most {most} for this run"
             raise ValueError(f"--sampler-steps {rule}")
+        if eta and sampler != "ddim":
+            raise ValueError("--eta is for --sampler ddim")
+        if guidance is not None and not self.classes:
+            raise ValueError("--guidance is for models trained with --conditional")
+
+    @property
+    def variance(self) -> str:
+        """That of p(x_{t-1} | x_t): the smaller of the paper's two for points."""
+        return "beta" if len(self.shape) == 3 else "beta_tilde"
 
     def states(
-        self, n: int, rng: Rng, sampler: str = "ancestral", sampler_steps: int | None = None
-    ) -> States:
-        """The states of a sampler, from n draws of x_T ~ N(0, I) to x_0.
+        self, n: int, rng: Rng, sampler: str = "ancestral", sampler_steps: int | None = None,
+        eta: float = 0.0, guidance: float | None = None, labels: Labels = None,
+    ) -> States:  # fmt: skip
+        """The states of a sampler, from n draws of x_T ~ N(0, I) to x_0; arguments as in `sample`.
 
-        What is predicted of x_0 is held within the range of the data. The noise added to points
-        has the smaller of the paper's two variances. Raises ValueError as `check_sampling` does.
+        What is predicted of x_0 is held within the range of the data.
         """
-        self.check_sampling(sampler, sampler_steps)
+        denoiser = self.denoiser(labels, GUIDANCE if guidance is None else guidance)
         x = T.randn((n, *self.shape), generator=rng, device=self.settings.device)
-        limit = self.settings.largest
+        diffusion, limit = self.diffusion, self.settings.largest
+        if sampler == "ancestral":
+            return diffusion.ancestral(denoiser, x, rng, self.variance, limit)
+        steps = sampler_steps or diffusion.T
         if sampler == "ddim":
-            steps = sampler_steps or self.diffusion.T
-            return self.diffusion.ddim(self.denoiser, x, steps, limit)
-        variance = "beta" if len(self.shape) == 3 else "beta_tilde"
-        return self.diffusion.ancestral(self.denoiser, x, rng, variance, limit)
+            return diffusion.ddim(denoiser, x, steps, limit, eta, rng)
+        return SOLVERS[sampler](diffusion, denoiser, x, diffusion.spread_times(steps), limit)
 
     def sample(
-        self, n: int, seed: int, sampler: str = "ancestral", sampler_steps: int | None = None
-    ) -> np.ndarray:
-        """n samples by the average of the weights.
+        self, n: int, seed: int, sampler: str = "ancestral", sampler_steps: int | None = None,
+        eta: float = 0.0, guidance: float | None = None, label: int | None = None,
+    ) -> np.ndarray:  # fmt: skip
+        """n samples by the average of the weights; if conditional, of each class in turn.
 
         sampler: one of SAMPLERS
-        sampler_steps: those of ddim, T if it is None
+        sampler_steps: of all but ancestral; T if it is None
+        eta: of ddim, how much noise it adds, 1 for as much as ancestral
+        guidance: the w of Ho & Salimans 2022; 0 for none, GUIDANCE if it is None
+        label: the class of all
 
         Returns float32 (n, ...). Raises ValueError as `check_sampling` does, Diverged if they are
         not finite.
         """
+        self.check_sampling(sampler, sampler_steps, eta, guidance)
         rng = np.random.default_rng(seed)
         total = (sampler_steps or self.diffusion.T) + 1
+        all_labels = labels_to_draw(n, self.classes, label)
         batches = []
         with self.learner.using_average():
             for start in range(0, n, BATCH_OF_SAMPLES):
                 size = min(BATCH_OF_SAMPLES, n - start)
-                states = self.states(size, rng, sampler, sampler_steps)
+                labels = None if all_labels is None else all_labels[start : start + size]
+                states = self.states(size, rng, sampler, sampler_steps, eta, guidance, labels)
                 progress = f"sampling {start + size} of {n}"
                 for state in tqdm(states, desc=progress, total=total, unit="step"):
                     x = state.x
                 batches.append(x.numpy())
             return finite(np.concatenate(batches))
 
-    def evaluate(
-        self, n: int, seed: int, sampler: str = "ancestral", sampler_steps: int | None = None
-    ) -> Measures:
-        """The measures of n samples; arguments and errors are those of `sample`."""
-        return sample_measures(self.sample(n, seed, sampler, sampler_steps), self.data)
+    def evaluate(self, n: int, seed: int, **how: Any) -> Measures:
+        """The bound on n test items, of a density if their levels are not known; then the measures
+        of n samples, drawn as `sample` does."""
+        x0 = Tensor(self.data.test[:n], device=self.settings.device)
+        bits = bits_per_dimension(self.bound(x0, np.random.default_rng(seed)), x0)
+        fake, labels = self.sample(n, seed, **how), labels_to_draw(n, self.classes)
+        measures: Measures = {"bound, bits/dim": (bits, None)}
+        measures |= sample_measures(fake, self.data)
+        return measures if labels is None else measures | label_measures(fake, labels, self.data)
+
+    def bound(self, x0: Tensor, rng: Rng) -> np.ndarray:
+        """The terms of the variational bound of test items x0, in nats: see `models.bound`."""
+        labels = labels_if_conditional(self.data.test_labels, self.classes)
+        labels = None if labels is None else labels[: len(x0)]
+        denoiser, limit = self.denoiser(labels), self.settings.largest
+        with self.learner.using_average():
+            return bound(self.diffusion, denoiser, x0, rng, self.variance, self.data.levels, limit)
 
     def draw(self, run: Run) -> None:
         """The loss, the forward process, and the denoising of a few samples."""
@@ -154,7 +230,8 @@ class DDPMRecipe:
         falling, frames = times[::-1], _times(diffusion.T, 31)[::-1]
         wanted = {*falling, *frames}
         with self.learner.using_average():
-            x = {state.t: state.x.numpy() for state in self.states(n, rng) if state.t in wanted}
+            states = self.states(n, rng, labels=labels_to_draw(n, self.classes))
+            x = {state.t: state.x.numpy() for state in states if state.t in wanted}
         title = f"{self.heading}: x_t on its way from noise, DDPM Algorithm 2"
         denoised, labels = [x[t] for t in falling], [f"t = {t}" for t in falling]
         pictures.sequence(run.path / "trajectory.png", denoised, labels, title)
@@ -167,8 +244,8 @@ def _times(T: int, n: int) -> list[int]:
     return np.unique(np.linspace(0, T, n).round().astype(int)).tolist()
 
 
-def _denoiser(shape: tuple[int, ...], frequency: float) -> nn.Module:
+def _network(shape: tuple[int, ...], classes: int, frequency: float) -> nn.Module:
     """A U-Net, with a level more for large images, or an MLP for points."""
     if len(shape) == 1:
         return MLPDenoiser(shape[0], std=frequency)
-    return UNet(shape[0], (24, 48) if shape[1] < 16 else (32, 64, 64))
+    return UNet(shape[0], (24, 48) if shape[1] < 16 else (32, 64, 64), classes=classes)

@@ -47,7 +47,9 @@ def _edited(
         for start in range(0, len(arrays[0]), batches.BATCH):
             rows = slice(start, start + batches.BATCH)
             batch = [Tensor(a[rows], device=device) for a in arrays]
-            states = edit(recipe.diffusion, recipe.denoiser, *batch, rng=rng, clip_x0=limit, **how)
+            labels = np.full(len(batch[0]), recipe.classes) if recipe.classes else None  # of none
+            denoiser = recipe.denoiser(labels)
+            states = edit(recipe.diffusion, denoiser, *batch, rng=rng, clip_x0=limit, **how)
             with tqdm(total=steps, desc="editing", unit="step", leave=False) as bar:
                 for state in states:
                     bar.update(steps - state.t - bar.n)  # backwards, where noise is added

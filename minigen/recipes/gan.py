@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 import nn
-from minigen.data import Dataset, repeating_labels
+from minigen.data import Dataset, labels_to_draw
 from minigen.evaluation import batches, pictures
 from minigen.evaluation.report import FLOOR, Measures, label_measures, sample_measures
 from minigen.models.gan import EQUILIBRIA, GAN, LOSSES, PENALISED, clip_weights
@@ -96,13 +96,14 @@ class GANRecipe:
         self.G_learner.descend(g_loss, k)
         return {"discriminator": d_loss, "generator": g_loss}
 
-    def sample(self, n: int, seed: int) -> np.ndarray:
-        """n samples by the average of the weights; if conditional, of each class in turn.
+    def sample(self, n: int, seed: int, label: int | None = None) -> np.ndarray:
+        """n samples by the average of the weights; if conditional, of each class in turn, or of
+        one `label`.
 
         Returns float32 (n, ...). Raises Diverged if they are not finite.
         """
         rng = np.random.default_rng(seed)
-        labels = repeating_labels(n, self.model.classes)
+        labels = labels_to_draw(n, self.model.classes, label)
         samples = []
         with self.G_learner.using_average():
             for start in range(0, n, batches.BATCH):
@@ -115,7 +116,7 @@ class GANRecipe:
         """The measures of n samples, and of a conditional model of their labels."""
         fake = self.sample(n, seed)
         measures = sample_measures(fake, self.data)
-        labels = repeating_labels(n, self.model.classes)
+        labels = labels_to_draw(n, self.model.classes)
         return measures if labels is None else measures | label_measures(fake, labels, self.data)
 
     def draw(self, run: Run) -> None:

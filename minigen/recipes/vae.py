@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 import tensor as T
-from minigen.data import Dataset, repeating_labels
+from minigen.data import Dataset, labels_to_draw
 from minigen.evaluation import pictures
 from minigen.evaluation.batches import in_batches
 from minigen.evaluation.report import FLOOR, Measures, sample_measures
@@ -99,14 +99,15 @@ class VAERecipe:
         """n latent vectors on the arc from one to another: (n, latent)."""
         return slerp(a, b, n)
 
-    def sample(self, n: int, seed: int) -> np.ndarray:
-        """The mean images of n draws from the prior; if conditional, of each class in turn.
+    def sample(self, n: int, seed: int, label: int | None = None) -> np.ndarray:
+        """The mean images of n draws from the prior; if conditional, of each class in turn, or of
+        one `label`.
 
         Returns float32 (n, ...) within [-1, 1]. Raises Diverged if they are not finite.
         """
         rng = np.random.default_rng(seed)
         z = self.model.prior(n).sample(generator=rng).numpy()
-        return self.decode(z, repeating_labels(n, self.model.classes)).clip(-1, 1)
+        return self.decode(z, labels_to_draw(n, self.model.classes, label)).clip(-1, 1)
 
     def evaluate(self, n: int, seed: int) -> Measures:
         """The bound and its terms on test images, in nats each; then the measures of samples."""

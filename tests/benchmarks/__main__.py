@@ -21,8 +21,11 @@ from typing import Any
 
 import numpy as np
 
+from minigen.models.bound import bits_per_dimension
+from minigen.recipes.ddpm import DDPMRecipe
 from minigen.recipes.vae import VAERecipe
 from minigen.training import process
+from tensor import Tensor
 from tensor.parallel import get_num_threads, one_blas_thread, set_num_threads
 from tests.benchmarks.work import RECIPES, Work, new_recipe
 
@@ -220,6 +223,29 @@ def vae_bounds(device: str) -> None:
     print(f"after {steps} steps the test ELBO is {a:.3f}, that of the twin {b:.3f} nats: {apart}")
 
 
+def ddpm_bounds(steps: int = 300) -> None:
+    """Train the network of `minigen train ddpm` for a while; print the bound on the test digits,
+    and that of its twin in PyTorch with the same weights and noise."""
+    import torch
+
+    from tests.benchmarks import theirs, twin
+
+    mine = DDPMRecipe(DDPMRecipe.Settings(steps=steps))
+    for k in range(1, steps + 1):
+        mine.step(k)
+    x0 = Tensor(mine.data.test)
+    terms = mine.bound(x0, np.random.default_rng(0))
+    network = twin.UNet(1, (24, 48))
+    with mine.learner.using_average():
+        state = {name: torch.tensor(x.numpy()) for name, x in mine.network.state_dict().items()}
+    network.load_state_dict(state)
+    beta, rng = torch.tensor(mine.diffusion.beta[1:]), np.random.default_rng(0)
+    x = torch.tensor(mine.data.test, dtype=torch.float64)
+    twins_terms = theirs.ddpm_bound(network, x, beta, mine.data.levels, rng).numpy()
+    a, b = (bits_per_dimension(found, x0) for found in (terms, twins_terms))
+    print(f"the bound after {steps} steps is {a:.5f}, that of the twin {b:.5f} bits a dimension")
+
+
 def flat_memory(steps: int = 1000) -> None:
     """Print the resident memory over many training steps."""
     from tests.benchmarks import ours
@@ -270,6 +296,7 @@ def main() -> None:
         loss_curves(options.device)
         twins(options.device)
         vae_bounds(options.device)
+        ddpm_bounds()
     else:
         missing = "PyTorch is not installed (pip install -e '.[bench]')"
         print(f"{missing}: there is nothing to compare with")

@@ -104,6 +104,39 @@ class Training:
         return loss.item()
 
 
+@torch.no_grad()
+def ddpm_bound(
+    network: nn.Module, x0: Tensor, beta: Tensor, levels: int, rng: np.random.Generator
+) -> Tensor:
+    """L_0..L_T of each image (DDPM eq. 5, sigma^2 = beta, x_0 clipped), by torch.distributions:
+    float64 (T + 1, N), in nats."""
+    T, normal = len(beta), torch.distributions.Normal
+    alpha_bar = torch.cumprod(1 - beta, 0)
+    before = torch.cat([torch.ones(1, dtype=beta.dtype), alpha_bar[:-1]])
+    terms = []
+    for t in range(1, T + 1):
+        b, a_t, a_s = beta[t - 1], alpha_bar[t - 1], before[t - 1]
+        xt = a_t.sqrt() * x0 + (1 - a_t).sqrt() * torch.tensor(rng.standard_normal(x0.shape, "f"))
+        eps = network(xt.float(), torch.full((len(x0),), t)).double()
+        seen = ((xt - (1 - a_t).sqrt() * eps) / a_t.sqrt()).clamp(-1, 1)
+        if t == 1:
+            q, half = normal(seen, b.sqrt()), 1 / (levels - 1)
+            above = torch.where(x0 > 1 - half, 1.0, q.cdf(x0 + half))
+            below = torch.where(x0 < half - 1, 0.0, q.cdf(x0 - half))
+            nats = -torch.log((above - below).clamp(min=1e-300))
+        else:
+            of_x0 = a_s.sqrt() * b / (1 - a_t)
+            of_xt = (1 - b).sqrt() * (1 - a_s) / (1 - a_t)
+            true = normal(of_x0 * x0 + of_xt * xt, ((1 - a_s) / (1 - a_t) * b).sqrt())
+            nats = torch.distributions.kl_divergence(
+                true, normal(of_x0 * seen + of_xt * xt, b.sqrt())
+            )
+        terms.append(nats.flatten(1).sum(1))
+    last = normal(alpha_bar[-1].sqrt() * x0, (1 - alpha_bar[-1]).sqrt())
+    prior = torch.distributions.kl_divergence(last, normal(0.0, 1.0))
+    return torch.stack([*terms, prior.flatten(1).sum(1)])
+
+
 class Twin:
     """The twin of a new recipe: its weights, batches, noise, learning rates, and average of
     weights.

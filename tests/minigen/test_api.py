@@ -133,7 +133,7 @@ def test_points_of_ones_own() -> None:
     for model in ("ddpm", "gan"):
         trained = minigen.train(model, points, **SMALL[model])
         assert trained.sample(5).shape == (5, 2) and trained.path == Path(f"runs/{model}-array")
-        assert len(trained.evaluate()) == 3
+        assert len(trained.evaluate()) == 4
 
 
 def test_points_have_defaults_of_their_own_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +227,7 @@ def test_two_images_are_enough_for_samples_of_an_autoencoder() -> None:
 
 def test_ones_own_ring_is_no_mixture() -> None:
     Path("my photos é").rename("ring")
-    assert len(minigen.train("ddpm", Path.cwd() / "ring", size=8, **SMALL["ddpm"]).evaluate()) == 3
+    assert len(minigen.train("ddpm", Path.cwd() / "ring", size=8, **SMALL["ddpm"]).evaluate()) == 4
 
 
 def test_places_are_kept_from_where_they_were_said(monkeypatch: pytest.MonkeyPatch) -> None:

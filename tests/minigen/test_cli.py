@@ -49,7 +49,7 @@ PICTURES = {
 OF_SAMPLES = ["Fréchet distance", "precision (k = 3)", "recall (k = 3)"]
 OF_MODES = ["modes covered", "good samples", "reverse KL, nats"]
 MEASURES = {
-    "ddpm": [],
+    "ddpm": ["bound, bits/dim"],
     "ae": ["test error", "test PSNR, dB"],
     "vae": ["test reconstruction", "test KL", "test ELBO", "test IWAE, S = 2"],
     "gan": [],

@@ -390,6 +390,41 @@ def test_ddim_is_the_affine_map_that_theory_gives(g: Gaussian, data: st.DataObje
         assert y.numpy() == close(g.a(s) * g.m + k * (x.numpy() - g.a(t) * g.m))
 
 
+@given(g=gaussians, seed=st.integers(0, 9))
+def test_ddim_with_eta_1_is_ancestral_sampling(g: Gaussian, seed: int) -> None:
+    """With every step kept, and beta-tilde: DDIM sec. 4.1."""
+    rngs = [np.random.default_rng(seed) for _ in range(2)]
+    x = Tensor(np.array([[0.3, -1.0]]))
+    ddim = g.diffusion.ddim(g.denoiser, x, g.diffusion.T, None, 1.0, rngs[0])
+    ancestral = g.diffusion.ancestral(g.denoiser, x, rngs[1], "beta_tilde", None)
+    for one, other in zip(ddim, ancestral, strict=True):
+        assert one.t == other.t
+        assert one.x.numpy() == pytest.approx(other.x.numpy(), rel=1e-7, abs=1e-7)
+
+
+@given(diffusion=diffusions, m=st.floats(-2, 2), eta=st.floats(0, 1), data=st.data())
+def test_ddim_keeps_the_marginals_with_any_noise(
+    diffusion: Diffusion, m: float, eta: float, data: st.DataObject
+) -> None:
+    """DDIM lemma 1, for data at a single point; the first noise has the sigma of eq. 16."""
+    g, steps = (
+        Gaussian(diffusion, np.full(2, m), np.zeros(2)),
+        data.draw(st.integers(1, diffusion.T)),
+    )
+    x, rng = np.zeros((diffusion.T + 2, 2)), Probes()
+    x[1] = 1
+    probes: Any = rng
+    states = list(diffusion.ddim(g.denoiser, Tensor(x), steps, None, eta, probes))
+    for t, x_t, _ in states:
+        mean, variance = moments(x_t.numpy(), g.a(diffusion.T) * m, g.b(diffusion.T) ** 2)
+        assert mean == close(np.full(2, g.a(t) * m))
+        assert variance == pytest.approx(np.full(2, g.b(t) ** 2), rel=1e-7, abs=1e-7)
+    t, s = diffusion.T, states[1].t
+    added = states[1].x.numpy()[2] - states[1].x.numpy()[0]
+    sigma = eta * g.b(s) / g.b(t) * math.sqrt(1 - diffusion.alpha_bar[t] / diffusion.alpha_bar[s])
+    assert added == close(np.full(2, sigma))
+
+
 @given(T=st.integers(1, 60), data=st.data())
 def test_ddim_goes_down_evenly_from_T_to_0(T: int, data: st.DataObject) -> None:
     steps = data.draw(st.integers(1, T))

@@ -416,7 +416,7 @@ def test_edits_are_those_of_the_model_by_the_average_of_the_weights(runs: Path) 
     x, y = digits[:3], digits[3:6]
     known = rng().random((3, 8, 8)) < 0.5
     recipe = trained.recipe
-    diffusion, denoiser, x0 = recipe.diffusion, recipe.denoiser, Tensor(x)
+    diffusion, denoiser, x0 = recipe.diffusion, recipe.denoiser(), Tensor(x)
     everywhere = Tensor(known[:, None])
     with recipe.learner.using_average():
         inpainted = last_of(inpaint(diffusion, denoiser, x0, everywhere, rng(5), 2))
@@ -426,6 +426,15 @@ def test_edits_are_those_of_the_model_by_the_average_of_the_weights(runs: Path) 
     assert np.array_equal(trained.image_to_image(x, 0.7, seed=5), redrawn)
     assert np.array_equal(trained.mix(x, y, 0.4, 0.7, seed=5), mixed)
     assert inpainted.dtype == np.float32 and abs(inpainted).max() <= 1
+
+
+def test_a_conditional_model_edits_as_one_that_is_told_no_class(tmp_path: Path) -> None:
+    trained = minigen.train("ddpm", conditional=True, out=tmp_path / "run", **SMALL)
+    x, recipe = load_digits("test")[0][:3], trained.recipe
+    with recipe.learner.using_average():
+        none = recipe.denoiser(np.full(3, 10))
+        expected = last_of(image_to_image(recipe.diffusion, none, Tensor(x), rng(5)))
+    assert np.array_equal(trained.image_to_image(x, seed=5), expected)
 
 
 def test_a_mask_may_be_the_same_for_all_images_and_keeps_all_their_colours(runs: Path) -> None:
@@ -442,7 +451,7 @@ def test_networks_see_a_batch_of_edits_at_a_time(
     runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained, x, sizes = minigen.load(runs / "ddpm"), load_digits("test")[0][:5], []
-    network = trained.recipe.denoiser
+    network = trained.recipe.network
     forward = network.forward
     monkeypatch.setattr(network, "forward", lambda x, t: (sizes.append(len(x)), forward(x, t))[1])
     monkeypatch.setattr(batches, "BATCH", 2)

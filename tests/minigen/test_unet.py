@@ -134,6 +134,32 @@ def test_each_image_has_its_own_noise_and_time(drawn: tuple[UNet, Tensor], seed:
     assert together == pytest.approx(alone, rel=1e-9, abs=1e-9)
 
 
+@given(drawn=unets(), seed=seeds)
+def test_labels_change_the_noise_each_that_of_its_own_image(
+    drawn: tuple[UNet, Tensor], seed: int
+) -> None:
+    _, x = drawn
+    unet = randomised(UNet(x.shape[1], (4,), classes=3), seed)
+    times, labels = np.full(len(x), 2), np.arange(len(x))
+    told = unet(x, times, labels)
+    assert differ(told, unet(x, times, labels + 1)) and differ(told, unet(x, times, labels * 0 + 3))
+    alone = unet(x[:1], times[:1], labels[:1])
+    assert told[:1].numpy() == pytest.approx(alone.numpy(), rel=1e-9, abs=1e-9)
+    (told * normal(*x.shape, seed=2)).sum().backward()
+    assert unreached(unet) == []
+
+
+@pytest.mark.parametrize(("classes", "labels"), [(0, [1, 2]), (3, None)])
+def test_labels_are_for_a_network_with_classes_which_needs_them(
+    classes: int, labels: list[int] | None
+) -> None:
+    given = None if labels is None else np.array(labels)
+    with pytest.raises(ValueError, match="labels are for a U-Net with classes"):
+        UNet(1, (4,), classes=classes)(normal(2, 1, 4, 4), np.array([1, 1]), given)
+    with pytest.raises(IndexError, match="-1|4"):
+        UNet(1, (4,), classes=3)(normal(2, 1, 4, 4), np.array([1, 1]), np.array([-1, 4]))
+
+
 def test_a_level_coming_up_sees_what_the_level_going_down_had() -> None:
     """With nothing coming from below, the image still shows."""
     unet, x, t = randomised(UNet(1, (4, 6))), normal(1, 1, 4, 4), np.array([5])
