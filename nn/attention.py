@@ -77,8 +77,9 @@ class MultiheadAttention(Module):
         if {x.ndim for x in given} == {2}:
             N = 0 if self.batch_first else 1
             mask = None if key_padding_mask is None else Tensor(key_padding_mask)[None]
+            query, key, value = (x.unsqueeze(N) for x in given)
             options = mask, need_weights, None, average_attn_weights
-            y, weights = self.forward(*(x.unsqueeze(N) for x in given), *options)
+            y, weights = self.forward(query, key, value, *options)
             return y.squeeze(N), None if weights is None else weights.squeeze(0)
         if not self.batch_first:
             query, key, value = (x.transpose(0, 1) if x.ndim == 3 else x for x in given)

@@ -52,8 +52,8 @@ class Scene:
     """One group or two, and where: a place of a single shape, the first group's relation to the
     second, or None if it is not said.
 
-    Raises ValueError for more than three shapes, for two groups of one colour and kind, which
-    nobody could tell apart, and for another `where`.
+    Raises ValueError for words that captions do not have, for more than three shapes, for two
+    groups of one colour and kind, which nobody could tell apart, and for another `where`.
     """
 
     groups: tuple[Group, ...]
@@ -63,8 +63,13 @@ class Scene:
         names = [(group.colour, group.kind) for group in self.groups]
         if len(names) not in (1, 2) or len(set(names)) < len(names):
             raise ValueError(f"a scene has one group, or two of other shapes, got {names}")
-        if sum(group.number for group in self.groups) > 3:
-            raise ValueError("a scene has at most three shapes: ask for fewer")
+        for group in self.groups:
+            for word, known in zip(group[1:], ((None, *SIZES), COLOURS, KINDS)):
+                if word not in known:
+                    raise ValueError(f"unknown word {word!r}; choose from {known}")
+        numbers = [group.number for group in self.groups]
+        if min(numbers) < 1 or sum(numbers) > 3:
+            raise ValueError(f"a scene has one to three shapes, got {numbers}")
         if self.where not in (None, *choices_of_where(self.groups)):
             rule = "a place is for one shape, a relation for two groups"
             raise ValueError(f"{rule}: {self.where!r} is neither here")
@@ -101,11 +106,10 @@ def _plural(kind: str) -> str:
 
 
 _NAMES = {kind: kind for kind in KINDS} | {_plural(kind): kind for kind in KINDS}
-_PHRASE = " ".join(
-    [f"({'|'.join(NUMBERS)})", f"(?:({'|'.join(SIZES)}) )?({'|'.join(COLOURS)})"]
-    + [f"({'|'.join(_NAMES)})"]
+_PHRASE = re.compile(
+    f"({'|'.join(NUMBERS)}) (?:({'|'.join(SIZES)}) )?({'|'.join(COLOURS)}) ({'|'.join(_NAMES)})"
 )
-_CAPTION = re.compile(f"{_PHRASE}(?: ({'|'.join(PLACES)})| ({'|'.join(RELATIONS)}|and) {_PHRASE})?")
+_RELATION = re.compile(f" ({'|'.join(RELATIONS)}|and) ")
 
 WORDS = tuple(
     dict.fromkeys(
@@ -118,41 +122,43 @@ WORDS = tuple(
 def parse(text: str) -> Scene:
     """The scene that a caption asks for; the inverse of `caption`.
 
-    Raises ValueError for a word that is not in WORDS, for words in another order, and as Scene does.
+    Raises ValueError for a word that is not in WORDS, for another order, and as Scene does.
     """
     words = text.lower().split()
     unknown = [word for word in words if word not in WORDS]
     if unknown:
         raise ValueError(f"unknown word {unknown[0]!r} in {text!r}; choose from {', '.join(WORDS)}")
-    found = _CAPTION.fullmatch(" ".join(words))
-    if not found:
+    first, *related = _RELATION.split(" ".join(words))  # a relation and the second phrase
+    place = next((place for place in PLACES if first.endswith(f" {place}")), None)
+    phrases = first.removesuffix(f" {place}"), *related[1:]
+    found = [match.groups() for match in map(_PHRASE.fullmatch, phrases) if match]
+    if len(found) < len(phrases):
         examples = "'a small red circle', 'two blue squares', 'a red cross above a white circle'"
         raise ValueError(f"{text!r} is no caption; such as {examples} are")
-    parts = found.groups()
-    phrases = parts[:4], *([parts[6:]] if parts[5] else [])
-    groups = tuple(
-        Group(NUMBERS.index(number) + 1, size, colour, _NAMES[kind])
-        for number, size, colour, kind in phrases
+    groups = (
+        Group(NUMBERS.index(number) + 1, size, colour, _NAMES[name])
+        for number, size, colour, name in found
     )
-    scene = Scene(groups, parts[4] or (parts[5] if parts[5] != "and" else None))
+    where = related[0] if related else place
+    scene = Scene(tuple(groups), None if where == "and" else where)
     if caption(scene) != " ".join(words):
-        raise ValueError(f"{text!r}: singular and plural are mixed; write {caption(scene)!r}")
+        raise ValueError(f"{text!r} is not how captions say it: write {caption(scene)!r}")
     return scene
 
 
 def random_scene(rng: np.random.Generator, held_out: bool = False) -> Scene:
     """A scene with a combination that is held out of training, or one without.
 
-    A third of the sizes is not said, and a fifth or more of the places and relations.
+    A third of the sizes is not said, a sixth of the places, and a fifth of the relations.
     """
     while True:
         numbers = _NUMBERS_OF_SHAPES[rng.integers(len(_NUMBERS_OF_SHAPES))]
         groups = tuple(
-            Group(number, *(_one(words, rng) for words in ((None, *SIZES), COLOURS, KINDS)))
+            Group(number, *(one_of(words, rng) for words in ((None, *SIZES), COLOURS, KINDS)))
             for number in numbers
         )
         if len({group[2:] for group in groups}) == len(groups):
-            scene = Scene(groups, _one((None, *choices_of_where(groups)), rng))
+            scene = Scene(groups, one_of((None, *choices_of_where(groups)), rng))
             if scene.held_out == held_out:
                 return scene
 
@@ -160,5 +166,6 @@ def random_scene(rng: np.random.Generator, held_out: bool = False) -> Scene:
 _NUMBERS_OF_SHAPES = ((1,), (1,), (2,), (3,), (1, 1), (1, 1), (1, 2), (2, 1))
 
 
-def _one(words: tuple, rng: np.random.Generator):
+def one_of(words: tuple, rng: np.random.Generator):
+    """Any of them."""
     return words[rng.integers(len(words))]

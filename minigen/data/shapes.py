@@ -7,15 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from minigen.data.scenes import (
-    PLACES,
-    RELATIONS,
-    SIZES,
-    Scene,
-    caption,
-    choices_of_where,
-    random_scene,
-)
+from minigen.data.scenes import PLACES, RELATIONS, SIZES, Scene, caption, one_of, random_scene
 
 Images = NDArray[np.float32]
 Rng = np.random.Generator
@@ -41,25 +33,25 @@ LEVELS = {
 }
 """Red, green and blue in 0..1. One of them is 1: the largest in a pixel is its share of shape."""
 
-Distance = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+Distance = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
 
 
-def circle(x: np.ndarray, y: np.ndarray, r: np.ndarray) -> np.ndarray:
+def circle(x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
     """How far (x, y), from the shape's centre, is outside of its edge; inside it is negative."""
     return np.hypot(x, y) - r
 
 
-def square(x: np.ndarray, y: np.ndarray, r: np.ndarray) -> np.ndarray:
+def square(x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
     """As above, of a square with sides of 1.7 r; from a corner, by the farther coordinate."""
     return np.maximum(abs(x), abs(y)) - 0.85 * r
 
 
-def triangle(x: np.ndarray, y: np.ndarray, r: np.ndarray) -> np.ndarray:
+def triangle(x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
     """As above, of an equilateral triangle on its base, with sides of 2 r: the farthest side."""
     return np.maximum(y, (math.sqrt(3) * abs(x) - y) / 2) - r / math.sqrt(3)
 
 
-def cross(x: np.ndarray, y: np.ndarray, r: np.ndarray) -> np.ndarray:
+def cross(x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
     """As above, of a cross of two bars, each 2 r long and a third as wide: the nearer bar."""
     far, near = np.maximum(abs(x), abs(y)), np.minimum(abs(x), abs(y))
     return np.maximum(far - r, near - r / 3)
@@ -92,18 +84,9 @@ class Shape(NamedTuple):
 
 def lay_out(scene: Scene, rng: Rng) -> list[Shape]:
     """The shapes of a scene; what it does not say is drawn at random, sizes and places jittered."""
-    first, *second = scene.groups
-    where = scene.where or _one(choices_of_where(scene.groups), rng)
-    if second:
-        x, y = RELATIONS[where]
-        spots = [_side_by_side(x, y, first.number), _side_by_side(-x, -y, second[0].number)]
-    elif first.number == 1:
-        spots = [[PLACES[where]]]
-    else:
-        spots = [[_CORNERS[k] for k in rng.permutation(4)[: first.number]]]
     shapes = []
-    for group, centres in zip(scene.groups, spots):
-        radius = rng.uniform(*RADII[group.size or _one(SIZES, rng)])
+    for group, centres in zip(scene.groups, _centres(scene, rng)):
+        radius = rng.uniform(*RADII[group.size or one_of(SIZES, rng)])
         for x, y in centres:
             dx, dy = rng.uniform(-JITTER, JITTER, 2)
             at = SIDE * (2 + x) / 4 + dx, SIDE * (2 + y) / 4 + dy
@@ -111,19 +94,26 @@ def lay_out(scene: Scene, rng: Rng) -> list[Shape]:
     return shapes
 
 
+def _centres(scene: Scene, rng: Rng) -> list[list[tuple[int, int]]]:
+    """Those of each group, from the middle of the image, in quarters of it."""
+    first, *second = scene.groups
+    if second:
+        x, y = RELATIONS[scene.where or one_of(tuple(RELATIONS), rng)]
+        return [_in_half(x, y, first.number), _in_half(-x, -y, second[0].number)]
+    if first.number == 1:
+        return [[PLACES[scene.where or one_of(tuple(PLACES), rng)]]]
+    return [[_CORNERS[k] for k in rng.permutation(4)[: first.number]]]
+
+
 _CORNERS = ((-1, -1), (1, -1), (-1, 1), (1, 1))
 
 
-def _one(words: Sequence, rng: Rng):
-    return words[rng.integers(len(words))] if words else None
-
-
-def _side_by_side(x: int, y: int, number: int) -> list[tuple[int, int]]:
+def _in_half(x: int, y: int, number: int) -> list[tuple[int, int]]:
     """The middle of one half of the image, or the two corners of it."""
     return [(x, y)] if number == 1 else [(x - y, y - x), (x + y, y + x)]
 
 
-def coverage(kind: str, x: np.ndarray, y: np.ndarray, r: np.ndarray) -> np.ndarray:
+def coverage(kind: str, x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
     """The share of each pixel that a shape covers, for pixel centres (x, y) from its centre.
 
     It falls from 1 to 0 over the one pixel across the edge, which is right for a straight edge that
@@ -147,7 +137,7 @@ def draw(scene: Scene, rng: Rng) -> Images:
 
 
 def _as_bytes(levels: Images) -> Images:
-    return np.rint(255 * levels) / np.float32(127.5) - 1
+    return (np.rint(255 * levels) / 127.5 - 1).astype(np.float32)
 
 
 def load_shapes(n: int, seed: int, held_out: bool = False) -> tuple[Images, tuple[str, ...]]:

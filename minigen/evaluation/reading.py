@@ -53,7 +53,7 @@ def _largest_around(x: np.ndarray) -> np.ndarray:
     return np.maximum(np.maximum(x[:, :-2], x[:, 1:-1]), x[:, 2:])
 
 
-def _shape(levels: NDArray[np.float32], blob: Mask) -> Shape:
+def _shape(levels: np.ndarray, blob: Mask) -> Shape:
     """The shape that is most like a blob: it has the same area and the same centre."""
     mean = levels[:, blob].mean(1)
     colour = min(LEVELS, key=lambda name: math.dist(LEVELS[name], mean / mean.max()))

@@ -96,9 +96,10 @@ class CrossAttentionBlock(nn.Module):
     """
 
     def __init__(self, channels: int, text_features: int, num_heads: int = 4):
-        size = {"kdim": text_features, "vdim": text_features}
         self.norm = nn.LayerNorm(channels)
-        self.attention = nn.MultiheadAttention(channels, num_heads, batch_first=True, **size)
+        self.attention = nn.MultiheadAttention(
+            channels, num_heads, kdim=text_features, vdim=text_features, batch_first=True
+        )
         nn.init.zeros_(self.attention.out_proj.weight)
 
     def forward(self, x: Tensor, text: Text) -> Tensor:
