@@ -94,7 +94,7 @@ class MultiheadAttention(Module):
         projected = map(T.linear, (query, key, value), self._weights(), self._biases())
         q, k, v = (self._heads(x) for x in projected)
         mixed, weights = _attention(q, k, v, self._ignored(key_padding_mask, key))
-        y = self.out_proj(mixed.permute(0, 2, 1, 3).reshape(N, -1, self.embed_dim))
+        y = self.out_proj(mixed.permute(0, 2, 1, 3).reshape(query.shape))
         y = y if self.batch_first else y.transpose(0, 1)
         if not need_weights:
             return y, None
@@ -110,8 +110,8 @@ class MultiheadAttention(Module):
 
     def _heads(self, x: Tensor) -> Tensor:
         """(N, L, embed_dim) as (N, heads, L, d)."""
-        N, L, _ = x.shape
-        return x.reshape(N, L, self.num_heads, -1).permute(0, 2, 1, 3)
+        N, L, C = x.shape
+        return x.reshape(N, L, self.num_heads, C // self.num_heads).permute(0, 2, 1, 3)
 
     def _ignored(self, mask, key: Tensor) -> Tensor | None:
         """A mask of keys as (N, 1, 1, S)."""
