@@ -33,37 +33,46 @@ LEVELS = {
 }
 """Red, green and blue in 0..1. One of them is 1: the largest in a pixel is its share of shape."""
 
-Distance = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
+Coverage = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
+
+
+def _behind(distance: np.ndarray) -> np.ndarray:
+    """The share of each pixel that lies behind an edge at this distance before its middle: right
+    for an edge along the pixels, and a half at 0 for any."""
+    return np.clip(0.5 - distance, 0, 1)
 
 
 def circle(x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
-    """How far (x, y), from the shape's centre, is outside of its edge; inside it is negative."""
-    return np.hypot(x, y) - r
+    """The share of each pixel that a circle of radius r covers, for pixels whose middles are (x, y)
+    from its centre."""
+    return _behind(np.hypot(x, y) - r)
 
 
 def square(x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
-    """As above, of a square with sides of 1.7 r; from a corner, by the farther coordinate."""
-    return np.maximum(abs(x), abs(y)) - 0.85 * r
+    """As above, of a square with sides of 1.7 r."""
+    return _behind(abs(x) - 0.85 * r) * _behind(abs(y) - 0.85 * r)
 
 
 def triangle(x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
-    """As above, of an equilateral triangle on its base, with sides of 2 r: the farthest side."""
-    return np.maximum(y, (math.sqrt(3) * abs(x) - y) / 2) - r / math.sqrt(3)
+    """As above, of an equilateral triangle on its base, with sides of 2 r, all r / sqrt(3) away."""
+    left, right = (_behind((side * x - y) / 2 - r / math.sqrt(3)) for side in (-(3**0.5), 3**0.5))
+    return _behind(y - r / math.sqrt(3)) * left * right
 
 
 def cross(x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
-    """As above, of a cross of two bars, each 2 r long and a third as wide: the nearer bar."""
-    far, near = np.maximum(abs(x), abs(y)), np.minimum(abs(x), abs(y))
-    return np.maximum(far - r, near - r / 3)
+    """As above, of a cross of two bars, each 2 r long and a third as wide."""
+    long_x, wide_x = _behind(abs(x) - r), _behind(abs(x) - r / 3)
+    long_y, wide_y = _behind(abs(y) - r), _behind(abs(y) - r / 3)
+    return long_x * wide_y + wide_x * long_y - wide_x * wide_y
 
 
-OUTLINES: dict[str, Distance] = {
+COVERAGE: dict[str, Coverage] = {
     "circle": circle,
     "square": square,
     "triangle": triangle,
     "cross": cross,
 }
-"""The distance from the edge of each kind."""
+"""By kind."""
 
 
 class Shape(NamedTuple):
@@ -113,20 +122,11 @@ def _in_half(x: int, y: int, number: int) -> list[tuple[int, int]]:
     return [(x, y)] if number == 1 else [(x - y, y - x), (x + y, y + x)]
 
 
-def coverage(kind: str, x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:
-    """The share of each pixel that a shape covers, for pixel centres (x, y) from its centre.
-
-    It falls from 1 to 0 over the one pixel across the edge, which is right for a straight edge that
-    runs along the pixels.
-    """
-    return np.clip(0.5 - OUTLINES[kind](x, y, r), 0, 1)
-
-
 def render(shapes: Sequence[Shape]) -> Images:
     """A picture of shapes that do not overlap: (3, 32, 32) in 0..1."""
     image = np.zeros((3, SIDE, SIDE), np.float32)
     for kind, colour, radius, x, y in shapes:
-        share = coverage(kind, MIDDLES - x, MIDDLES[:, None] - y, radius)
+        share = COVERAGE[kind](MIDDLES - x, MIDDLES[:, None] - y, radius)
         image += np.array(LEVELS[colour], np.float32)[:, None, None] * share
     return image
 

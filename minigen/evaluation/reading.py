@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minigen.data.scenes import PLACES, RELATIONS, Group, Scene, parse
-from minigen.data.shapes import LEVELS, MIDDLES, SIDE, Shape, coverage, render
+from minigen.data.shapes import COVERAGE, LEVELS, MIDDLES, SIDE, Shape, render
 
 AREAS = {"circle": math.pi, "square": 1.7**2, "triangle": math.sqrt(3), "cross": 20 / 9}
 """Of each kind, at radius 1."""
@@ -65,7 +65,7 @@ def _shape(levels: np.ndarray, blob: Mask) -> Shape:
 
     def error(kind: str) -> float:
         radius = math.sqrt(area / AREAS[kind])
-        redrawn = coverage(kind, MIDDLES - x, MIDDLES[:, None] - y, radius)
+        redrawn = COVERAGE[kind](MIDDLES - x, MIDDLES[:, None] - y, radius)
         return np.square(redrawn - share).sum()
 
     kind = min(AREAS, key=error)
