@@ -25,7 +25,7 @@ from minigen.data.scenes import (
 )
 from minigen.data.shapes import LEVELS, RADII, Shape, draw, lay_out, load_shapes, render
 from minigen.evaluation.reading import agrees, clear_scene, read, scenes_of, shows
-from minigen.evaluation.report import caption_measures
+from minigen.evaluation.report import caption_measures, sample_measures
 
 LOOKS = list(product((None, *SIZES), COLOURS, KINDS))
 
@@ -321,6 +321,16 @@ def test_the_share_shown_is_counted_of_seen_and_of_unseen_combinations() -> None
         "shown as asked, unseen": (pytest.approx(2 / 3), None),
     }
     assert caption_measures(images[:1], [seen]) == {"shown as asked, seen": (1.0, None)}
+
+
+def test_clear_scenes_and_unseen_combinations_are_counted_where_data_are_of_this_world() -> None:
+    data, (unseen, _) = load("shapes"), load_shapes(10, seed=0, held_out=True)
+    noise = np.random.default_rng(0).uniform(-1, 1, (5, 3, 32, 32)).astype(np.float32)
+    measures = sample_measures(np.concatenate([unseen, noise, data.test[:5]]), data)
+    assert measures["clear scenes"] == (15 / 20, 1.0)
+    assert measures["unseen combinations"] == (10 / 20, None)
+    digits = load("digits")
+    assert "clear scenes" not in sample_measures(digits.test[:20], digits)
 
 
 @given(rng=generators, held_out=st.booleans())
