@@ -37,8 +37,8 @@ Coverage = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
 
 
 def _behind(distance: np.ndarray) -> np.ndarray:
-    """The share of each pixel that lies behind an edge at this distance before its middle: right
-    for an edge along the pixels, and a half at 0 for any."""
+    """The share of each pixel that lies behind a straight edge, for pixels whose middles are at
+    this distance before it: exact for an edge along the pixels, near for others."""
     return np.clip(0.5 - distance, 0, 1)
 
 
