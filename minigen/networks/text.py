@@ -84,7 +84,7 @@ class TextEncoder(nn.Module):
         L, longest = np.shape(tokens)[1], self.positions.num_embeddings
         if L > longest:
             raise ValueError(f"a caption has at most {longest - 1} words here, got {L - 1}")
-        x = self.words(tokens) + self.positions(np.arange(L))  # (N, L, dim)
+        x = self.words(tokens) + self.positions.weight[:L]  # (N, L, dim)
         return self.blocks(Text(x, Tensor(np.equal(tokens, PADDING), device=x.device)))
 
 
