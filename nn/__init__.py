@@ -8,7 +8,7 @@ from nn import init as init
 from nn import safetensors as safetensors
 from nn import schedules as schedules
 from nn.activations import GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, SiLU, Softmax, Softplus, Tanh
-from nn.attention import SelfAttention2d
+from nn.attention import MultiheadAttention, SelfAttention2d
 from nn.ema import EMA
 from nn.layers import (
     AvgPool2d,

@@ -14,6 +14,7 @@ from minigen.data.dataset import About, Dataset
 from minigen.data.digits import load_digits
 from minigen.data.idx import load_mnist
 from minigen.data.own import from_arrays, load_own
+from minigen.data.shapes import SIDE, load_shapes
 
 __all__ = ["ABOUT", "MODES", "NAMES", "About", "Dataset", "from_arrays", "labels_to_draw", "load"]
 
@@ -24,7 +25,11 @@ _PLANAR = {
     "swiss-roll": planar.swiss_roll,
 }
 
-_IMAGES = {"digits": About((1, 8, 8), 10), "mnist": About((1, 28, 28), 10)}
+_IMAGES = {
+    "digits": About((1, 8, 8), 10),
+    "mnist": About((1, 28, 28), 10),
+    "shapes": About((3, SIDE, SIDE)),
+}
 
 ABOUT = _IMAGES | dict.fromkeys(_PLANAR, About((2,)))
 """What is known, before it is loaded, of each data set that has a name."""
@@ -63,7 +68,7 @@ def load(
         user's own lie now, if not at `name`
     size, channels: of the user's own images, see `load_own`
 
-    The planar sets are drawn once and for all: 10,000 points to train, 2,500 to test.
+    The planar sets and "shapes" are drawn once and for all: 10,000 items to train, 2,500 to test.
 
     Raises OSError and ValueError for data that cannot be read, and ValueError for another name, or
     a `data_dir` that is missing or not needed.
@@ -87,6 +92,9 @@ def load(
         rng = np.random.default_rng(0)
         x, y = _PLANAR[name](10_000, rng), _PLANAR[name](2_500, rng)
         return Dataset(name, x, y, modes=MODES.get(name))
+    if name == "shapes":
+        (x, said), (y, said_of_test) = load_shapes(10_000, seed=0), load_shapes(2_500, seed=1)
+        return Dataset(name, x, y, train_captions=said, test_captions=said_of_test)
     train, test = load_digits("train"), load_digits("test")
     return Dataset(name, train[0], test[0], train[1], test[1], _DIGITS, levels=17)
 

@@ -37,6 +37,9 @@ class Dataset:
     """The centres (K, 2) and the sigma of a mixture of equally likely Gaussians."""
     levels: int | None = None
     """How many values a pixel has, evenly spread over [-1, 1]; None if that is not known."""
+    train_captions: tuple[str, ...] = ()
+    test_captions: tuple[str, ...] = ()
+    """What each image shows in the words of `scenes`, if it is of that world."""
 
     @property
     def about(self) -> About:
@@ -48,6 +51,11 @@ class Dataset:
         rows = rng.integers(len(self.train), size=n)
         labels = None if self.train_labels is None else self.train_labels[rows]
         return Tensor(self.train[rows], device=device), labels
+
+    def captioned(self, n: int, rng: Rng, device: str = "cpu") -> tuple[Tensor, list[str]]:
+        """n random images of the train set, and their captions."""
+        rows = rng.integers(len(self.train), size=n)
+        return Tensor(self.train[rows], device=device), [self.train_captions[k] for k in rows]
 
     @property
     def most_evaluated(self) -> int:

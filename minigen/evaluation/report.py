@@ -1,14 +1,16 @@
 """What `minigen evaluate` reports: measures of samples, reconstructions and translations."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from minigen.data import Dataset
 from minigen.data.domains import Domains, from_paper
+from minigen.data.scenes import parse
 from minigen.evaluation.metrics import frechet_distance, mode_coverage, precision_recall, psnr
 from minigen.evaluation.neighbours import knn_classify, read_digits
+from minigen.evaluation.reading import clear_scene, shows
 
 Measures = dict[str, tuple[float, float | None]]
 """By name: the value, and that of the reference, if there is one."""
@@ -39,7 +41,8 @@ BEFORE = Reference("before", "the images as they were", fewest=1)
 def sample_measures(fake: np.ndarray, data: Dataset) -> Measures:
     """Each measure of samples and its floor, the same for as many real training points.
 
-    Mixtures have modes, whose coverage is measured too.
+    Mixtures have modes, whose coverage is measured too. Of the generated world it is measured how
+    many samples show a clear scene, and how many one with a combination that no training image has.
     """
     real, floor = data.test[: len(fake)], data.train[: len(fake)]
     precision, recall = precision_recall(real, fake)
@@ -52,7 +55,28 @@ def sample_measures(fake: np.ndarray, data: Dataset) -> Measures:
     if data.modes:
         pairs = zip(*(mode_coverage(x, *data.modes) for x in (fake, floor)))
         measures |= dict(zip(("modes covered", "good samples", "reverse KL, nats"), pairs))
+    if data.train_captions:
+        (clear, unseen), (best, _) = (_shares_of_scenes(x) for x in (fake, floor))
+        measures |= {"clear scenes": (clear, best), "unseen combinations": (unseen, None)}
     return measures
+
+
+def _shares_of_scenes(images: np.ndarray) -> tuple[float, float]:
+    scenes = [scene for scene in map(clear_scene, images) if scene]
+    return len(scenes) / len(images), sum(scene.held_out for scene in scenes) / len(images)
+
+
+def caption_measures(fake: np.ndarray, asked: Sequence[str]) -> Measures:
+    """The share of images of the generated world that show what their captions ask for, among
+    combinations that are in the training set and among those that are held out of it."""
+    shown = np.array([shows(image, text) for image, text in zip(fake, asked)])
+    held_out = np.array([parse(text).held_out for text in asked])
+    shares = {"seen": shown[~held_out], "unseen": shown[held_out]}
+    return {
+        f"shown as asked, {name}": (float(share.mean()), None)
+        for name, share in shares.items()
+        if share.size
+    }
 
 
 def label_measures(fake: np.ndarray, asked: np.ndarray, data: Dataset) -> Measures:

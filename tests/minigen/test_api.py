@@ -360,7 +360,7 @@ def untrained() -> Any:
         (lambda: minigen.train("ddpm", COLOURS, size=9), "multiple of 4, such as 12"),
         (lambda: minigen.train("ddpm", COLOURS[:, :6]), "multiple of 4, such as 8"),
         (lambda: minigen.train("vae", np.zeros((9, 2))), "must be images"),
-        (lambda: minigen.train("vae", "ring"), "must be images, digits, mnist or your own"),
+        (lambda: minigen.train("vae", "ring"), "must be images, digits, mnist, shapes or"),
         (lambda: minigen.train("vae", COLOURS, size=8, conditional=True), "array has none"),
         (lambda: minigen.train("gan", "my photos é", conditional=True), "photos é has none"),
         (lambda: minigen.train("cyclegan", COLOURS), "pass data_x= and data_y="),

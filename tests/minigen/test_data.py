@@ -426,7 +426,7 @@ def test_load_tells_where_mnist_comes_from() -> None:
 
 
 def test_load_lists_the_names() -> None:
-    with pytest.raises(ValueError, match=r"'cifar'.*digits, mnist, ring, grid, moons, swiss-roll"):
+    with pytest.raises(ValueError, match=r"'cifar'.*digits, mnist, shapes, ring, grid, moons"):
         load("cifar")
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from copy import deepcopy
-from functools import partial
+from functools import partial, reduce
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -79,6 +79,37 @@ def attention(x: np.ndarray, num_heads: int, **weights: np.ndarray) -> np.ndarra
         )
     y = mixed @ weights["out.weight"].T + weights["out.bias"]
     return np.moveaxis(y.reshape(N, H, W, C), 3, 1)
+
+
+class Attending(Module):
+    """Tokens (2, 3, 4) attend to the first features of all but the last token."""
+
+    def __init__(self, kdim: int = 4, vdim: int = 4, bias: bool = True):
+        options = {"kdim": kdim, "vdim": vdim, "bias": bias, "batch_first": True}
+        self.inner = nn.MultiheadAttention(4, 2, **options)
+        self.ignored = nn.Buffer([[False, False, True]] * 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        keys, values = x[..., : self.inner.kdim], x[..., : self.inner.vdim]
+        return self.inner(x, keys, values, self.ignored, need_weights=False)[0]
+
+
+def attending(x: np.ndarray, kdim: int = 4, vdim: int = 4, **weights: np.ndarray) -> np.ndarray:
+    """Every token asks all tokens but the last, once for each of two heads of two features."""
+    weights = {name.removeprefix("inner."): value for name, value in weights.items()}
+    together = weights.get("in_proj_weight", np.zeros((12, 4)))
+    projections = [
+        weights.get(f"{name}_proj_weight", rows) for name, rows in zip("qkv", np.split(together, 3))
+    ]
+    biases = np.split(weights.get("in_proj_bias", np.zeros(12)), 3)
+    seen = x, x[..., :kdim], x[..., :vdim]
+    q, k, v = (a @ w.T + b for a, w, b in zip(seen, projections, biases))
+    mixed, L = np.zeros_like(x), x.shape[1]
+    for n, i, head in np.ndindex(len(x), L, 2):
+        own = slice(2 * head, 2 * head + 2)
+        scores = np.exp([q[n, i, own] @ k[n, j, own] / math.sqrt(2) for j in range(L - 1)])
+        mixed[n, i, own] = sum(s * v[n, j, own] for j, s in enumerate(scores / scores.sum()))
+    return mixed @ weights["out_proj.weight"].T + weights.get("out_proj.bias", 0)
 
 
 def batch_norm(x, weight, bias, running_mean, running_var) -> np.ndarray:
@@ -157,6 +188,11 @@ CASES: dict[str, Case] = {
     "SelfAttention2d": Case(
         lambda: nn.SelfAttention2d(4, num_heads=2), (1, 4, 2, 2), partial(attention, num_heads=2)
     ),
+    "MultiheadAttention": Case(Attending, (2, 3, 4), attending),
+    "MultiheadAttention to others": Case(
+        partial(Attending, 3, 2), (2, 3, 4), partial(attending, kdim=3, vdim=2)
+    ),
+    "MultiheadAttention without bias": Case(partial(Attending, bias=False), (2, 3, 4), attending),
     "Identity": Case(nn.Identity, PIXELS, lambda x: x),
     "Flatten": Case(nn.Flatten, PIXELS, lambda x: x.reshape(2, 24)),
     "Flatten of pixels": Case(lambda: nn.Flatten(2), PIXELS, lambda x: x.reshape(2, 4, 6)),
@@ -216,7 +252,7 @@ def test_gradients_by_the_input_and_by_every_parameter(name: str) -> None:
         twin = deepcopy(layer)
         for (path, _), value in zip(layer.named_parameters(), parameters, strict=True):
             *owners, last = path.split(".")
-            vars(getattr(twin, owners[0]) if owners else twin)[last] = value
+            vars(reduce(getattr, owners, twin))[last] = value
         return twin(x)
 
     gradcheck(applied, [x.requires_grad_(), *layer.parameters()])
@@ -419,7 +455,41 @@ def test_running_statistics_are_kept_and_not_trained() -> None:
     assert [name for name, _ in layer.named_parameters()] == ["weight", "bias"]
 
 
-# SelfAttention2d
+# Attention
+
+
+@given(N=st.integers(0, 3), L=few, S=few, rng=generators)
+def test_attention_does_not_depend_on_the_order_of_keys_and_follows_that_of_queries(
+    N: int, L: int, S: int, rng: np.random.Generator
+) -> None:
+    layer = randomized(nn.MultiheadAttention(4, 2, kdim=3, vdim=5, batch_first=True))
+    q, k, v = (normal(rng, N, n, features) for n, features in ((L, 4), (S, 3), (S, 5)))
+    order, turn = rng.permutation(S), rng.permutation(L)
+    y, weights = layer(q, k, v)
+    z, turned = layer(q[:, turn], k[:, order], v[:, order])
+    assert_close(z, y[:, turn])
+    assert_close(turned, weights[:, turn][:, :, order])
+    assert_close(weights.sum(-1), np.ones((N, L)))
+
+
+@given(S=few, more=few, rng=generators)
+def test_attention_does_not_see_what_is_ignored(
+    S: int, more: int, rng: np.random.Generator
+) -> None:
+    layer = randomized(nn.MultiheadAttention(4, 2, batch_first=True))
+    q, k = normal(rng, 2, 3, 4), normal(rng, 2, S + more, 4)
+    ignored = np.tile(np.arange(S + more) >= S, (2, 1))
+    y, weights = layer(q, k, k, ignored)
+    alone, of_alone = layer(q, k[:, :S], k[:, :S])
+    assert_close(y, alone)
+    assert_close(weights[..., :S], of_alone)
+    assert not weights[..., S:].numpy().any()
+
+
+def test_attention_to_nothing_is_not_a_number() -> None:
+    layer, x = nn.MultiheadAttention(4, 2, batch_first=True), T.ones(1, 2, 4)
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(layer(x, x, x, np.ones((1, 2), bool))[0].numpy()).all()
 
 
 @given(N=st.integers(0, 3), heads=few, d=few, H=few, W=few, rng=generators)
@@ -530,6 +600,28 @@ ERRORS: dict[str, tuple[Callable, str]] = {
     "Embedding": (
         lambda: nn.Embedding(0, 3),
         "Embedding: num_embeddings must be a positive integer, got 0",
+    ),
+    "MultiheadAttention": (
+        lambda: nn.MultiheadAttention(3, 2),
+        "MultiheadAttention: 3 channels cannot be split into 2 heads",
+    ),
+    "MultiheadAttention of other features": (
+        lambda: nn.MultiheadAttention(4, 2, kdim=3)(*[T.ones(2, 1, 4)] * 3),
+        r"MultiheadAttention: expected .*\(L or S, N, features\) .*\(4, 3, 4\).* got \(2, 1, 4\)",
+    ),
+    "MultiheadAttention of other batches": (
+        lambda: nn.MultiheadAttention(4, 2, batch_first=True)(
+            T.ones(2, 1, 4), *[T.ones(1, 1, 4)] * 2
+        ),
+        r"MultiheadAttention: expected .*\(N, L or S, features\)",
+    ),
+    "MultiheadAttention with another mask": (
+        lambda: nn.MultiheadAttention(4, 2)(*[T.ones(2, 1, 4)] * 3, np.zeros((2, 1), bool)),
+        r"expected key_padding_mask of bool \(1, 2\), got bool \(2, 1\)",
+    ),
+    "MultiheadAttention with a mask of numbers": (
+        lambda: nn.MultiheadAttention(4, 2)(*[T.ones(2, 1, 4)] * 3, np.zeros((1, 2))),
+        r"expected key_padding_mask of bool \(1, 2\), got float64",
     ),
     "SelfAttention2d": (
         lambda: nn.SelfAttention2d(3, 2),

@@ -154,6 +154,49 @@ def test_weights_carry_over_to_torch() -> None:
     assert_same_output_and_gradients(ours, theirs, normal(*x_shape))
 
 
+@given(
+    sizes=st.sampled_from([{}, {"kdim": 3}, {"kdim": 3, "vdim": 5}]),
+    options=st.fixed_dictionaries({"bias": st.booleans(), "batch_first": st.booleans()}),
+    average=st.booleans(),
+    padded=st.booleans(),
+    single=st.booleans(),
+)
+def test_multihead_attention(
+    sizes: dict, options: dict, average: bool, padded: bool, single: bool
+) -> None:
+    ours, theirs = twins(lambda nn: nn.MultiheadAttention(4, 2, **sizes, **options))
+    N, L, S = 3, 2, 5
+    features = (L, 4), (S, sizes.get("kdim", 4)), (S, sizes.get("vdim", 4))
+    arguments = [normal(N, *shape) for shape in features]
+    mask = np.arange(S) >= np.array([[1], [3], [5]]) if padded else None
+    if single:
+        arguments, mask = [x[0] for x in arguments], None if mask is None else mask[0]
+    elif not options["batch_first"]:
+        arguments = [x.swapaxes(0, 1) for x in arguments]
+    mine = [Tensor(x, requires_grad=True) for x in arguments]
+    other = [torch.tensor(x, requires_grad=True) for x in arguments]
+    y, a = ours(*mine, key_padding_mask=mask, average_attn_weights=average)
+    mask = None if mask is None else torch.tensor(mask)
+    z, b = theirs(*other, key_padding_mask=mask, average_attn_weights=average)
+    assert_close([y, a], [z.detach(), b.detach()])
+    ((y * y).sum() + (a * a).sum()).backward()
+    ((z * z).sum() + (b * b).sum()).backward()
+    assert_close([x.grad for x in mine], [x.grad for x in other])
+    assert_close(
+        {name: p.grad for name, p in ours.named_parameters()},
+        {name: p.grad for name, p in theirs.named_parameters()},
+    )
+
+
+def test_multihead_attention_begins_as_torchs_does() -> None:
+    """Uniform up to the same bound, or zero."""
+    for sizes in ({}, {"kdim": 48}):
+        ours = nn.MultiheadAttention(64, 4, **sizes)
+        theirs = arrays(torch.nn.MultiheadAttention(64, 4, **sizes))
+        for name, x in arrays(ours).items():
+            assert abs(x).max() == pytest.approx(abs(theirs[name]).max(), rel=0.02)
+
+
 @pytest.mark.parametrize("num_heads", [1, 2])
 def test_self_attention_is_torchs_with_pixels_for_tokens(num_heads: int) -> None:
     ours = nn.SelfAttention2d(4, num_heads).to("float64")

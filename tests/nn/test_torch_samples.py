@@ -74,8 +74,8 @@ def module_outcome(info: Any, sample: Any, dtype: Any, training: bool) -> str:
     """What becomes of a module with PyTorch's weights, in one pass forward and backward."""
     made, called = sample.constructor_input, sample.forward_input
     theirs = info.module_cls(*made.args, **made.kwargs).to(dtype).train(training)
-    for x in theirs.state_dict().values():  # none is left at 0 or 1
-        x.copy_(torch.rand(x.shape) + 0.5)
+    for x in theirs.state_dict().values():  # none is left at 0 or 1, and variances are positive;
+        x.copy_(torch.rand(x.shape) + (0.5 if x.ndim < 2 else -0.5))  # no softmax is saturated
     try:
         layer = getattr(nn, info.module_cls.__name__)(*ours(made.args), **ours(made.kwargs))
         layer.to(str(dtype).removeprefix("torch.")).train(training)
