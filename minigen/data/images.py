@@ -2,12 +2,13 @@
 
 import io
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from minigen.data.files import write_atomically
 from minigen.data.resampling import resampled
@@ -16,6 +17,8 @@ Images = NDArray[Any]  # float32
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 """How the names of the files end that are taken for images, in small or capital letters."""
+
+KINDS = "PNG, JPEG, WebP, BMP, GIF or TIFF"
 
 
 def read_image(path: str | os.PathLike[str], size: int) -> Images:
@@ -30,15 +33,35 @@ def read_image(path: str | os.PathLike[str], size: int) -> Images:
         raise ValueError(f"read_image: size is {size}, must be 1 or more")
     content = io.BytesIO(Path(path).read_bytes())
     try:
-        with Image.open(content) as image:
-            image.draft(None, (4 * size, 4 * size))  # of a large JPEG, half or less is decoded
-            pixels = _on_white(_centred_square(ImageOps.exif_transpose(image)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what cannot be read is an error
+            pixels = _pixels(content, 4 * size)
     except Image.DecompressionBombError as error:
-        raise ValueError(f"{path}: too large ({error}); make it smaller") from error
+        raise ValueError(f"{path}: damaged, or too large ({error}); make it smaller") from error
     except Exception as error:  # Pillow fails on damage in a dozen ways
         cause = str(error).replace(repr(content), "its bytes")
         raise ValueError(f"{path}: damaged, or not an image ({cause}); export it again") from error
     return 2 * resampled(pixels.transpose(2, 0, 1), size) - 1
+
+
+def _pixels(content: io.BytesIO, enough: int) -> Images:
+    """The centred square (H, H, 3) in 0..1; of a large JPEG half or less is decoded if that is
+    `enough` pixels a side."""
+    with Image.open(content) as image:
+        image.draft(None, (enough, enough))
+        if "transparency" in image.info:
+            image.info["transparency"] = _transparent_level(image)
+        return _on_white(_centred_square(ImageOps.exif_transpose(image)))
+
+
+def _transparent_level(image: ImageFile.ImageFile) -> Any:
+    """The transparent level or colour of a PNG on the scale of the pixels: Pillow stretches levels
+    of 2 and 4 bits to 8, and keeps the upper 8 of 16 bits of a colour, but not of this one."""
+    key = image.info["transparency"]
+    bits = image.tile[0].args if image.format == "PNG" else ""
+    if bits == "RGB;16B":
+        return tuple(level >> 8 for level in key)
+    return key * {"L;2": 85, "L;4": 17}[bits] if bits in ("L;2", "L;4") else key
 
 
 def _centred_square(image: Image.Image) -> Image.Image:
@@ -50,8 +73,10 @@ def _centred_square(image: Image.Image) -> Image.Image:
 
 def _on_white(image: Image.Image) -> Images:
     """Red, green and blue (H, W, 3) in 0..1."""
-    if image.mode.startswith("I"):  # grey of 16 bits
+    if image.mode.startswith(("I", "F")):  # grey of 16 bits, whatever holds them
         levels = np.asarray(image, np.float32) / 65535
+        if image.mode == "F" or levels.min() < 0 or levels.max() > 1:
+            raise ValueError("its pixels are numbers of 32 bits, which do not say what white is")
         levels[np.asarray(image) == image.info.get("transparency")] = 1
         return levels[:, :, None].repeat(3, axis=2)
     if not image.has_transparency_data:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from tqdm.auto import tqdm
 
 import nn
 import tensor as T
@@ -15,6 +14,7 @@ from minigen.evaluation.report import FLOOR, Measures, sample_measures
 from minigen.models.ddpm import SCHEDULES, Diffusion, Rng, States, beta_schedule
 from minigen.networks.points import MLPDenoiser
 from minigen.networks.unet import UNet
+from minigen.progress import Bar
 from minigen.training.learner import Learner, cosine, to_checkpoint
 from minigen.training.run import Run
 from minigen.training.settings import DataSettings, heading, seeded, setting, with_default
@@ -86,8 +86,8 @@ class DDPMRecipe:
             raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}")
         most = self.diffusion.T
         if sampler_steps and (sampler != "ddim" or sampler_steps > most):
-            rule = f"is for --sampler ddim, and at most {most} for this run"
-            raise ValueError(f"--sampler-steps {rule}")
+            rule = f"is for `sampler` ddim, and at most {most} for this run"
+            raise ValueError(f"`sampler_steps` {rule}")
 
     def states(
         self, n: int, rng: Rng, sampler: str = "ancestral", sampler_steps: int | None = None
@@ -125,7 +125,7 @@ class DDPMRecipe:
                 size = min(BATCH_OF_SAMPLES, n - start)
                 states = self.states(size, rng, sampler, sampler_steps)
                 progress = f"sampling {start + size} of {n}"
-                for state in tqdm(states, desc=progress, total=total, unit="step"):
+                for state in Bar(states, desc=progress, total=total):
                     x = state.x
                 batches.append(x.numpy())
             return finite(np.concatenate(batches))
