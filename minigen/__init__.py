@@ -8,6 +8,8 @@ from minigen.training.checkpoint import CheckpointError
 from minigen.training.loop import Diverged
 from minigen.training.run import RunError
 
+__version__ = "0.1.0"
+
 __all__ = [
     "CheckpointError",
     "Diverged",

@@ -9,7 +9,7 @@ generator, or of the process.
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -21,14 +21,15 @@ import tensor as T
 from minigen.data import NAMES, from_arrays
 from minigen.data.domains import Domains
 from minigen.data.files import write_atomically
-from minigen.data.own import as_images, as_labels
+from minigen.data.own import as_array, as_images, as_labels
 from minigen.evaluation import pictures
-from minigen.evaluation.report import Measure
+from minigen.evaluation.report import Measure, too_few
 from minigen.recipes import RECIPES
 from minigen.recipes.editing import REPEATS, STRENGTH
 from minigen.training import loop
-from minigen.training.run import MAY_CHANGE, Run
-from minigen.training.settings import defaults_for_points, flag
+from minigen.training.run import MAY_CHANGE, Run, unused_folder
+from minigen.training.settings import defaults_for_points
+from minigen.words import counted, pasted
 from tensor.arrays import import_cupy
 
 SAMPLES_OF_A_RUN = 64
@@ -89,26 +90,29 @@ def new(
         raise UsageError("data_dir is for data in files, not for an array")
     if data is not None:
         settings["data"] = ARRAY if in_memory else os.fspath(data)
-    array = (data, labels) if in_memory else None
-    recipe = _recipe(model, _with_places(_plain(settings)), array)
-    if out is None:
-        out = Run.unused(f"{model}-{recipe.settings.data_name}")
-    run = Run.create(out, {"model": model} | asdict(recipe.settings))
+    arrays = {}
     if in_memory:
-        arrays = {"images": np.asarray(data)}
-        if labels is not None:
-            arrays["labels"] = as_labels(labels)
+        with _as_usage_errors():
+            arrays["images"] = as_array(data)
+            if labels is not None:
+                arrays["labels"] = as_labels(labels)
+    recipe = _recipe(model, _with_places(_plain(settings)), arrays)
+    if out is None:
+        out = unused_folder(f"{model}-{recipe.settings.data_name}")
+    run = Run.create(out, {"model": model} | asdict(recipe.settings))
+    if arrays:
         write_atomically(run.path / ARRAY_FILE, _npz(arrays))
     return TrainedModel(run, recipe, done=0)
 
 
-def _recipe(model: str, settings: dict[str, Any], array: tuple[Any, Any] | None) -> Any:
+def _recipe(model: str, settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> Any:
     """A new recipe with its data, which are looked into first if nobody knows what they are."""
     with _as_usage_errors(), _default_generator_kept():
         chosen, loaded = RECIPES[model].Settings(**settings), None
         _check_device(chosen.device)
-        if array:
-            loaded = from_arrays(ARRAY, *array, chosen.size, chosen.channels)
+        if arrays:
+            images, labels = arrays["images"], arrays.get("labels")
+            loaded = from_arrays(ARRAY, images, labels, chosen.size, chosen.channels)
         elif not chosen.is_known:
             loaded = chosen.load()
         if loaded is not None:
@@ -134,10 +138,10 @@ def load(path: str | os.PathLike[str], **changes: Any) -> "TrainedModel":
     run = Run(path)
     settings = _settings_of(run)
     recipe = RECIPES[run.config["model"]]
-    if foreign := [flag(name) for name in changes if name not in settings]:
-        raise UsageError(f"{', '.join(foreign)}: not for {recipe.title}")
+    if foreign := [name for name in changes if name not in settings]:
+        raise UsageError(f"{_keywords(foreign)}: not for {recipe.title}")
     if fixed := sorted(changes.keys() - set(MAY_CHANGE)):
-        raise UsageError(f"{', '.join(map(flag, fixed))} cannot change: the run keeps its settings")
+        raise UsageError(f"{_keywords(fixed)} cannot change: the run keeps its settings")
     settings = _with_places(settings | _plain(changes))
     kept = {name: settings[name] for name in changes}
     if settings.get("data") == ARRAY:
@@ -180,7 +184,7 @@ class TrainedModel:
         self._changes = changes or {}
 
     def __repr__(self) -> str:
-        steps = f"{self.done} of {self.recipe.settings.steps} steps"
+        steps = f"{self.done} of {counted(self.recipe.settings.steps, 'step')}"
         return f"TrainedModel({self.recipe.heading!r}, {steps}, {str(self.path)!r})"
 
     def train(self) -> bool:
@@ -219,7 +223,7 @@ class TrainedModel:
         """
         self.check_can_sample(**how)
         if n < 1:
-            raise UsageError(f"n must be 1 or more, got {n}")
+            raise UsageError(f"`n` must be 1 or more, got {n}")
         if self.recipe.samples_need_data:
             self._load_data()
         if "label" in how:
@@ -283,10 +287,27 @@ class TrainedModel:
             raise UsageError(f"{data.name} holds out {most} to be measured against: {rule}")
         n = min(SAMPLES_EVALUATED, most) if n is None else n
         if n > most:
-            raise UsageError(f"-n {n}: {data.name} has enough test data for at most {most} samples")
+            enough = f"has enough test data for at most {counted(most, 'sample')}"
+            raise UsageError(f"`n` {n}: {data.name} {enough}")
         if n < fewest:
-            raise UsageError(f"-n {n}: the measures need at least {fewest} samples")
+            raise UsageError(f"`n` {n}: the measures need at least {counted(fewest, 'sample')}")
         return n
+
+    def about_samples(self, n: int) -> list[str]:
+        """Of which measures n samples say little, and why."""
+        data = self.recipe.data
+        return [] if isinstance(data, Domains) else too_few(n, data)
+
+    @property
+    def about_batch(self) -> str | None:
+        """That a batch has more items than there are; None if it has not."""
+        data, size = self.recipe.data, self.recipe.settings.batch_size
+        sets = (data.train_x, data.train_y) if isinstance(data, Domains) else (data.train,)
+        n = min(map(len, sets))
+        if size <= n:
+            return None
+        often = f"each is in a batch {size / n:.3g} times on average"
+        return f"`batch_size` {size} is more than {counted(n, 'training item')}: {often}"
 
     def encode(self, x: Any, labels: Any = None) -> np.ndarray:
         """The codes (N, latent) of images, of an ae or a vae.
@@ -363,7 +384,7 @@ class TrainedModel:
         """UsageError if the run is beyond the settings' `steps`, or its data cannot be read."""
         steps = self.recipe.settings.steps
         if self.done > steps:
-            behind = f"--steps {steps} lies behind it"
+            behind = f"`steps` {steps} lies behind it"
             raise UsageError(f"{self.path} is at step {self.done} already: {behind}")
         self._load_data()
 
@@ -375,9 +396,9 @@ class TrainedModel:
             with _as_usage_errors():
                 self.recipe.check_sampling(**how)
         elif how:
-            raise UsageError(f"{', '.join(map(flag, how))}: not for {self.recipe.title}")
+            raise UsageError(f"{_keywords(how)}: not for {self.recipe.title}")
         if not self.done:
-            resume = f"minigen train {self.name} --resume {self.path}"
+            resume = f"minigen train {self.name} --resume {pasted(self.path)}"
             raise UsageError(f"{self.path} has no checkpoint yet: {resume}")
 
     def check_able(self, method: str) -> None:
@@ -426,8 +447,13 @@ def _check_device(device: str) -> None:
         if device != "cpu":
             import_cupy()
     except RuntimeError as error:
-        instead = "without a GPU take --device cpu, in Python device='cpu'"
+        instead = "without a GPU take `device` cpu"
         raise RuntimeError(f"{error}; {instead}") from error
+
+
+def _keywords(names: Iterable[str]) -> str:
+    """Keyword arguments, as a message names them; the command line makes options of them."""
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _npz(arrays: dict[str, np.ndarray]) -> bytes:

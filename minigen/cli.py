@@ -1,19 +1,24 @@
 """The command line: `minigen train`, `sample`, `evaluate`, `translate` and `edit`."""
 
 import argparse
+import json
+import math
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import Field, fields
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from minigen import api
+from minigen import __version__, api
 from minigen.api import SAMPLES_EVALUATED, SAMPLES_OF_A_RUN, TrainedModel, UsageError
 from minigen.data.folders import image_files, read_images
 from minigen.data.images import image_size, read_image, read_opacity, write_png
+from minigen.progress import Stream
 from minigen.recipes import RECIPES
 from minigen.recipes.ddpm import GUIDANCE, SAMPLERS
 from minigen.recipes.editing import REPEATS, STRENGTH
@@ -21,8 +26,9 @@ from minigen.recipes.translation import DIRECTIONS
 from minigen.training import process
 from minigen.training.checkpoint import CheckpointError
 from minigen.training.loop import Diverged
-from minigen.training.run import MAY_CHANGE, Run, RunError, new_folder
-from minigen.training.settings import DataSettings, check_setting, flag, types_of
+from minigen.training.run import MAY_CHANGE, RunError, new_folder, unused_folder
+from minigen.training.settings import DataSettings, check_setting, types_of
+from minigen.words import counted, flag, pasted
 from tensor.arrays import gpu_name, is_of_cuda
 from tensor.kernels import loops
 
@@ -31,16 +37,35 @@ SAMPLING = ("sampler", "sampler_steps", "eta", "guidance", "label")
 
 HOLE = np.array([1.0, 0.0, -0.9])[:, None, None]
 """The colour of what is repainted, in the picture of an edit."""
+TRAINING = ("steps", "batch_size", "lr", "seed", "device")
+DATA = ("data", "data_dir", "data_x", "data_y", "size", "channels")
+"""The settings that --help shows together; the others belong to the model."""
+
+RENAMED = {"n", "out", *MAY_CHANGE, *SAMPLING} | {
+    f.name for recipe in RECIPES.values() for f in fields(recipe.Settings)
+}
+"""The keyword arguments that are options here."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
-    Returns the exit status: 0, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C.
+    Returns the exit status: 0, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C or SIGTERM.
+    Nobody needs to read what it prints: a closed terminal or pipe is no failure.
     """
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # "Fréchet" on a terminal that knows ASCII alone
-    options = _parser().parse_args(arguments)
+    out, err = Stream(sys.stdout, BrokenPipeError), Stream(sys.stderr)
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            try:
+                return _status(_parser().parse_args(arguments))
+            finally:
+                out.flush()
+        except OSError as error:  # what was printed could not be written
+            return _failed(str(error), 1)
+
+
+def _status(options: argparse.Namespace) -> int:
+    """The exit status of a command; what is wrong is said in one line."""
     try:
         return options.command(options)
     except (UsageError, RunError, CheckpointError) as error:
@@ -48,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Diverged, OSError) as error:
         return _failed(str(error), 1)
     except MemoryError as error:
-        return _failed(f"not enough memory ({error}): a smaller --batch-size may help", 1)
+        return _failed(f"not enough memory ({error}): a smaller `batch_size` may help", 1)
     except KeyboardInterrupt:
         print("minigen: interrupted", file=sys.stderr)
         return 130
@@ -60,8 +85,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _failed(why: str, status: int) -> int:
-    print(f"minigen: error: {why}", file=sys.stderr)
+    print(f"minigen: error: {_with_options(why)}", file=sys.stderr)
     return status
+
+
+def _note(what: str) -> None:
+    print(f"note: {_with_options(what)}")
+
+
+def _with_options(message: str) -> str:
+    """A message of minigen's in which `batch_size` stands, with --batch-size in its place."""
+    return re.sub("`([a-z_]+)`", lambda m: flag(m[1]) if m[1] in RENAMED else m[0], message)
 
 
 # Arguments
@@ -111,24 +145,32 @@ def _metavar(settings: Any, field: Field) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     purpose = "Train generative models whose every gradient you can read."
-    parser = argparse.ArgumentParser("minigen", description=purpose)
+    parser = argparse.ArgumentParser("minigen", description=purpose, add_help=False)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    about = _with_help(parser)
+    about.add_argument("--version", action="version", version=f"minigen {__version__}")
 
-    trainer = commands.add_parser("train", help="train a model, draw samples and pictures")
+    trainer = commands.add_parser(
+        "train", help="train a model, draw samples and pictures", add_help=False
+    )
     models = trainer.add_subparsers(title="models", required=True, metavar="MODEL", dest="model")
+    _with_help(trainer)
     for name, recipe in RECIPES.items():
-        model = models.add_parser(name, help=recipe.title, description=recipe.__doc__)
+        about = recipe.__doc__
+        model = models.add_parser(name, help=recipe.title, description=about, add_help=False)
         model.set_defaults(command=_train)
         _add_settings(model, recipe.Settings)
+        run = model.add_argument_group("the run")
         out = "the run's folder (default: a new one below runs/)"
-        model.add_argument("--out", metavar="DIR", help=out)
+        run.add_argument("--out", metavar="DIR", help=out)
         resume = "go on with this run and its settings; --steps may extend it"
-        model.add_argument("--resume", metavar="DIR", help=resume)
+        run.add_argument("--resume", metavar="DIR", help=resume)
+        _with_help(model)
 
     sampler = commands.add_parser("sample", help="draw samples from a trained run")
     sampler.set_defaults(command=_sample)
-    _add_sampling(sampler, SAMPLES_OF_A_RUN)
+    _add_sampling(sampler, SAMPLES_OF_A_RUN, "the first of 1, 2, ... without a folder yet")
     label = "the class of all, of a conditional model (default: each in turn)"
     sampler.add_argument("--label", metavar="NAME", help=label)
     out = "where samples.png and samples.npz go (default: DIR/samples-SEED)"
@@ -137,7 +179,8 @@ def _parser() -> argparse.ArgumentParser:
     measures = "measure samples of a run against real test data"
     evaluator = commands.add_parser("evaluate", help=measures)
     evaluator.set_defaults(command=_evaluate)
-    _add_sampling(evaluator, SAMPLES_EVALUATED)
+    _add_sampling(evaluator, SAMPLES_EVALUATED, "1")
+    evaluator.add_argument("--json", action="store_true", help="print JSON, for other programs")
 
     translations = "translate images by a run of cyclegan or pix2pix"
     translator = commands.add_parser("translate", help=translations)
@@ -176,29 +219,38 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _with_help(parser: argparse.ArgumentParser) -> Any:
+    """-h in the last group of --help, which it returns."""
+    about = parser.add_argument_group("help")
+    about.add_argument("-h", "--help", action="help", help="show this message and exit")
+    return about
+
+
 def _add_settings(parser: argparse.ArgumentParser, settings: Any) -> None:
-    """An option for each setting of a recipe."""
+    """An option for each setting of a recipe, in groups."""
+    groups = {title: parser.add_argument_group(title) for title in ("data", "model", "training")}
     for f in fields(settings):
         if f.metadata.get("found"):
             continue
-        words = f.metadata["help"]
+        title = "data" if f.name in DATA else "training" if f.name in TRAINING else "model"
+        group, words = groups[title], f.metadata["help"]
         if f.default is False:
-            parser.add_argument(flag(f.name), action="store_true", default=None, help=words)
+            group.add_argument(flag(f.name), action="store_true", default=None, help=words)
             continue
         if f.default is not None:
             other = f", or {f.metadata['points']} for points" if "points" in f.metadata else ""
             words += f" (default: {f.default}{other})"
         kind, metavar = _setting(settings, f.name), _metavar(settings, f)
-        parser.add_argument(flag(f.name), type=kind, metavar=metavar, help=words)
+        group.add_argument(flag(f.name), type=kind, metavar=metavar, help=words)
 
 
-def _add_sampling(parser: argparse.ArgumentParser, n: int) -> None:
+def _add_sampling(parser: argparse.ArgumentParser, n: int, default_seed: str) -> None:
     """The options of `sample` and `evaluate`."""
     add = parser.add_argument
     add("run", metavar="DIR", help="a run's folder")
     add("-n", type=_count, metavar="N", help=f"how many samples (default: {n})")
     seed, device = _setting(DataSettings, "seed"), _setting(DataSettings, "device")
-    add("--seed", type=seed, default=1, metavar="N", help="default: 1")
+    add("--seed", type=seed, metavar="N", help=f"default: {default_seed}")
     add("--device", type=device, metavar="NAME", help="default: that of the training")
     add("--data-dir", metavar="DIR", help="where the IDX files, or your data, lie now")
     add("--data-x", metavar="DIR", help="where the images of X lie now")
@@ -219,42 +271,53 @@ def _train(options: argparse.Namespace) -> int:
     if options.resume is not None:
         model = _reopened(options, given)
         if not model.done:
-            print(f"note: {model.path} has no checkpoint: its training starts from the beginning")
+            _note(f"{model.path} has no checkpoint: its training starts from the beginning")
     else:
         model = api.new(options.model, out=options.out, **given)
     recipe, steps = model.recipe, model.recipe.settings.steps
     size = sum(p.numel() for p in recipe.checkpointed["model"].parameters())
-    print(f"{recipe.heading}: {size:,} parameters, {steps} steps, in {model.path}")
+    length = counted(steps, "step")
+    print(f"{recipe.heading}: {size:,} parameters, {length}, in {model.path}")
     if recipe.settings.device != "cpu":
         print(f"on the GPU {gpu_name()}")
-    if recipe.warning:
-        print(f"note: {recipe.warning}")
+    for note in filter(None, (recipe.warning, model.about_batch)):
+        _note(note)
     process.prepare()
     if not loops():
         print("without Numba's compiled loops each step takes several times longer")
     if not model.train():
-        print(f"stopped; to go on: minigen train {options.model} --resume {model.path}")
+        print(f"stopped; to go on: minigen train {options.model} --resume {pasted(model.path)}")
         return 130
     print(f"samples, pictures and checkpoint are in {model.path}", end="; ")
-    print(f"to measure them: minigen evaluate {model.path}")
+    print(f"to measure them: minigen evaluate {pasted(model.path)}")
     return 0
 
 
 def _sample(options: argparse.Namespace) -> int:
     model, how = _trained(options)
-    out = _out(options, model, f"samples-{options.seed}")
-    x = model.sample(options.n or SAMPLES_OF_A_RUN, options.seed, **how)
-    model.save_samples(out, x, options.seed, **how)
-    print(f"{len(x)} samples are in {out}")
+    seed = 1 if options.seed is None else options.seed
+    if options.seed is None and options.out is None:
+        seed = next(k for k in count(1) if not (model.path / f"samples-{k}").exists())
+    out = _out(options, model, f"samples-{seed}")
+    x = model.sample(options.n or SAMPLES_OF_A_RUN, seed, **how)
+    model.save_samples(out, x, seed, **how)
+    print(f"{counted(len(x), 'sample')} of seed {seed}: in {out}")
     return 0
 
 
 def _evaluate(options: argparse.Namespace) -> int:
     model, how = _trained(options)
     n, reference = model.how_many(options.n), model.recipe.reference
-    measures = model.evaluate(n, options.seed, **how)
+    seed = 1 if options.seed is None else options.seed
+    measures, notes = model.evaluate(n, seed, **how), model.about_samples(n)
+    if options.json:
+        found = {name: dict(zip(m._fields, map(_json_number, m))) for name, m in measures.items()}
+        report = {"run": str(model.path), "n": n, "seed": seed, "reference": reference.name}
+        print(json.dumps(report | {"measures": found, "notes": notes}, indent=2))
+        return 0
     meaning = f"{reference.name}: {reference.meaning}"
-    print(f"{n} samples of {model.path} against {n} test points; {meaning}")
+    against = f"against {counted(n, 'test point')}"
+    print(f"{counted(n, 'sample')} of {model.path} {against}; {meaning}")
     print(f"{'':20}{'samples':>12}{reference.name:>12}{'ratio':>12}")
     for name, (value, compared) in measures.items():
         line = f"{name:20}{value:12.4g}"
@@ -262,7 +325,14 @@ def _evaluate(options: argparse.Namespace) -> int:
             ratio = value / compared if compared else float("nan")
             line += f"{compared:12.4g}{ratio:12.4g}"
         print(line)
+    for note in notes:
+        _note(note)
     return 0
+
+
+def _json_number(x: float | None) -> float | None:
+    """JSON has no infinities, and nothing that is not a number."""
+    return x if x is not None and math.isfinite(x) else None
 
 
 def _translate(options: argparse.Namespace) -> int:
@@ -274,9 +344,12 @@ def _translate(options: argparse.Namespace) -> int:
         x = read_images(paths, model.recipe.settings.size)
     y = model.translate(x, options.direction)
     out = _out(options, model, f"translated-{options.direction}")
-    for path, image in zip(paths, y):
-        write_png(out / (path.name if path.suffix == ".png" else f"{path.name}.png"), image)
-    print(f"{len(y)} translations are in {out}")
+    names = [path.stem for path in paths]
+    if len(set(names)) < len(names):  # a.png and a.jpg
+        names = [path.name for path in paths]
+    for name, image in zip(names, y):
+        write_png(out / f"{name}.png", image)
+    print(f"{counted(len(y), 'translation')}: in {out}")
     return 0
 
 
@@ -353,8 +426,9 @@ def _reading(option: str) -> Iterator[None]:
 
 def _out(options: argparse.Namespace, model: TrainedModel, name: str) -> Path:
     """A new folder: --out, or else one of this name in the run's."""
-    path = Run.unused(name, model.path) if options.out is None else options.out
-    return new_folder(path, "choose another --out")
+    if options.out is None:
+        return unused_folder(name, model.path)
+    return new_folder(options.out, "choose another `out`")
 
 
 def _given(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
@@ -371,7 +445,7 @@ def _reopened(options: argparse.Namespace, given: dict) -> TrainedModel:
         raise UsageError(f"{names} cannot change with --resume: the run keeps its own settings")
     model = api.load(options.resume, **given)
     if model.name != options.model:
-        to_go_on = f"minigen train {model.name} --resume"
+        to_go_on = f"minigen train {model.name} --resume {pasted(model.path)}"
         raise UsageError(f"{model.path} is a run of {model.name!r}: {to_go_on}")
     model.check_can_train()
     return model

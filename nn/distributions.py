@@ -32,8 +32,9 @@ from nn.checks import check_probabilities
 from nn.losses import bernoulli_cost
 from tensor import Tensor
 from tensor.arrays import Array, array_module, check_indices, is_on_gpu
+from tensor.autodiff import op
 from tensor.base import raw
-from tensor.fused import Way, fused
+from tensor.gpu import one_kernel
 from tensor.promotion import common_device
 
 Shape = tuple[int, ...]
@@ -114,8 +115,30 @@ class _LocationScale(Distribution):
 class Normal(_LocationScale):
     """N(loc, scale^2), element by element: the event is a scalar.
 
-    `Independent(Normal(loc, scale), 1)` draws vectors. Raises ValueError unless scale > 0.
+    `Independent(Normal(loc, scale), 1)` draws vectors. In the place of scale, log_var = log scale^2
+    may be given: where the scale is too small for its dtype, densities, entropies and divergences
+    are still right. Raises ValueError unless one of the two is given, and scale > 0.
     """
+
+    def __init__(self, loc, scale=None, validate_args: bool = True, *, log_var=None):
+        if _the_one_given("Normal", scale=scale, log_var=log_var)[0] == "scale":
+            super().__init__(loc, scale, validate_args)
+            self._half_log_var = None
+        else:
+            loc, log_var = _broadcast("Normal", *_parameters("Normal", loc=loc, log_var=log_var))
+            self._half_log_var = 0.5 * log_var
+            super().__init__(loc, T.exp(self._half_log_var), validate_args=False)
+
+    @property
+    def _log_scale(self) -> Tensor:
+        return T.log(self.scale) if self._half_log_var is None else self._half_log_var
+
+    @property
+    def _root(self) -> Tensor:
+        """scale^(1/2), a constant: it is in range wherever log_var is above -300."""
+        with T.no_grad():
+            log_scale = self._half_log_var
+            return T.sqrt(self.scale) if log_scale is None else T.exp(0.5 * log_scale)
 
     @property
     def variance(self) -> Tensor:
@@ -134,11 +157,13 @@ class Normal(_LocationScale):
     def log_prob(self, value) -> Tensor:
         """-1/2 ((x - loc) / scale)^2 - log scale - 1/2 log 2 pi"""
         _check_device(self, value, self.loc)
-        return -0.5 * T.square((value - self.loc) / self.scale) - T.log(self.scale) - 0.5 * LOG_2PI
+        log_scale = self._log_scale
+        distance = _over(value - self.loc, log_scale, self._root)
+        return -0.5 * T.square(distance) - log_scale - 0.5 * LOG_2PI
 
     def entropy(self) -> Tensor:
         """log scale + 1/2 log(2 pi e)"""
-        return T.log(self.scale) + 0.5 * (LOG_2PI + 1)
+        return self._log_scale + 0.5 * (LOG_2PI + 1)
 
 
 class Laplace(_LocationScale):
@@ -519,22 +544,51 @@ def kl_monte_carlo(
     return Estimate(T.mean(differences, 0), T.sqrt(T.var(differences, dim=0) / samples))
 
 
+@op(d=lambda g, log_scale, root: _over(g, log_scale, root), log_scale=lambda g, y: -g * y)
+def _over(d: Array, log_scale: Array, root: Array) -> Tensor:
+    """d / scale for root = scale^(1/2), differentiated by log scale: a scale near 0 is no divisor.
+
+    So gradients are infinite where they are too large, never inf - inf.
+    """
+    return gpu.over(d, root)
+
+
 def _kl_normal(p: Normal, q: Normal) -> Tensor:
     """1/2 (r^2 + ((loc_p - loc_q) / scale_q)^2 - 1 - log r^2), where r = scale_p / scale_q"""
-    return _normal_divergence(p.loc, p.scale, q.loc, q.scale)
+    return _normal_divergence(p.loc, p._log_scale, q.loc, q._log_scale, q._root)
 
 
-@fused(
-    "loc_p scale_p loc_q scale_q",
-    None,
-    Way(
-        lambda *parameters: (gpu.normal_divergence(*parameters), None),
-        lambda g, y, kept, *parameters: gpu.normal_divergence_vjp(g, *parameters),
+@one_kernel
+def _by_loc_p(g, loc_p, loc_q, log_scale_q, root_q):
+    """g d / scale_q"""
+    return _over(g * _over(loc_p - loc_q, log_scale_q, root_q), log_scale_q, root_q)
+
+
+@one_kernel
+def _by_log_scale_p(g, log_scale_p, log_scale_q):
+    """g (e^u - 1)"""
+    return g * (T.exp(2 * (log_scale_p - log_scale_q)) - 1)
+
+
+@one_kernel
+def _by_log_scale_q(g, loc_p, log_scale_p, loc_q, log_scale_q, root_q):
+    """g (1 - e^u - d^2)"""
+    d = _over(loc_p - loc_q, log_scale_q, root_q)
+    return g * (1 - T.exp(2 * (log_scale_p - log_scale_q)) - d * d)
+
+
+@op(
+    loc_p=_by_loc_p,
+    log_scale_p=_by_log_scale_p,
+    loc_q=lambda g, loc_p, loc_q, log_scale_q, root_q: _by_loc_p(
+        -g, loc_p, loc_q, log_scale_q, root_q
     ),
+    log_scale_q=_by_log_scale_q,
 )
-def _normal_divergence(loc_p: Array, scale_p: Array, loc_q: Array, scale_q: Array) -> Tensor:
-    ratio2 = T.square(scale_p / scale_q)
-    return 0.5 * (ratio2 + T.square((loc_p - loc_q) / scale_q) - 1 - T.log(ratio2))
+def _normal_divergence(
+    loc_p: Array, log_scale_p: Array, loc_q: Array, log_scale_q: Array, root_q: Array
+) -> Tensor:
+    return gpu.normal_divergence(loc_p, log_scale_p, loc_q, log_scale_q, root_q)
 
 
 def _kl_multivariate_normal(p: MultivariateNormal, q: MultivariateNormal) -> Tensor:

@@ -239,7 +239,8 @@ class Module:
 
 def _members(container: Any, prefix: str = "") -> Iterator[tuple[str, Parameter | Buffer | Module]]:
     """The parameters, buffers and modules in a dict, list or tuple, and in those that it holds,
-    with their paths."""
+    with their paths. ValueError for two of one path."""
+    paths = set()
     for key, value in container.items() if isinstance(container, dict) else enumerate(container):
         found: Any = ()
         if isinstance(value, (Parameter, Buffer, Module)):
@@ -250,6 +251,9 @@ def _members(container: Any, prefix: str = "") -> Iterator[tuple[str, Parameter 
             if not isinstance(key, (str, int)) or "." in str(key):
                 rule = "the key of a part of a module must be an integer, or a str without a dot"
                 raise ValueError(f"{key!r}: {rule}")
+            if f"{key}{path}" in paths:
+                raise ValueError(f"{key!r}: another part of the module has this name, as {key}")
+            paths.add(f"{key}{path}")
             yield f"{prefix}{key}{path}", member
 
 

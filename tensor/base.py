@@ -68,16 +68,16 @@ class TensorBase:
             same_type = type(array) is type(self.data)
             given = f"one of shape {array.shape}" if same_type else type(array).__name__
             raise ValueError(f"data: expected an array of shape {self.shape}, got {given}")
-        supported(array.dtype)
-        if (array.dtype, device_of(array)) != (self.dtype, self.device):
+        dtype = supported(array.dtype)
+        if (dtype, device_of(array)) != (self.dtype, self.device):
             if self.requires_grad:
                 expected = f"{self.dtype} on {self.device}, for a gradient is wanted"
-                given = f"{array.dtype} on {device_of(array)}"
+                given = f"{dtype} on {device_of(array)}"
                 raise TypeError(f"data: expected {expected}, got {given}")
             if leaf := getattr(self, "_frozen", None):
                 leaf.saved = None  # gradients that pending graphs carry there would be lost
             self._frozen = None
-        self._data = freeze(as_array(array).copy("K"))
+        self._data = freeze(as_array(array).astype(dtype, order="K", copy=True))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -266,8 +266,8 @@ class TensorBase:
 
 
 def supported(dtype) -> np.dtype:
-    """`dtype` as one of NumPy's; TypeError if it is none that tensors can have."""
-    found = None if dtype is None else np.dtype(dtype)
+    """`dtype` as one of NumPy's, in native byte order; TypeError if it is none of a tensor's."""
+    found = None if dtype is None else np.dtype(dtype).newbyteorder("=")
     if found is None or (found.kind not in "biu" and found not in (FLOAT32, FLOAT64)):
         choice = "float32, float64, an integer type or bool"
         raise TypeError(f"dtype {dtype} is not supported: use {choice}")

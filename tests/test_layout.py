@@ -23,14 +23,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "examples": {"tensor", "nn", "minigen"},
 }
 MAY_USE: dict[str, set[str]] = {
-    "data": set(),
+    "words": set(),
+    "progress": set(),
+    "data": {"words", "progress"},
     "networks": set(),
     "models": {"networks"},
-    "training": {"data"},
-    "evaluation": {"data", "training"},
-    "recipes": {"data", "networks", "models", "training", "evaluation"},
-    "api": {"data", "training", "evaluation", "recipes"},
-    "cli": {"api", "data", "training", "recipes"},
+    "training": {"words", "progress", "data"},
+    "evaluation": {"words", "data", "training"},
+    "recipes": {"progress", "data", "networks", "models", "training", "evaluation"},
+    "api": {"words", "data", "training", "evaluation", "recipes"},
+    "cli": {"__version__", "words", "progress", "api", "data", "training", "recipes"},
     "testing": set(),
     "__main__": {"cli"},
     "__init__": {"api", "training"},
@@ -93,6 +95,34 @@ def test_what_is_public_is_documented(path: Path) -> None:
         d.name for d in definitions if not d.name.startswith("_") and not ast.get_docstring(d)
     ]
     assert ast.get_docstring(tree) and undocumented == []
+
+
+@pytest.mark.parametrize("path", PACKAGED, ids=module)
+def test_no_check_vanishes_under_python_o(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    found = [n for n in ast.walk(tree) if isinstance(n, ast.Assert)]
+    found += [n for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == "__debug__"]
+    assert [node.lineno for node in found] == []
+
+
+@pytest.mark.parametrize("path", PACKAGED, ids=module)
+def test_messages_speak_python(path: Path) -> None:
+    """`batch_size`, of which the command line makes --batch-size; whole commands may be shown."""
+    tree = ast.parse(path.read_text())
+    nodes, whole = list(ast.walk(tree)), [n for n in ast.walk(tree) if isinstance(n, ast.JoinedStr)]
+    parts = {part for n in whole for part in n.values}
+    texts = [_text(node) for node in nodes if node not in parts]
+    options = re.compile(r"--[a-z]|(^|\s)-n\b")
+    said = [re.sub("minigen (train|sample|evaluate) .*", "", text) for text in texts]
+    wrong = [text for text in said if options.search(text) and "\n" not in text]
+    assert wrong == [] or path == ROOT / "minigen" / "cli.py"
+
+
+def _text(node: ast.AST) -> str:
+    """A string, or one with braces for what is put into it; nothing of other nodes."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_text(part) or "{}" for part in node.values)
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
 def test_cupy_is_imported_only_for_a_gpu(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def load(
     if name not in NAMES:
         path = Path(data_dir or name)
         if path.is_absolute() and not path.exists():
-            raise ValueError(f"there is no {path}: if the data lie elsewhere now, pass --data-dir")
+            raise ValueError(f"there is no {path}: if the data lie elsewhere now, pass `data_dir`")
         if not name or not path.exists():
             choice = f"{', '.join(NAMES)}, or pass a folder of images, or a .npy or .npz file"
             raise ValueError(f"unknown data set {str(data_dir or name)!r}; choose from {choice}")
@@ -87,7 +87,7 @@ def load(
         return Dataset(name, train[0], test[0], train[1], test[1], _DIGITS, levels=256)
     if data_dir is not None:
         folder = repr(str(data_dir))
-        raise ValueError(f"{name} is not read from a folder, got {folder}: leave out --data-dir")
+        raise ValueError(f"{name} is not read from a folder, got {folder}: leave out `data_dir`")
     if name in _PLANAR:
         rng = np.random.default_rng(0)
         x, y = _PLANAR[name](10_000, rng), _PLANAR[name](2_500, rng)
@@ -102,7 +102,7 @@ def load(
 def _required(data_dir: str | os.PathLike[str] | None) -> str | os.PathLike[str]:
     if not data_dir:
         raise ValueError(
-            "mnist is read from a folder: pass --data-dir DIR with the four IDX files "
+            "mnist is read from a folder: pass as `data_dir` one with the four IDX files "
             "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and "
             "t10k-labels-idx1-ubyte (each may end in .gz). "
             "With a network, minigen.data.idx.download_mnist(DIR) fetches them."

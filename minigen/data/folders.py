@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from minigen.data.domains import Domains
-from minigen.data.images import SUFFIXES, read_image
+from minigen.data.images import KINDS, SUFFIXES, read_image
+from minigen.progress import Bar
+from minigen.words import counted
 
 Folder = str | os.PathLike[str]
 
@@ -38,7 +39,7 @@ def image_files(folder: Folder, below: bool = False, fewest: int = 2) -> list[Pa
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise NotADirectoryError(f"{folder}: not a folder; pass a folder of PNG or JPEG images")
+        raise NotADirectoryError(f"{folder}: not a folder; pass a folder of images ({KINDS})")
     paths = sorted(folder.rglob("*") if below else folder.iterdir())
     visible = [p for p in paths if not any(n.startswith(".") for n in p.relative_to(folder).parts)]
     images = [p for p in visible if p.suffix.lower() in SUFFIXES and p.is_file()]
@@ -47,21 +48,23 @@ def image_files(folder: Folder, below: bool = False, fewest: int = 2) -> list[Pa
         kinds = ", ".join(f"*{suffix}" for suffix in SUFFIXES)
         others = sorted({p.suffix for p in visible if p not in images and p.is_file()})
         found = f"; there are {', '.join(others)}" if others else ""
-        raise ValueError(f"{folder}: holds {len(images)} images ({kinds}), {needed}{found}")
+        raise ValueError(
+            f"{folder}: holds {counted(len(images), 'image')} ({kinds}), {needed}{found}"
+        )
     return images
 
 
 def read_images(paths: Sequence[Path], size: int) -> NDArray[np.float32]:
     """Images (N, 3, size, size) in [-1, 1]. ValueError names all that are damaged."""
     images, damaged = [], []
-    bar = tqdm(paths, desc="reading images", unit="image", delay=1, leave=False)
-    for path in bar:
+    for path in Bar(paths, desc="reading images", delay=1, leave=False):
         try:
             images.append(read_image(path, size))
         except (ValueError, OSError) as error:
             damaged.append(str(error))
     if damaged:
         more = f" (and {len(damaged) - 3} more)" if len(damaged) > 3 else ""
-        away = f"{len(damaged)} of {len(paths)} images cannot be read: move them away, or mend them"
+        found = f"{len(damaged)} of {counted(len(paths), 'image')} cannot be read"
+        away = f"{found}: move them away, or mend them"
         raise ValueError(f"{away}: {'; '.join(damaged[:3])}{more}")
     return np.stack(images)

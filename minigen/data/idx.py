@@ -147,7 +147,7 @@ def _existing(path: Path) -> Path:
         if candidate.is_file():
             return candidate
     neither = f"{path.parent} has neither {path.name} nor {zipped.name}"
-    raise FileNotFoundError(f"{neither}: --data-dir says where they lie")
+    raise FileNotFoundError(f"{neither}: `data_dir` says where they lie")
 
 
 def _gunzipped(path: Path) -> bytes:

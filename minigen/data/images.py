@@ -2,6 +2,7 @@
 
 import io
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from minigen.data.files import write_atomically
 from minigen.data.resampling import resampled
@@ -18,6 +19,8 @@ Images = NDArray[Any]  # float32
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 """How the names of the files end that are taken for images, in small or capital letters."""
+
+KINDS = "PNG, JPEG, WebP, BMP, GIF or TIFF"
 
 
 def read_image(path: str | os.PathLike[str], size: int) -> Images:
@@ -50,12 +53,16 @@ def _opened(
     of this size will do."""
     content = io.BytesIO(Path(path).read_bytes())
     try:
-        with Image.open(content) as image:
-            if draft:
-                image.draft(None, draft)
-            yield ImageOps.exif_transpose(image)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what cannot be read is an error
+            with Image.open(content) as image:
+                if draft:
+                    image.draft(None, draft)
+                if "transparency" in image.info:
+                    image.info["transparency"] = _transparent_level(image)
+                yield ImageOps.exif_transpose(image)
     except Image.DecompressionBombError as error:
-        raise ValueError(f"{path}: too large ({error}); make it smaller") from error
+        raise ValueError(f"{path}: damaged, or too large ({error}); make it smaller") from error
     except Exception as error:  # Pillow fails on damage in a dozen ways
         cause = str(error).replace(repr(content), "its bytes")
         raise ValueError(f"{path}: damaged, or not an image ({cause}); export it again") from error
@@ -67,12 +74,24 @@ def _pixels(path: str | os.PathLike[str], size: int) -> Images:
         raise ValueError(f"read_image: size is {size}, must be 1 or more")
     with _opened(path, draft=(4 * size, 4 * size)) as image:
         square = _centred_square(image)
-        if square.mode.startswith("I"):  # grey of 16 bits
+        if square.mode.startswith(("I", "F")):  # grey of 16 bits, whatever holds them
             levels = np.asarray(square, np.float32) / 65535
+            if square.mode == "F" or levels.min() < 0 or levels.max() > 1:
+                raise ValueError("numbers of 32 bits do not say what white is")
             opacity = np.asarray(square) != square.info.get("transparency")
             return np.stack([levels, levels, levels, opacity], axis=2)
         colours = square if square.has_transparency_data else square.convert("RGB")
         return np.asarray(colours.convert("RGBA"), np.float32) / 255
+
+
+def _transparent_level(image: ImageFile.ImageFile) -> Any:
+    """The transparent level or colour of a PNG on the scale of the pixels: Pillow stretches levels
+    of 2 and 4 bits to 8, and keeps the upper 8 of 16 bits of a colour, but not of this one."""
+    key = image.info["transparency"]
+    bits = image.tile[0].args if image.format == "PNG" else ""
+    if bits == "RGB;16B":
+        return tuple(level >> 8 for level in key)
+    return key * {"L;2": 85, "L;4": 17}[bits] if bits in ("L;2", "L;4") else key
 
 
 def _centred_square(image: Image.Image) -> Image.Image:

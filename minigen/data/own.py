@@ -14,6 +14,7 @@ from minigen.data.dataset import Dataset
 from minigen.data.folders import image_files, read_images
 from minigen.data.images import Images, on_white
 from minigen.data.resampling import resampled
+from minigen.words import counted
 
 SIZE = 32
 """Height and width of the images of a folder, unless it is said."""
@@ -77,12 +78,13 @@ def from_arrays(
     Raises ValueError for anything else, and for fewer than two.
     """
     try:
-        x = _as_array(x)
+        x = as_array(x)
         if x.ndim == 2 and x.shape[1] == 2:
             points = _finite(x).astype(np.float32)
             if size or channels:
                 raise ValueError("size and channels are for images, these are points")
             return _split(name, points, labels, None)
+        _check_bright(x)
         return _split(name, 2 * _squares(_zero_to_one(x), size) - 1, labels, channels)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
@@ -96,7 +98,7 @@ def as_images(x: Any, shape: tuple[int, ...]) -> Images:
 
     Raises ValueError for what are no images, and for values that are not finite.
     """
-    x = _finite(_as_array(x))
+    x = _finite(as_array(x))
     if x.dtype.kind == "f" and x.shape[1:] == shape and len(x):
         return x.astype(np.float32)
     if x.ndim == 3 and shape[0] == 3:
@@ -108,6 +110,7 @@ def as_images(x: Any, shape: tuple[int, ...]) -> Images:
 def as_labels(labels: Any) -> np.ndarray:
     """Labels (N,), integers or strings, as an array of one of the two. ValueError for others."""
     found = np.asarray(labels)
+    found = found.astype(found.dtype.newbyteorder("="), copy=False)
     if found.dtype.kind == "O":
         found = np.array(list(labels))
     if found.ndim != 1 or found.dtype.kind not in "iuU":
@@ -116,9 +119,12 @@ def as_labels(labels: Any) -> np.ndarray:
     return found
 
 
-def _as_array(x: Any) -> np.ndarray:
+def as_array(x: Any) -> np.ndarray:
+    """Images or points as one array in the machine's byte order; ValueError for images of different
+    sizes."""
     try:
-        return np.asarray(x)
+        array = np.asarray(x)
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
     except ValueError:
         raise ValueError("images of different sizes: a folder may hold such") from None
 
@@ -131,14 +137,19 @@ def _finite(x: np.ndarray) -> np.ndarray:
     return x
 
 
+def _check_bright(x: np.ndarray) -> None:
+    """ValueError for integers that are all below a tenth of full scale: of another scale."""
+    full = _FULL_SCALE.get(x.dtype, 255)
+    if x.size and x.dtype.kind in "iu" and 0 < x.max() < full / 10:
+        instead = "make them bool, or floats in [0, 1]"
+        raise ValueError(f"{x.dtype} images up to {x.max()}, of {full}, are black: {instead}")
+
+
 def _zero_to_one(x: np.ndarray) -> Images:
     """Images of any number format as float32 in 0..1."""
     low, high = (_finite(x).min(), x.max()) if x.size else (0, 0)
     full = _FULL_SCALE.get(x.dtype, 255)
     if x.dtype.kind in "biu" and low >= 0 and high <= full:
-        if 0 < high < full / 10:
-            instead = "make them bool, or floats in [0, 1]"
-            raise ValueError(f"{x.dtype} images up to {high}, of {full}, are black: {instead}")
         return x.astype(np.float32) / full
     if x.dtype.kind == "f" and low >= -1 and high <= 1:
         return x.astype(np.float32) if low >= 0 else (x.astype(np.float32) + 1) / 2
@@ -183,7 +194,7 @@ def _split(name: str, x: Images, labels: Any, channels: int | None) -> Dataset:
         return Dataset(name, x[train], x[test])
     labels = as_labels(labels)
     if len(labels) != len(x):
-        raise ValueError(f"{len(labels)} labels for {len(x)} items")
+        raise ValueError(f"{counted(len(labels), 'label')} for {counted(len(x), 'item')}")
     names, classes = np.unique(labels, return_inverse=True)
     classes = classes.astype(np.int64)
     named = tuple(map(str, names))

@@ -80,7 +80,7 @@ def mode_coverage(x: ArrayLike, centres: ArrayLike, sigma: float) -> ModeCoverag
     Raises ValueError for no points, different numbers of features, or values that are not finite.
     """
     x, centres = checked_points("mode_coverage", at_least=1, x=x, centres=centres)
-    squared = np.concatenate(list(squared_distances(x, centres)))
+    squared = np.square(x[:, None] - centres).sum(2)  # (N, K): exact at the edge
     nearest = squared.argmin(1)
     good = squared.min(1) <= (3 * sigma) ** 2
     shares = np.bincount(nearest) / len(x)
@@ -90,8 +90,14 @@ def mode_coverage(x: ArrayLike, centres: ArrayLike, sigma: float) -> ModeCoverag
 
 
 def psnr(x: ArrayLike, y: ArrayLike, peak: float = 2.0) -> float:
-    """Peak signal-to-noise ratio, 10 log10(peak^2 / mean squared error) dB; [-1, 1] has peak 2."""
-    mse = np.mean((np.asarray(x, np.float64) - np.asarray(y, np.float64)) ** 2)
+    """Peak signal-to-noise ratio, 10 log10(peak^2 / mean squared error) dB; [-1, 1] has peak 2.
+
+    Infinite for equal images. Raises ValueError for shapes that differ, and for no pixels.
+    """
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    if x.shape != y.shape or not x.size:
+        raise ValueError(f"psnr: expected pixels of one shape, got {x.shape} and {y.shape}")
+    mse = np.mean((x - y) ** 2)
     return float("inf") if mse == 0 else float(10 * np.log10(peak**2 / mse))
 
 

@@ -1,5 +1,6 @@
 """What `minigen evaluate` reports: measures of samples, reconstructions and translations."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from minigen.data.scenes import parse
 from minigen.evaluation.metrics import frechet_distance, mode_coverage, precision_recall, psnr
 from minigen.evaluation.neighbours import knn_classify, read_digits
 from minigen.evaluation.reading import clear_scene, shows
+from minigen.words import counted
 
 Measures = dict[str, tuple[float, float | None]]
 """By name: the value, and that of the reference, if there is one."""
@@ -79,11 +81,29 @@ def caption_measures(fake: np.ndarray, asked: Sequence[str]) -> Measures:
     }
 
 
+def too_few(n: int, data: Dataset) -> list[str]:
+    """Of which measures n samples say little, and why."""
+    features, notes = data.train[0].size, []
+    if n <= features:
+        singular = f"{counted(n, 'sample')} of {features} numbers have a singular covariance"
+        notes.append(f"too few for a Fréchet distance: {singular}")
+    if data.modes:
+        K = len(data.modes[0])
+        needed = math.ceil(K * sum(1 / k for k in range(1, K + 1)))  # the coupon collector's mean
+        if n < needed:
+            chance = (
+                f"{counted(n, 'sample')}, and to draw each of {K} once takes {needed} on average"
+            )
+            notes.append(f"too few to cover all modes: {chance}")
+    return notes
+
+
 def label_measures(fake: np.ndarray, asked: np.ndarray, data: Dataset) -> Measures:
     """The share of samples that are read as the class asked for, by their neighbours among the
     training images; its reference, the share of test images that are read rightly."""
     n = len(fake)
-    assert data.train_labels is not None and data.test_labels is not None
+    if data.train_labels is None or data.test_labels is None:
+        raise ValueError(f"label_measures: {data.name} has no labels")
     read_fake = knn_classify(data.train, data.train_labels, fake)
     read_real = knn_classify(data.train, data.train_labels, data.test[:n])
     return {"read as asked": (_share(read_fake, asked), _share(read_real, data.test_labels[:n]))}

@@ -62,20 +62,21 @@ class VAE(nn.Module):
     def posterior(self, x: Tensor, labels: Labels = None) -> Independent:
         """q(z | x): a Gaussian over latents (latent,) for each image x (N, C, H, W)."""
         mu, log_var = T.chunk(self.encoder(with_labels(x, labels, self.classes)), 2, 1)
-        return Independent(_normal(mu, log_var), 1)
+        return Independent(Normal(mu, log_var=log_var), 1)
 
     def prior(self, n: int) -> Independent:
         """p(z) = N(0, I) over latents (latent,), n times."""
         weight = next(self.parameters())
         zeros = T.zeros(n, self.latent, dtype=weight.dtype, device=weight.device)
-        return Independent(Normal(zeros, zeros + 1, validate_args=False), 1)
+        return Independent(Normal(zeros, log_var=zeros), 1)
 
     def observation(self, z: Tensor, labels: Labels = None) -> Independent:
         """p(x | z) for latents (N, latent): a distribution over images."""
         y = self.decoder(with_labels(z, labels, self.classes))
         if self.log_var is None:
-            return Independent(Bernoulli(logits=y, validate_args=_is_checked(y)), 3)
-        return Independent(_normal(y, self.log_var), 3)
+            on_cpu = y.device == "cpu"  # a check on a GPU waits for it
+            return Independent(Bernoulli(logits=y, validate_args=on_cpu), 3)
+        return Independent(Normal(y, log_var=self.log_var), 3)
 
     def terms(self, x: Tensor, labels: Labels = None, rng: Rng | None = None) -> BoundTerms:
         """The bound for images in [-1, 1], with one draw of z each (VAE eq. 10, L = 1)."""
@@ -110,17 +111,3 @@ class VAE(nn.Module):
         """The mean image (N, C, H, W) of each latent (N, latent), in [-1, 1] again."""
         mean = self.observation(z, labels).mean
         return mean if self.log_var is not None else 2 * mean - 1
-
-
-def _normal(mu: Tensor, log_var: Tensor) -> Normal:
-    """N(mu, exp(log_var)). FloatingPointError if a variance is 0, infinite or NaN, which no density
-    has; where it is not checked, the bound is not finite."""
-    std = T.exp(0.5 * log_var)
-    if _is_checked(std) and not ((std.data > 0) & (std.data < math.inf)).all():
-        raise FloatingPointError("VAE: a variance is 0 or not finite")
-    return Normal(mu, std, validate_args=False)
-
-
-def _is_checked(x: Tensor) -> bool:
-    """Whether values such as x are checked: on the CPU, for a check on a GPU waits for it."""
-    return x.device == "cpu"

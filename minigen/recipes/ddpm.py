@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 import nn
 import tensor as T
@@ -22,6 +21,7 @@ from minigen.models.solvers import dpm_solver, heun
 from minigen.networks.labels import Labels, labels_if_conditional
 from minigen.networks.points import MLPDenoiser
 from minigen.networks.unet import UNet
+from minigen.progress import Bar
 from minigen.recipes import editing
 from minigen.training.learner import Learner, cosine, to_checkpoint
 from minigen.training.run import Run
@@ -135,12 +135,12 @@ class DDPMRecipe:
             raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}")
         most = self.diffusion.T
         if sampler_steps and (sampler == "ancestral" or sampler_steps > most):
-            rule = f"is for --sampler {' or '.join(SAMPLERS[1:])}, and at most {most} for this run"
-            raise ValueError(f"--sampler-steps {rule}")
+            rule = f"is for `sampler` {' or '.join(SAMPLERS[1:])}, and at most {most} for this run"
+            raise ValueError(f"`sampler_steps` {rule}")
         if eta and sampler != "ddim":
-            raise ValueError("--eta is for --sampler ddim")
+            raise ValueError("`eta` is for `sampler` ddim")
         if guidance is not None and not self.classes:
-            raise ValueError("--guidance is for models trained with --conditional")
+            raise ValueError("`guidance` is for models trained with `conditional`")
 
     @property
     def variance(self) -> str:
@@ -191,7 +191,7 @@ class DDPMRecipe:
                 labels = None if all_labels is None else all_labels[start : start + size]
                 states = self.states(size, rng, sampler, sampler_steps, eta, guidance, labels)
                 progress = f"sampling {start + size} of {n}"
-                for state in tqdm(states, desc=progress, total=total, unit="step"):
+                for state in Bar(states, desc=progress, total=total):
                     x = state.x
                 batches.append(x.numpy())
             return finite(np.concatenate(batches))

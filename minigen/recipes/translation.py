@@ -38,7 +38,7 @@ class TranslationSettings(RunSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.data_x is None) != (self.data_y is None):
-            raise ValueError("--data-x and --data-y go together: the images of X, and those of Y")
+            raise ValueError("`data_x` and `data_y` go together: the images of X, and those of Y")
         if self.size % 2:
             rule = "size must be even, for the generators halve the images"
             raise ValueError(f"{rule}, got {self.size}")
@@ -61,7 +61,7 @@ def load(settings: TranslationSettings, paired: bool) -> Domains:
     if settings.data_x is not None and settings.data_y is not None:
         return load_folders(settings.data_x, settings.data_y, settings.size, paired)
     if settings.size != SIZE:
-        rule = f"--size {settings.size} is for --data-x and --data-y"
+        rule = f"`size` {settings.size} is for `data_x` and `data_y`"
         raise ValueError(f"{rule}: the digits have a size of {SIZE}")
     return load_domains(paired)
 

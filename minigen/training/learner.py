@@ -74,7 +74,7 @@ class Learner:
             with weights, T.no_grad(), np.errstate(all="ignore"), one_blas_thread():
                 yield
         except FloatingPointError as error:
-            raise Diverged(f"{error}: a lower --lr may help") from error
+            raise Diverged(f"{error}: a lower `lr` may help") from error
         finally:
             self.network.train(was_training)
 

@@ -1,14 +1,15 @@
-"""The training loop that every recipe shares: progress, metrics, checkpoints, a stop on Ctrl-C."""
+"""The training loop that every recipe shares: progress, metrics, checkpoints, stops by signals."""
 
 import math
 import signal
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol, SupportsFloat
 
 import numpy as np
-from tqdm.auto import tqdm
 
+from minigen.progress import Bar
 from minigen.training.checkpoint import CheckpointError
 from minigen.training.run import Run, State
 from tensor import Tensor
@@ -35,20 +36,19 @@ class Diverged(Exception):
 def train(recipe: Trainable, run: Run, steps: int, done: int = 0, save_every: int = 500) -> bool:
     """Train from step `done`, to which `restore` has brought the recipe, to step `steps`.
 
-    A checkpoint is written every `save_every` steps, at the end, and on Ctrl-C.
+    A checkpoint is written every `save_every` steps, at the end, and on Ctrl-C or SIGTERM.
 
-    Returns False if Ctrl-C ended it early.
+    Returns False if one of these ended it early.
     Raises Diverged if a number is no longer finite; the last checkpoint stays as it was.
     """
     run.forget_after(done)
-    bar = tqdm(total=steps, initial=done, desc="training", unit="step")
+    bar = Bar(total=steps, initial=done)
     with bar, _stop_requested() as stopped, np.errstate(all="ignore"), one_blas_thread():
         while done < steps:
             done += 1
             metrics = finite_step(recipe, done)
             run.log({"step": done} | metrics)
-            shown = {name: f"{value:.4f}" for name, value in metrics.items()}
-            bar.set_postfix(shown, refresh=False)
+            bar.losses = metrics
             bar.update()
             ending = done == steps or bool(stopped)
             if ending or done % save_every == 0:
@@ -64,14 +64,14 @@ def finite_step(recipe: Trainable, k: int) -> dict[str, float]:
     try:
         metrics = _numbers(recipe.step(k))
     except FloatingPointError as error:
-        raise Diverged(f"{error}, at step {k}: a lower --lr may help") from error
+        raise Diverged(f"{error}, at step {k}: a lower `lr` may help") from error
     except RuntimeError as error:
         if is_of_cuda(error):
             raise RuntimeError(f"the GPU failed at step {k}: {error}") from error
         raise
     for name, value in metrics.items():
         if not math.isfinite(value):
-            raise Diverged(f"{name} is {value} at step {k}: a lower --lr may help")
+            raise Diverged(f"{name} is {value} at step {k}: a lower `lr` may help")
     return metrics
 
 
@@ -144,19 +144,25 @@ def _form(state: State, prefix: str = "") -> dict[str, str]:
 
 @contextmanager
 def _stop_requested() -> Iterator[list[int]]:
-    """A list that is empty until Ctrl-C is pressed; a second Ctrl-C interrupts at once."""
-    pressed: list[int] = []
+    """A list that is empty until Ctrl-C is pressed, or SIGTERM comes; a second one acts at once.
+
+    A signal that is ignored, as in the background of a script, stays so, and one whose handler is
+    not Python's is left to it.
+    """
+    came: list[int] = []
 
     def note(number: int, frame: object) -> None:
-        pressed.append(number)
-        signal.signal(signal.SIGINT, before)
+        came.append(number)
+        signal.signal(number, before[number])
 
+    stops: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM)
+    before = {n: h for n in stops if (h := signal.getsignal(n)) not in (signal.SIG_IGN, None)}
+    if threading.current_thread() is not threading.main_thread():
+        before = {}  # signals are somebody else's business
     try:
-        before = signal.signal(signal.SIGINT, note)
-    except ValueError:  # not in the main thread: Ctrl-C is somebody else's business
-        yield pressed
-        return
-    try:
-        yield pressed
+        for number in before:
+            signal.signal(number, note)
+        yield came
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

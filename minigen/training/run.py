@@ -13,11 +13,13 @@ import json
 import math
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 
-from minigen.data.files import write_atomically
+from minigen.data.files import naming, write_atomically, write_new
 from minigen.training.checkpoint import CheckpointError, PathLike, load_checkpoint, save_checkpoint
+from minigen.words import pasted
 from tensor import Tensor
 
 State = dict[str, Any]
@@ -41,9 +43,26 @@ def new_folder(path: PathLike, advice: str) -> Path:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise RunError(f"{path} exists and is not empty: {advice}")
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be written: {error}") from None
     return path
+
+
+def unused_folder(name: str, parent: PathLike = "runs") -> Path:
+    """A new folder `parent/name`, or `name-2`, `name-3`, ...: the first that nobody has.
+
+    Of several who ask at once each gets its own. RunError if it cannot be made.
+    """
+    path, k = Path(parent) / name, 1
+    while True:
+        try:
+            path.mkdir(parents=True)
+            return path
+        except FileExistsError:
+            k += 1
+            path = path.with_name(f"{name}-{k}")
+        except OSError as error:
+            raise RunError(f"{path} cannot be written: {error}") from None
 
 
 class Run:
@@ -65,10 +84,15 @@ class Run:
 
     @classmethod
     def create(cls, path: PathLike, config: dict[str, Any]) -> Run:
-        """A new run in an empty or new folder. What is there already is never overwritten."""
-        path = new_folder(path, f"choose another --out, or go on with --resume {path}")
+        """A new run in an empty or new folder. What is there already is never overwritten, and of
+        several who ask at once for the same folder one gets it, the others a RunError."""
+        resume = f"minigen train {config['model']} --resume {pasted(path)}"
+        advice = f"choose another `out`, or go on with it: {resume}"
+        path = new_folder(path, advice)
         try:
-            write_atomically(path / "config.json", _json(config))
+            write_new(path / "config.json", _json(config))
+        except FileExistsError:
+            raise RunError(f"{path} exists and is not empty: {advice}") from None
         except OSError as error:
             raise RunError(f"{path} cannot be written: {error}") from None
         return cls(path)
@@ -78,15 +102,10 @@ class Run:
         write_atomically(self.path / "config.json", _json(config))
         self.config = config
 
-    @staticmethod
-    def unused(name: str, parent: str | Path = "runs") -> Path:
-        """`parent/name`, or the first of `name-2`, `name-3`, ... that does not exist."""
-        names = (name if k == 1 else f"{name}-{k}" for k in range(1, 10**6))
-        return next(path for path in (Path(parent) / n for n in names) if not path.exists())
-
     def log(self, metrics: dict[str, float]) -> None:
         """Add a line to metrics.jsonl."""
-        with open(self.path / "metrics.jsonl", "a") as file:
+        path = self.path / "metrics.jsonl"
+        with naming(path), open(path, "a") as file:
             file.write(json.dumps(metrics) + "\n")
 
     def metrics(self, *names: str) -> list[dict[str, float]]:
@@ -122,7 +141,7 @@ class Run:
         try:
             config, state = _with_new_names(meta["config"]), dict(meta["state"])
             for name, array in arrays.items():
-                *folders, leaf = name.split("/")
+                *folders, leaf = map(unquote, name.split("/"))
                 branch = state
                 for folder in folders:
                     branch = branch.setdefault(folder, {})
@@ -152,13 +171,17 @@ def _fixed(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_arrays(state: State, prefix: str, arrays: dict[str, np.ndarray]) -> State:
-    """The tree without its arrays, which go to `arrays` under the names of their paths."""
+    """The tree without its arrays, which go to `arrays` under the names of their paths, in which a
+    / that belongs to a name is %2F. ValueError for a name that is no str: 0 would return as "0"."""
     rest: State = {}
     for name, value in state.items():
+        if not isinstance(name, str):
+            raise ValueError(f"names in a state are str, got {name!r} in {prefix or 'the state'}")
+        place = prefix + name.replace("%", "%25").replace("/", "%2F")
         if isinstance(value, dict):
-            rest[name] = _without_arrays(value, f"{prefix}{name}/", arrays)
+            rest[name] = _without_arrays(value, f"{place}/", arrays)
         elif isinstance(value, (Tensor, np.ndarray)):
-            arrays[prefix + name] = value.numpy() if isinstance(value, Tensor) else value
+            arrays[place] = value.numpy() if isinstance(value, Tensor) else value
         else:
             rest[name] = value
     return rest

@@ -10,13 +10,15 @@ import numpy as np
 import tensor as T
 from minigen import data
 from minigen.data import About, Dataset
+from minigen.data.images import KINDS
+from minigen.words import printable
 from tensor.arrays import parse_device
 
 D = TypeVar("D", bound="DataSettings")
 Range = tuple[float, float] | None
 Choices = tuple[str, ...] | None
 
-OWN = "a folder of PNG and JPEG images, or a .npy or .npz file"
+OWN = f"a folder of images ({KINDS}), or a .npy or .npz file"
 LABELS = "images all in folders named after their classes, or an array of labels, would do"
 
 
@@ -30,11 +32,6 @@ def setting(
     """
     metadata = {"help": help, "within": within, "choices": choices} | more
     return field(default=default, metadata=metadata)
-
-
-def printable(name: str) -> str:
-    """The name of a file without what no text can have."""
-    return name.encode(errors="replace").decode()
 
 
 def found(default: Any) -> Any:
@@ -52,11 +49,6 @@ def with_default(settings: Any, name: str, default: Any, **more: Any) -> Any:
 def defaults_for_points(settings: Any) -> dict[str, Any]:
     """The settings of a dataclass that have another default where the data are points."""
     return {f.name: f.metadata["points"] for f in fields(settings) if "points" in f.metadata}
-
-
-def flag(name: str) -> str:
-    """The command line's option for a setting: batch_size is --batch-size."""
-    return f"--{name.replace('_', '-')}"
 
 
 def heading(title: str, data_name: str, *variants: str) -> str:
@@ -107,8 +99,8 @@ def unused_settings(settings: Any, choice: str, used: dict[str, tuple[str, ...]]
     for name, values in used.items():
         is_default = getattr(settings, name) in defaults[name]
         if getattr(settings, choice) not in values and not is_default:
-            purpose = f"it is for {flag(choice)} {' or '.join(values)}"
-            found.append(f"{flag(name)} has no effect: {purpose}")
+            purpose = f"it is for `{choice}` {' or '.join(values)}"
+            found.append(f"`{name}` has no effect: {purpose}")
     return "; ".join(found) or None
 
 
@@ -186,8 +178,8 @@ class DataSettings(RunSettings):
 
     @property
     def data_name(self) -> str:
-        """What the data are called."""
-        return self.data if self.data in data.NAMES else printable(Path(self.data).stem)
+        """What the data are called, in at most 60 letters: a run's folder is named after it."""
+        return self.data if self.data in data.NAMES else printable(Path(self.data).stem)[:60]
 
     def load(self) -> Dataset:
         """The data. OSError and ValueError where that cannot be, or they are of another kind."""

@@ -147,7 +147,7 @@ def test_points_have_defaults_of_their_own_unless_told(monkeypatch: pytest.Monke
     assert minigen.new("ddpm", COLOURS, size=8).recipe.diffusion.T == 20
     assert minigen.new("gan", "ring", loss="minimax").recipe.warning is None
     told = minigen.new("gan", "ring", loss="minimax", penalty=1.0).recipe.warning
-    assert "--penalty has no effect" in told
+    assert "`penalty` has no effect" in told
 
 
 def test_few_images_are_enough_for_a_large_batch() -> None:
@@ -351,7 +351,7 @@ def untrained() -> Any:
         (lambda: minigen.train("ddpm", class_names=("a",)), "no setting class_names"),
         (lambda: minigen.train("ddpm", COLOURS, data_dir="."), "data_dir is for data in files"),
         (lambda: minigen.train("ddpm", list(map(np.zeros, [(8, 8), (9, 9)]))), "different sizes"),
-        (lambda: minigen.train("ddpm", "/nowhere"), "there is no /nowhere: .* --data-dir"),
+        (lambda: minigen.train("ddpm", "/nowhere"), "there is no /nowhere: .* `data_dir`"),
         (lambda: minigen.train("ddpm", steps="many"), "steps must be of type int"),
         (lambda: minigen.train("ddpm", "nowhere"), "'nowhere'; choose from digits"),
         (lambda: minigen.train("ddpm", Path("nowhere")), "'nowhere'; choose from digits"),
@@ -370,7 +370,7 @@ def untrained() -> Any:
         (lambda: untrained().interpolate(COLOURS, COLOURS), "interpolate is for ae and vae"),
         (lambda: untrained().translate(COLOURS, "x2y"), "translate is for cyclegan and pix2pix"),
         (lambda: untrained().sample(sampler="euler"), "one of ancestral, ddim"),
-        (lambda: minigen.load(untrained().path, lr=1.0), "--lr cannot change"),
+        (lambda: minigen.load(untrained().path, lr=1.0), "`lr` cannot change"),
     ],
 )
 def test_calls_that_cannot_be(call: Callable[[], Any], words: str) -> None:

@@ -232,7 +232,8 @@ def test_from_training_to_measures(
         assert math.isfinite(float(line.removeprefix(name)))
     compared = OF_SAMPLES + (OF_MODES if data in ("ring", "grid") else [])
     compared += ["read as asked"] if kind == "gan" and "--conditional" in options else []
-    for line, name in zip(lines[2 + len(alone) :], compared, strict=True):
+    notes = [line for line in lines if line.startswith("note: too few ")]
+    for line, name in zip(lines[2 + len(alone) : len(lines) - len(notes)], compared, strict=True):
         value, floor, ratio = (float(number) for number in line.removeprefix(name).split())
         assert (
             math.isnan(ratio)
@@ -748,12 +749,12 @@ def test_calls_that_cannot_be_with_a_model_of_another_kind(
 def test_a_gpu_without_cupy_names_the_extra(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
     for arguments in (["train", "ddpm"], ["sample", "run"], ["evaluate", "run"]):
-        words = "cuda", "CuPy", ".[cuda12]", "--device cpu", "device='cpu'"
+        words = "cuda", "CuPy", ".[cuda12]", "--device cpu"
         refused(place, [*arguments, "--device", "cuda"], *words)
     run = Run("run")
     run.configure(run.config | {"device": "cuda"})
     for arguments in (["train", "ddpm", "--resume", "run"], ["sample", "run"]):
-        refused(place, arguments, "cuda", "CuPy", "--device cpu", "device='cpu'")
+        refused(place, arguments, "cuda", "CuPy", "--device cpu")
     assert minigen("sample", "run", "-n", 2, "--device", "cpu").status == 0
 
 

@@ -421,7 +421,7 @@ def test_load_pairs_images_with_labels(tmp_path: Path) -> None:
 
 
 def test_load_tells_where_mnist_comes_from() -> None:
-    with pytest.raises(ValueError, match=r"--data-dir.*train-images-idx3-ubyte.*download_mnist"):
+    with pytest.raises(ValueError, match=r"`data_dir`.*train-images-idx3-ubyte.*download_mnist"):
         load("mnist")
 
 

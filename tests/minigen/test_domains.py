@@ -304,7 +304,7 @@ def test_folders_say_what_is_wrong(tmp_path: Path) -> None:
         load_folders(good, tmp_path / "nowhere", 2)
     with pytest.raises(ValueError, match="empty: holds 0 images"):
         load_folders(empty, good, 2)
-    with pytest.raises(ValueError, match="single: holds 1 images"):
+    with pytest.raises(ValueError, match="single: holds 1 image "):
         load_folders(good, single, 2)
     with pytest.raises(ValueError, match="b is only in one"):
         load_folders(good, other, 2, paired=True)

@@ -104,7 +104,7 @@ def test_errors_inside_are_what_they_are() -> None:
     own = weights(network)
     with pytest.raises(ValueError, match="reshape"), learner.using_average():
         Tensor([1.0]).reshape(2)
-    with pytest.raises(Diverged, match="the outputs are not finite.*a lower --lr may help"):
+    with pytest.raises(Diverged, match="the outputs are not finite.*a lower `lr` may help"):
         with learner.using_average():
             finite(np.array([1.0, np.nan]))
     assert network.training and all(map(np.array_equal, weights(network), own))

@@ -320,7 +320,7 @@ def test_training_works_outside_the_main_thread(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path: Path, bad: float) -> None:
     run = new_run(tmp_path / "run")
-    with pytest.raises(Diverged, match=f"loss is {bad} at step 5.*--lr"):
+    with pytest.raises(Diverged, match=f"loss is {bad} at step 5.*`lr`"):
         train(Counter(lambda k: bad if k == 5 else k), run, 9, save_every=2)
     assert run.load() == {"count": np.array([4.0]), "step": 4}
     assert [line["loss"] for line in run.metrics()] == [1, 2, 3, 4]
@@ -335,11 +335,11 @@ def test_an_explosion_is_reported_once_and_not_by_numpy(tmp_path: Path, settings
     recipe = new(replace(settings, lr=1e20))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(Diverged, match=f"at step {step}: a lower --lr may help"):
+        with pytest.raises(Diverged, match=f"at step {step}: a lower `lr` may help"):
             train(recipe, new_run(tmp_path / "run", settings), settings.steps)
         for weight in (3e38, np.nan):
             recipe.checkpointed["ema"].average[...] = weight
-            with pytest.raises(Diverged, match="not finite.* a lower --lr may help"):
+            with pytest.raises(Diverged, match="not finite.* a lower `lr` may help"):
                 recipe.evaluate(5, seed=0)
     assert not (tmp_path / "run" / "checkpoint.npz").exists()
 
@@ -394,5 +394,5 @@ def test_numbers_that_are_not_finite_have_diverged_wherever_they_are_found(tmp_p
             raise FloatingPointError("a weight is not finite")
         return k
 
-    with pytest.raises(Diverged, match="a weight is not finite, at step 3: a lower --lr may help"):
+    with pytest.raises(Diverged, match="a weight is not finite, at step 3: a lower `lr` may help"):
         train(Counter(found), new_run(tmp_path / "run"), 5)

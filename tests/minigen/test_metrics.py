@@ -17,8 +17,9 @@ from minigen.evaluation.metrics import (
     mode_coverage,
     precision_recall,
     principal_angle,
+    psnr,
 )
-from minigen.evaluation.neighbours import knn_classify
+from minigen.evaluation.neighbours import knn_classify, squared_distances
 
 seeds = st.integers(0, 2**32 - 1)
 dims = st.integers(1, 6)
@@ -467,3 +468,30 @@ def test_covariances_rounded_to_float32_are_accepted(seed: int, D: int) -> None:
     rounded = C.astype(np.float32)
     assume(np.trace(C) > 1e-3)
     assert frechet_distance_gaussians(m, rounded, m, C) < 1e-6 * np.trace(C)
+
+
+@pytest.mark.parametrize("shapes", [((2, 3), (3, 2)), ((3, 1), (1, 3)), ((3,), ()), ((0,), (0,))])
+def test_psnr_is_of_pixels_of_one_shape(shapes: tuple) -> None:
+    """What would broadcast, and nothing, is no pair of images."""
+    with pytest.raises(ValueError, match="psnr: expected pixels of one shape, got"):
+        psnr(*map(np.zeros, shapes))
+
+
+@given(
+    seed=st.integers(0, 999),
+    D=st.sampled_from([1, 2, 64, 300]),
+    spread=st.sampled_from([1e-9, 1e-3, 1.0]),
+)
+def test_squared_distances_are_those_of_the_differences(seed: int, D: int, spread: float) -> None:
+    """However near the points are to each other beside their distance from the rest, and equal
+    where the points are the same."""
+    rng = np.random.default_rng(seed)
+    places = 1e3 * rng.normal(size=(3, D))
+    a, b = (places[rng.integers(3, size=n)] + spread * rng.normal(size=(n, D)) for n in (9, 7))
+    b[3], a[4] = b[1], b[1]
+    exact = ((a[:, None] - b) ** 2).sum(2)
+    found = np.concatenate(list(squared_distances(a, b)))
+    assert found == pytest.approx(exact, rel=2e-8, abs=0)
+    assert np.array_equal(found[:, 3], found[:, 1]) and found[4, 1] == 0
+    turned = np.concatenate(list(squared_distances(b, a))).T
+    assert np.sum(found != turned) <= 1  # one may lie between two numbers of 26 bits

@@ -147,7 +147,7 @@ def test_all_damaged_images_are_named_at_once(photos: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "words"), [((), "holds 0 images"), (("a.png",), "holds 1 images"),
+    ("names", "words"), [((), "holds 0 images"), (("a.png",), "holds 1 image "),
                          (("a.ppm", "b.ppm"), "there are .ppm")]
 )  # fmt: skip
 def test_too_few_images_are_refused(tmp_path: Path, names: tuple[str, ...], words: str) -> None:

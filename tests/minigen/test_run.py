@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from minigen.training.run import Run, RunError, State
+from minigen.training.run import Run, RunError, State, unused_folder
 from tensor import Tensor
 from tests.minigen.small_runs import DIGITS, RING, contents, new_run
 
@@ -58,9 +58,8 @@ def test_a_new_run_never_overwrites(tmp_path: Path) -> None:
 
 def test_an_unused_name_is_a_new_one(tmp_path: Path) -> None:
     for expected in ("run", "run-2", "run-3"):
-        path = Run.unused("run", tmp_path)
-        assert path == tmp_path / expected
-        path.mkdir()
+        assert unused_folder("run", tmp_path) == tmp_path / expected
+        assert (tmp_path / expected).is_dir()
 
 
 numbers = hnp.arrays(
@@ -74,7 +73,7 @@ leaves = (
     | st.lists(st.booleans(), max_size=2)
     | st.none()
 )
-names = st.text(st.characters(exclude_characters="/", exclude_categories=["Cs"]), max_size=3)
+names = st.text(st.sampled_from("/%2F.é0") | st.characters(exclude_categories=["Cs"]), max_size=4)
 trees = st.dictionaries(
     names, st.recursive(leaves, lambda tree: st.dictionaries(names, tree, max_size=3)), max_size=3
 )
@@ -86,9 +85,18 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @given(tree=trees)
+@example(tree={"a/b": np.zeros(1), "a": {"b": np.ones(1)}, "a%2Fb": Tensor([2.0]), "%": {"/": 3}})
 def test_states_come_back_as_they_were_saved(run: Run, tree: State) -> None:
     run.save(tree)
     assert plain(run.load()) == plain(tree)
+
+
+@pytest.mark.parametrize("name", [0, None, True, 1.5, ("a",)])
+@pytest.mark.parametrize("leaf", [np.ones(1), 3, {}])
+def test_names_that_would_come_back_as_others_are_refused(run: Run, name: Any, leaf: Any) -> None:
+    for tree in ({name: leaf}, {"a": {name: leaf}}, {name: leaf, str(name): leaf}):
+        with pytest.raises(ValueError, match="names in a state are str, got"):
+            run.save(tree)
 
 
 def plain(tree: Any) -> Any:

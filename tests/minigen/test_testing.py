@@ -3,6 +3,7 @@ identity it breaks."""
 
 import importlib
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -280,7 +281,7 @@ def test_mistakes_are_found_under_python_O() -> None:
     code += "check(lambda mean, log_var: (mean**2).sum(1))"
     process = subprocess.run([sys.executable, "-O", "-c", code], capture_output=True, text=True)
     assert process.returncode == 1
-    assert "AssertionError: no gradient flows from KL to log_var" in process.stderr
+    assert re.search("AssertionError: (no gradient flows from )?KL ", process.stderr)
 
 
 def test_without_hypothesis_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -266,9 +266,13 @@ def test_folders_of_two_images_can_be_measured_by_the_one_held_out(place: Path, 
     )
     for options in ((), ("-n", 1)):
         status, out, err = minigen("evaluate", "run", *options)
-        assert status == 0 and out.startswith("1 samples") and "L1, X to Y to X" in out, err
+        assert (
+            status == 0
+            and out.startswith("1 sample of run against 1 test point;")
+            and "L1, X to Y to X" in out
+        ), err
     status, _, err = minigen("evaluate", "run", "-n", 2)
-    assert status == 2 and "at most 1 samples" in err
+    assert status == 2 and "at most 1 sample" in err
 
 
 @both

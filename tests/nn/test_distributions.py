@@ -3,13 +3,14 @@
 import math
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from itertools import product
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import nn
@@ -1039,6 +1040,117 @@ def test_values_are_not_looked_at_where_they_are_known_to_be_right(cls: type) ->
 # What a wrong call is told
 
 I = Tensor(np.eye(2))
+# At the edge of float32: by formulas in decimal numbers, of any exponent
+
+
+def edges(low: float, high: float) -> st.SearchStrategy[float]:
+    """Finite float32 numbers, the smallest and the largest among them."""
+    return st.floats(low, high, width=32) | st.sampled_from([low, high])
+
+
+LOG_VARS = edges(-1000, 80)
+SCALES = edges(2.0**-149, float(np.finfo(np.float32).max))
+PLACES = st.sampled_from([0.0, 1.0, -1.0, 1e-30, 3.5, 1e10]) | edges(-1e10, 1e10)
+LOGITS = edges(-(2.0**127), 2.0**127)
+
+
+def at(x: float) -> Tensor:
+    return Tensor(np.array([x], np.float32), requires_grad=True)
+
+
+def assert_exact(found: Tensor, xs: list[Tensor], value: Decimal, *slopes: Decimal) -> None:
+    """Finite where the exact value is a float32 number, infinite where it is beyond, never NaN."""
+    gradients = grad(found.sum(), xs, retain_graph=True)
+    for got, exact in zip((found, *gradients), (value, *slopes), strict=True):
+        number, expected = float(got.item()), float(exact)
+        close = math.isclose(number, expected, rel_tol=3e-4, abs_tol=2e-5)
+        beyond = abs(expected) > 3.3e38 and number == math.copysign(math.inf, expected)
+        assert close or beyond, (number, exact)
+
+
+def exactly(*numbers: float) -> list[Decimal]:
+    return [Decimal(float(np.float32(x))) for x in numbers]
+
+
+LOG_SQRT_2PI = Decimal(math.log(2 * math.pi) / 2)
+
+
+@given(x=PLACES, loc=PLACES, log_var=LOG_VARS)
+def test_a_normal_is_right_for_any_log_variance(x: float, loc: float, log_var: float) -> None:
+    m, v = at(loc), at(log_var)
+    p = Normal(m, log_var=v)
+    X, M, V = exactly(x, loc, log_var)
+    q, d = (X - M) ** 2 / V.exp(), (X - M) / V.exp()
+    with np.errstate(all="ignore"):
+        found = p.log_prob(np.float32([x]))
+        assert_exact(found, [m, v], -q / 2 - V / 2 - LOG_SQRT_2PI, d, (q - 1) / 2)
+        half = Decimal("0.5")
+        assert_exact(p.entropy(), [v], V / 2 + LOG_SQRT_2PI + half, half)
+
+
+@given(x=PLACES, loc=PLACES, scale=SCALES)
+def test_a_normal_is_right_for_any_scale(x: float, loc: float, scale: float) -> None:
+    m, s = at(loc), at(scale)
+    p = Normal(m, s)
+    X, M, S = exactly(x, loc, scale)
+    z = (X - M) / S
+    assume(abs(z * z - 1) > Decimal("0.01"))  # nearer to 0 the slope is what rounding leaves
+    with np.errstate(all="ignore"):
+        found = p.log_prob(np.float32([x]))
+        assert_exact(found, [m, s], -z * z / 2 - S.ln() - LOG_SQRT_2PI, z / S, (z * z - 1) / S)
+        assert_exact(p.entropy(), [s], S.ln() + LOG_SQRT_2PI + Decimal("0.5"), 1 / S)
+
+
+@given(loc_p=PLACES, loc_q=PLACES, widths=st.tuples(LOG_VARS, LOG_VARS), by_scale=st.booleans())
+def test_the_divergence_of_normals_is_right_for_any_width(
+    loc_p: float, loc_q: float, widths: tuple[float, float], by_scale: bool
+) -> None:
+    if by_scale:
+        widths = tuple(float(np.float32(math.exp(max(w, -206) / 2))) for w in widths)
+        widths = tuple(max(w, 2.0**-149) for w in widths)
+    xs = [at(x) for x in (loc_p, widths[0], loc_q, widths[1])]
+    M, W, K, U = exactly(loc_p, widths[0], loc_q, widths[1])
+    if by_scale:
+        p, q = Normal(xs[0], xs[1]), Normal(xs[2], xs[3])
+        V, Y, dV, dY = 2 * W.ln(), 2 * U.ln(), 2 / W, 2 / U
+    else:
+        p, q = Normal(xs[0], log_var=xs[1]), Normal(xs[2], log_var=xs[3])
+        V, Y, dV, dY = W, U, Decimal(1), Decimal(1)
+    r2, d2, slope = (V - Y).exp(), (M - K) ** 2 / Y.exp(), (M - K) / Y.exp()
+    value = (r2 - 1 - (V - Y) + d2) / 2
+    slopes = slope, (r2 - 1) / 2 * dV, -slope, (1 - r2 - d2) / 2 * dY
+    if by_scale:  # a slope near 0 is what rounding leaves
+        assume(all(abs(x) > Decimal("0.01") for x in (r2 - 1, 1 - r2 - d2)))
+    with np.errstate(all="ignore"):
+        assert_exact(kl_divergence(p, q), xs, value, *slopes)
+
+
+@given(a=LOGITS, b=LOGITS, x=st.sampled_from([0.0, 1.0, 0.25]))
+def test_a_bernoulli_is_right_for_any_logit(a: float, b: float, x: float) -> None:
+    """The derivative of the entropy is -a p (1 - p), that of KL by a is (a - b) p (1 - p)."""
+    with np.errstate(all="ignore"):
+        s, t = at(a), at(b)
+        (A, B, X), p, q = exactly(a, b, x), Bernoulli(logits=s), Bernoulli(logits=t)
+        P, N, Q = chance(A), chance(-A), chance(B)
+        H = P * cost(-A) + N * cost(A)
+        assert_exact(p.entropy(), [s], H, -A * P * N)
+        assert_exact(p.log_prob(np.float32([x])), [s], -X * cost(-A) - (1 - X) * cost(A), X - P)
+        value = P * cost(-B) + N * cost(B) - H
+        assert_exact(kl_divergence(p, q), [s, t], value, (A - B) * P * N, Q - P)
+
+
+def chance(logit: Decimal) -> Decimal:
+    """1 / (1 + e^-logit)"""
+    small = (-abs(logit)).exp() if abs(logit) < 10**6 else Decimal(0)
+    return (1 if logit > 0 else small) / (1 + small)
+
+
+def cost(logit: Decimal) -> Decimal:
+    """log(1 + e^logit)"""
+    small = (-abs(logit)).exp() if abs(logit) < 10**6 else Decimal(0)
+    return max(logit, Decimal(0)) + (1 + small).ln()
+
+
 WRONG_CALLS: list[tuple[Callable, type[Exception], str]] = [
     (
         lambda: Normal(T.zeros(2), Tensor([1.0, 0.0])),

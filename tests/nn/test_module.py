@@ -164,6 +164,18 @@ def test_names_that_could_stand_for_two_parts_are_refused(key) -> None:
             list(net.parameters())
 
 
+@pytest.mark.parametrize("keys", [(0, "0"), ("1", 1), (True, "True"), (-2, "-2")])
+def test_keys_that_are_spelt_alike_are_refused(keys: tuple) -> None:
+    """One of the two would be lost in a state."""
+    for part in (Parameter([1.0]), nn.Linear(1, 1), [Parameter([1.0])], {"a": Parameter([1.0])}):
+        net = Module()
+        net.parts = dict.fromkeys(keys, part)
+        with pytest.raises(ValueError, match="another part of the module has this name"):
+            net.state_dict()
+        net.parts = {keys[0]: part, keys[1]: "no part"}
+        assert net.state_dict()
+
+
 @pytest.mark.parametrize("name", ["scale", "labels"])
 def test_a_tensor_does_not_replace_a_parameter_or_buffer(name: str) -> None:
     """It would leave the network without a word."""

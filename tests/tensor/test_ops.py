@@ -1,5 +1,6 @@
 """For every op of the table: derivatives, values, stable dtypes, arguments left unchanged."""
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -422,3 +423,17 @@ def test_a_cast_to_integers_has_no_gradient() -> None:
 def test_integers_become_the_floats_that_were_asked_for(here: type, there: np.dtype) -> None:
     y = Tensor(np.array([0, 1]), dtype=here).to(there)
     assert y.dtype == there and y.numpy().tolist() == [0, 1] and not y.requires_grad
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("b", [-2.0, -1.0, -0.5, -0.0, 0.0, 0.5, 1.0, 2.0, 3.0])
+@pytest.mark.parametrize("as_tensor", [True, False])
+def test_powers_at_zero(b: float, as_tensor: bool) -> None:
+    """0^0 = 1; b 0^(b - 1) is 0 for b = 0, else its limit from above; by b the slope is 0."""
+    x, e = Tensor([0.0, 2.0], requires_grad=True), Tensor([b, b], requires_grad=True)
+    y = x**e if as_tensor else x**b
+    assert y.numpy() == pytest.approx([math.inf if b < 0 else float(b == 0), 2**b])
+    by_x, by_b = tensor.grad(y.sum(), [x, e], allow_unused=True)
+    slope = 0.0 if b == 0 or b > 1 else 1.0 if b == 1 else math.copysign(math.inf, b)
+    assert by_x.numpy() == pytest.approx([slope, b * 2 ** (b - 1)])
+    assert not as_tensor or by_b.numpy() == pytest.approx([0, math.log(2) * 2**b])

@@ -882,3 +882,16 @@ def test_what_a_module_lacks_is_not_blamed_on_the_caller(module: ModuleType) -> 
 
     with pytest.raises(AttributeError, match=f"'{module.__name__}' has no attribute 'expp'"):
         misspelt(t(2))
+
+
+@pytest.mark.parametrize("kind", ["f4", "f8", "i2", "i4", "i8", "u2", "u8"])
+@pytest.mark.parametrize("order", ["<", ">", "="])
+def test_arrays_of_any_byte_order_become_tensors_of_the_machines(kind: str, order: str) -> None:
+    """The numbers stay; no dtype of another order is left, which would equal no tensor's."""
+    array, native = np.arange(6).reshape(2, 3).astype(order + kind), np.dtype(kind)
+    into = Tensor(np.zeros((2, 3), native))
+    into.data = array
+    made = [Tensor(array), tensor.tensor(array), Tensor([0], dtype=order + kind), into]
+    made += [Tensor(np.zeros((2, 3), native)).copy_(array), tensor.zeros(1).to(order + kind)]
+    assert all(x.dtype == native and x.dtype.isnative for x in made)
+    assert all(np.array_equal(made[k].numpy(), array) for k in (0, 1, 3, 4))
