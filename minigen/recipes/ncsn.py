@@ -1,0 +1,130 @@
+"""NCSN: a network learns the score of noisy data, and Langevin dynamics goes uphill with it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from tqdm.auto import tqdm
+
+import nn
+import tensor as T
+from minigen.data import Dataset
+from minigen.evaluation import pictures
+from minigen.evaluation.batches import finite
+from minigen.evaluation.report import FLOOR, Measures, sample_measures
+from minigen.models.ddpm import Rng
+from minigen.models.mixture import Mixture
+from minigen.models.score import (
+    LangevinState,
+    ScoreNetwork,
+    annealed_langevin,
+    denoised,
+    denoising_score_matching,
+    langevin,
+    noise_ladder,
+)
+from minigen.networks.points import MLPDenoiser
+from minigen.networks.unet import UNet
+from minigen.training.learner import Learner, cosine, to_checkpoint
+from minigen.training.run import Run
+from minigen.training.settings import DataSettings, heading, seeded, setting, with_default
+from tensor import Tensor
+
+BATCH_OF_SAMPLES = 500
+
+
+@dataclass(frozen=True)
+class NCSNSettings(DataSettings):
+    """The ladder of noise runs from `largest_sigma` to `smallest_sigma`, in units of the largest
+    coordinate of the data, which is 1 for images. `step_size` is the alpha of Algorithm 1 in units
+    of sigma^2, which is the same at all levels."""
+
+    steps: int = with_default(DataSettings, "steps", 3000)
+    lr: float = with_default(DataSettings, "lr", 3e-3)
+    largest_sigma: float = setting(2.0, "sigma_1, of the first level", within=(1e-6, 1e6))
+    smallest_sigma: float = setting(
+        0.02, "sigma_L, of the last level", within=(1e-6, 1e6), points=0.005
+    )
+    levels: int = setting(20, "L, how many levels of noise there are", within=(2, 10**4))
+    level_steps: int = setting(5, "T, Langevin steps at each level", within=(1, 10**5))
+    step_size: float = setting(0.5, "of Langevin steps, in sigma^2", within=(1e-6, 4))
+
+
+class NCSNRecipe:
+    """A noise-conditional score network: a U-Net for images, an MLP for points in the plane."""
+
+    Settings = NCSNSettings
+    title = "NCSN"
+    reference = FLOOR
+    samples_need_data = False
+    warning = None
+
+    def __init__(self, settings: NCSNSettings):
+        self.rng = seeded(settings, NCSNSettings)
+        self.settings, self.heading = settings, heading(self.title, settings.data_name)
+        self.shape = settings.about.shape
+        ends = (settings.largest_sigma * settings.largest, settings.smallest_sigma * settings.largest)
+        self.sigmas = noise_ladder(*ends, settings.levels)
+        self.score = ScoreNetwork(_network(self.shape), self.sigmas).to(settings.device)
+        lr_schedule = cosine(settings.steps, warmup_steps=100)
+        self.learner = Learner(self.score, settings.lr, (0.9, 0.99), lr_schedule, ema=0.99)
+        self.checkpointed = to_checkpoint(self.score, self.rng, {"model": self.learner})
+
+    @cached_property
+    def data(self) -> Dataset:
+        """Loaded when it is first needed: samples can be drawn without it."""
+        return self.settings.load()
+
+    def step(self, k: int) -> dict[str, Tensor]:
+        """NCSN eq. 6: the levels of the items are drawn, where the equation sums over all."""
+        n, device = self.settings.batch_size, self.settings.device
+        x, _ = self.data.batch(n, self.rng, device)
+        sigma = self.rng.choice(self.sigmas, size=n)
+        noise = T.randn(x.shape, generator=self.rng, device=device)
+        loss = denoising_score_matching(self.score, x, sigma, noise)
+        self.learner.descend(loss, k)
+        return {"loss": loss}
+
+    def states(self, n: int, rng: Rng) -> Iterator[LangevinState]:
+        """The states of annealed Langevin dynamics from n draws of N(0, sigma_1^2 I), and last, at
+        sigma 0, what is seen behind the noise that is left."""
+        s = self.settings
+        x = T.randn((n, *self.shape), generator=rng, device=s.device)
+        x = float(self.sigmas[0]) * x
+        step_size = s.step_size * float(self.sigmas[-1]) ** 2
+        states = annealed_langevin(self.score, x, self.sigmas, step_size, s.level_steps, rng)
+        for state in states:
+            yield state
+        yield LangevinState(0.0, denoised(self.score, state.x, state.sigma))
+
+    def sample(self, n: int, seed: int) -> np.ndarray:
+        """n samples by the average of the weights.
+
+        Returns float32 (n, ...). Raises Diverged if they are not finite.
+        """
+        rng = np.random.default_rng(seed)
+        total = self.settings.levels * self.settings.level_steps + 1
+        batches = []
+        with self.learner.using_average():
+            for start in range(0, n, BATCH_OF_SAMPLES):
+                size = min(BATCH_OF_SAMPLES, n - start)
+                progress = f"sampling {start + size} of {n}"
+                for state in tqdm(self.states(size, rng), progress, total=total, unit="step"):
+                    x = state.x
+                batches.append(x.numpy())
+            return finite(np.concatenate(batches))
+
+    def evaluate(self, n: int, seed: int) -> Measures:
+        """The measures of n samples."""
+        return sample_measures(self.sample(n, seed), self.data)
+
+    def draw(self, run: Run) -> None:
+        pass
+
+
+def _network(shape: tuple[int, ...]) -> nn.Module:
+    """A U-Net, with a level more for large images, or an MLP for points."""
+    if len(shape) == 1:
+        return MLPDenoiser(shape[0])
+    return UNet(shape[0], (24, 48) if shape[1] < 16 else (32, 64, 64))
