@@ -137,12 +137,12 @@ class NCSNRecipe:
                 self._draw_scores(run)
                 self._draw_chains(run, rng)
         x = [x / np.sqrt(1 + sigma**2) for sigma, x in ends.items()]
-        labels = [_label(sigma) for sigma in ends]
-        few = np.unique(np.linspace(0, len(x) - 1, 8).round().astype(int))
+        labels = [f"sigma = {sigma:.2g}" for sigma in ends]
         title = f"{self.heading}: x / sqrt(1 + sigma^2) after each level, NCSN Algorithm 1"
-        shown, names = [x[k] for k in few], [labels[k] for k in few]
-        pictures.sequence(run.path / "trajectory.png", shown, names, title, math=True)
         pictures.film(run.path / "annealing.gif", x, labels, title)
+        few = np.unique(np.linspace(0, len(x) - 1, 8).round().astype(int))
+        x, labels = [x[k] for k in few], [labels[k] for k in few]
+        pictures.sequence(run.path / "trajectory.png", x, labels, title)
 
     def _draw_scores(self, run: Run) -> None:
         """What the network says at three levels, above what is true, if that is known."""
@@ -156,7 +156,7 @@ class NCSNRecipe:
             for sigma in self.sigmas[[L // 4, L // 2, 3 * L // 4]]:
                 s = score(Tensor(x), np.full(len(x), sigma)).numpy()
                 arrows[f"{name}, {_label(sigma)}"] = sigma**2 * s
-        title = f"{self.heading}: scores; the brighter, the longer"
+        title = f"{self.heading}: scores times sigma^2; the brighter, the longer"
         path, rows = run.path / "scores.png", len(scores)
         fields.fields(path, x, list(arrows.values()), rows, list(arrows), title, self.data.test)
 

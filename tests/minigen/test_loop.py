@@ -32,6 +32,7 @@ from tests.minigen.small_runs import (
     DIGITS,
     GAN,
     GANS,
+    NCSN,
     PIX2PIX,
     POINTS,
     RING,
@@ -86,7 +87,7 @@ class Counter:
         (DIGITS, [2]),
         (AE, [1, 3]),
         (CYCLEGAN, [1, 4]),
-        *((settings, [2]) for settings in [*AES, *VAES, *GANS, PIX2PIX]),
+        *((settings, [2]) for settings in [*AES, *VAES, *GANS, NCSN, PIX2PIX]),
     ],
 )
 def test_a_run_in_parts_is_the_run_in_one_go(
@@ -168,7 +169,7 @@ def weights(run: Run) -> list[np.ndarray]:
         (RING, {"sampler": "ddim", "sampler_steps": 2}),
         (AES[3], {}),
         (VAES[1], {}),
-        *((settings, {}) for settings in (POINTS, *GANS[-2:], CYCLEGAN, PIX2PIX)),
+        *((settings, {}) for settings in (POINTS, *GANS[-2:], NCSN, CYCLEGAN, PIX2PIX)),
     ],
 )
 def test_looking_at_a_recipe_does_not_change_it(
@@ -327,7 +328,7 @@ def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path: Path, bad: floa
 
 
 @pytest.mark.parametrize(
-    "settings", [RING, *AES[2:7], VAES[1], VAES[4], *GANS[:6], CYCLEGAN, PIX2PIX]
+    "settings", [RING, *AES[2:7], VAES[1], VAES[4], *GANS[:6], NCSN, CYCLEGAN, PIX2PIX]
 )
 def test_an_explosion_is_reported_once_and_not_by_numpy(tmp_path: Path, settings: Any) -> None:
     """A GAN's generator sees it at once, but for a critic that is clipped."""
