@@ -112,7 +112,7 @@ def main(steps: int = 3000, out: Path = OUT) -> None:
             annealed = annealed_langevin(s, start, SIGMAS, STEP_SIZE, STEPS, rng)
             for axes, way, states in zip(row[3:], ("plain", "annealed"), (plain, annealed)):
                 share = draw_chains(axes, np.stack([state.x.numpy() for state in states]))
-                axes.set_title(f"{way}: {share:.0%} go right", fontsize=16)
+                axes.set_title(f"{way}: {share:.0%} at (5, 5)", fontsize=16)
                 print(f"{name} score, {way} Langevin dynamics: {share:.0%} end at (5, 5)")
             for axes in row:
                 axes.set(aspect="equal", xlim=(-SIDE, SIDE), ylim=(-SIDE, SIDE))

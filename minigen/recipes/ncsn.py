@@ -94,11 +94,13 @@ class NCSNRecipe:
 
     def states(self, n: int, rng: Rng) -> Iterator[LangevinState]:
         """Annealed Langevin dynamics from n draws of N(0, sigma_1^2 I); last, at sigma 0, what is
-        seen behind the noise that is left (Jolicoeur-Martineau et al. 2021)."""
+        seen behind the noise that is left (Jolicoeur-Martineau et al. 2021), held within the range
+        of the data."""
         noise = T.randn((n, *self.shape), generator=rng, device=self.settings.device)
         for state in self._annealed(float(self.sigmas[0]) * noise, rng):
             yield state
-        yield LangevinState(0.0, denoised(self.score, state.x, state.sigma))
+        limit = self.settings.largest
+        yield LangevinState(0.0, denoised(self.score, state.x, state.sigma).clamp(-limit, limit))
 
     def _annealed(self, x: Tensor, rng: Rng) -> Iterator[LangevinState]:
         epsilon, steps = self._epsilon, self.settings.level_steps
