@@ -75,7 +75,9 @@ def test_points_lie_within_the_limits_of_their_sets() -> None:
 
 
 @pytest.mark.parametrize("n", [1, 3, 7])
-@pytest.mark.parametrize(("model", "settings"), [(ddpm, RING), (ncsn, NCSN)])
+@pytest.mark.parametrize(
+    ("model", "settings"), [(ddpm, RING), (ncsn, replace(NCSN, largest_sigma=0.1))]
+)
 def test_many_samples_are_drawn_in_batches(
     model: Any, settings: Any, n: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
