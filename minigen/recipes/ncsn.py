@@ -52,6 +52,12 @@ class NCSNSettings(DataSettings):
     level_steps: int = setting(5, "T, Langevin steps at each level", within=(1, 10**5), points=10)
     step_size: float = setting(0.5, "of Langevin steps, in sigma^2", within=(1e-6, 3))
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.smallest_sigma >= self.largest_sigma:
+            got = f"{self.smallest_sigma} and {self.largest_sigma}"
+            raise ValueError(f"smallest_sigma must be below largest_sigma, got {got}")
+
 
 class NCSNRecipe:
     """A noise-conditional score network: a U-Net for images, an MLP for points in the plane."""
@@ -152,20 +158,22 @@ class NCSNRecipe:
         if self.data.modes:
             mixture = Mixture(*self.data.modes)
             scores["true"] = lambda x, sigma: mixture.score(x, spread=sigma)
-        x, L = fields.window(self.data.test), len(self.sigmas)
+        grid, L = fields.window(self.data.test), len(self.sigmas)
+        x = Tensor(grid, device=self.settings.device)
         arrows = {}
         for name, score in scores.items():
             for sigma in self.sigmas[[L // 4, L // 2, 3 * L // 4]]:
-                s = score(Tensor(x), np.full(len(x), sigma)).numpy()
+                s = score(x, np.full(len(x), sigma)).numpy()
                 arrows[f"{name}, {_label(sigma)}"] = sigma**2 * s
         title = f"{self.heading}: scores times sigma^2; the brighter, the longer"
         path, rows = run.path / "scores.png", len(scores)
-        fields.fields(path, x, list(arrows.values()), rows, list(arrows), title, self.data.test)
+        fields.fields(path, grid, list(arrows.values()), rows, list(arrows), title, self.data.test)
 
     def _draw_chains(self, run: Run, rng: Rng) -> None:
         """Chains at the last level alone, and others from the first level to the last."""
         levels, steps, last = len(self.sigmas), self.settings.level_steps, float(self.sigmas[-1])
-        x = Tensor(fields.window(self.data.test)[:: 4 * fields.SIDE + 5])
+        grid = fields.window(self.data.test)[:: 4 * fields.SIDE + 5]
+        x = Tensor(grid, device=self.settings.device)
         plain = langevin(self.score, x, last, self._epsilon, levels * steps, rng)
         chains = [
             np.stack([state.x.numpy() for state in states][::steps])

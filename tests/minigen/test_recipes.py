@@ -153,6 +153,11 @@ def test_levels_of_noise_are_in_units_of_the_largest_coordinate() -> None:
         assert new(settings).sigmas[[0, -1]] == pytest.approx(settings.largest * np.array([3, 0.1]))
 
 
+def test_the_last_level_of_noise_is_smaller_than_the_first() -> None:
+    with pytest.raises(ValueError, match="smallest_sigma must be below largest_sigma, got 2.0 and"):
+        replace(NCSN, smallest_sigma=2.0, largest_sigma=1.5)
+
+
 def test_training_sees_every_level_of_noise() -> None:
     recipe, seen = NCSNRecipe(NCSN), set()
     forward = recipe.score.forward
@@ -189,12 +194,12 @@ def test_chains_pass_each_level_and_leave_the_last_noise_behind() -> None:
 
 @pytest.mark.parametrize("data", ["ring", "grid", "moons"])
 def test_true_scores_are_drawn_where_they_are_known(
-    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: str, device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With little noise they lead to the nearest centre, and stop there."""
     drawn: list[Any] = []
     monkeypatch.setattr(fields, "fields", lambda *arguments: drawn.extend(arguments))
-    settings = replace(NCSN, data=data, largest_sigma=0.04, smallest_sigma=0.03)
+    settings = replace(NCSN, data=data, largest_sigma=0.04, smallest_sigma=0.03, device=device)
     recipe = new(settings)
     recipe.draw(new_run(tmp_path / "run", settings))
     _, x, arrows, rows, labels, *_ = drawn
