@@ -5,10 +5,10 @@ goes by it.
 
 The data are those of Song & Ermon 2019, figures 2 and 3: four fifths around (5, 5), one fifth
 around (-5, -5). Arrows show the direction of the score of the data with noise, over their density.
-With much noise it leads to the middle, and is learnt everywhere; with little it leads to the next
-mode, and between and beyond the modes, where the network saw no data, it is learnt wrongly. Right,
-chains from all over the square: with little noise alone each ends in the mode on whose side it
-starts, even if the score is the true one, which says nothing of how heavy a mode is that is far
+With much noise it leads to the middle, and is learnt everywhere; with little it leads to the
+nearest mode, and between and beyond the modes, where the network saw no data, it is learnt wrongly.
+Right, chains from all over the square: with little noise alone each ends in the mode on whose side
+it starts, even if the score is the true one, which says nothing of how heavy a mode is that is far
 away. Annealed, from much noise to little, they learn it while there is still a way from mode to
 mode (section 4.3). Printed is the angle between the learnt score and the true one, all over the
 square, and the share of chains that end at (5, 5), which should be 80 %.

@@ -104,13 +104,13 @@ def test_a_run_in_parts_is_the_run_in_one_go(
     assert np.array_equal(restored.sample(3, seed=0), recipe.sample(3, seed=0))
 
 
-@pytest.mark.parametrize("settings", [*AES, *VAES, *GANS, CYCLEGAN], ids=model_of)
+@pytest.mark.parametrize("settings", [NCSN, *AES, *VAES, *GANS, CYCLEGAN], ids=model_of)
 def test_a_step_is_the_same_on_every_device(settings: Any, device: str) -> None:
     here, there = (finite_step(new(replace(settings, device=d)), 1) for d in ("cpu", device))
     assert there == pytest.approx(here, rel=1e-4, abs=1e-6)
 
 
-@pytest.mark.parametrize("settings", [RING, AE, VAE, GAN, CYCLEGAN, PIX2PIX], ids=model_of)
+@pytest.mark.parametrize("settings", [RING, NCSN, AE, VAE, GAN, CYCLEGAN, PIX2PIX], ids=model_of)
 def test_a_run_of_a_gpu_goes_on_there_and_is_read_on_the_cpu(
     tmp_path: Path, settings: Any, device: str
 ) -> None:
@@ -149,7 +149,7 @@ def test_a_crash_loses_nothing_but_the_steps_since_the_checkpoint(tmp_path: Path
     assert contents(crashed) == contents(whole)
 
 
-@pytest.mark.parametrize("settings", [RING, AE, VAE, POINTS, CYCLEGAN, PIX2PIX], ids=model_of)
+@pytest.mark.parametrize("settings", [RING, NCSN, AE, VAE, POINTS, CYCLEGAN, PIX2PIX], ids=model_of)
 def test_the_seed_decides_every_bit(tmp_path: Path, settings: Any) -> None:
     one, same, other = (
         trained(tmp_path / str(k), replace(settings, seed=seed)) for k, seed in enumerate((0, 0, 1))
