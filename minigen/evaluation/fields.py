@@ -53,5 +53,5 @@ def paths(
             axes.plot(*line, color=color, linewidth=1.2, alpha=0.8)
             axes.plot(*line[:, 0], "o", color=color, markersize=9, fillstyle="none")
             axes.plot(*line[:, -1], "o", color=color, markersize=9)
-    pictures._frame(panels, np.concatenate([data, *(states[0] for states in chains)]))
+    pictures._frame(panels, window(data))
     pictures._save(figure, path)

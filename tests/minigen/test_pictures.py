@@ -340,8 +340,12 @@ def test_arrows_point_where_they_lead_and_are_as_bright_as_long(
 
 
 def test_chains_lead_from_a_ring_to_a_dot(tmp_path: Path, figures: list[Figure]) -> None:
+    """The whole window is in sight, wherever the chains go."""
     fields.paths(tmp_path / "chains.png", [CHAINS], ["a"], "Title", points(9))
-    lines = figures[0].axes[0].lines
+    axes = figures[0].axes[0]
+    lines, limits = axes.lines, np.array([axes.get_xlim(), axes.get_ylim()])
+    for x in fields.window(points(9)):
+        assert (limits[:, 0] < x).all() and (x < limits[:, 1]).all()
     assert len(lines) == 3 * CHAINS.shape[1]
     for k, (way, start, end) in enumerate(zip(lines[::3], lines[1::3], lines[2::3])):
         assert np.array_equal(way.get_xydata(), CHAINS[:, k])
