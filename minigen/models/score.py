@@ -103,12 +103,12 @@ class LangevinState(NamedTuple):
 
 
 def langevin_step(score: Score, x: Tensor, sigma: float, step_size: float, rng: Rng) -> Tensor:
-    """x + delta/2 s(x, sigma) + sqrt(delta) z, z ~ N(0, I), with delta = `step_size`: NCSN eq. 4,
-    and without the noise of minibatches Welling & Teh 2011.
+    """x + delta/2 s(x, sigma) + sqrt(delta) z, z ~ N(0, I), with delta = `step_size`: NCSN eq. 4.
+    (With the gradients of minibatches it is the SGLD of Welling & Teh 2011.)
 
-    As delta goes to 0 the chain's distribution becomes p_sigma, the one whose score this is. For
-    any other delta it is another: a chain for N(0, 1) ends with the variance 1 / (1 - delta/4), and
-    from delta = 4 on it runs away.
+    After many steps, as delta goes to 0, the chain's distribution becomes p_sigma, the one whose
+    score this is. For any other delta it is another: a chain for N(0, 1) ends with the variance
+    1 / (1 - delta/4), and from delta = 4 on it runs away.
     """
     with T.no_grad():
         uphill = score(x, np.full(len(x), sigma))
