@@ -56,7 +56,7 @@ def train(
 ) -> "TrainedModel":  # fmt: skip
     """Train a model; samples, pictures and the checkpoint are in its `path`.
 
-    model: "ae", "vae", "gan", "ddpm", "cyclegan" or "pix2pix"
+    model: "ae", "vae", "gan", "ddpm", "ncsn", "cyclegan" or "pix2pix"
     data: the name of a data set, a folder of images, a .npy or .npz file, or an array: see
         `minigen.data.own`. The translators take two folders, as `data_x` and `data_y`
     labels: (N,), of an array

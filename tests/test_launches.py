@@ -31,6 +31,7 @@ BARS = {
     "ae": 55,
     "vae": 90,
     "ddpm": 450,
+    "ncsn": 450,
     "gan": 300,
     "cyclegan": 850,
     "pix2pix": 600,

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 import tensor as T
 from minigen.models.ddpm import Denoiser, Diffusion, Rng
+from minigen.models.score import denoiser_of
 from tensor import Tensor
 
 
@@ -64,14 +65,9 @@ class Mixture:
         return -T.sum(posterior.unsqueeze(2) * deviation / V, 1)
 
     def denoiser(self, diffusion: Diffusion) -> Denoiser:
-        """E[eps | x_t] = -sqrt(1 - alpha_bar_t) times the score of q(x_t): no denoiser of these
-        data has a smaller loss."""
-
-        def eps(x: Tensor, t: np.ndarray) -> Tensor:
-            spread = Tensor(diffusion.spread[t][:, None], dtype=x.dtype, device=x.device)
-            return -spread * self.score(x, diffusion.signal[t], diffusion.spread[t])
-
-        return eps
+        """E[eps | x_t]: no denoiser of these data has a smaller loss."""
+        signal, spread = diffusion.signal, diffusion.spread
+        return denoiser_of(lambda x, t: self.score(x, signal[t], spread[t]), diffusion)
 
     def _deviations(self, x: Tensor, signal: ArrayLike, spread: ArrayLike) -> tuple[Tensor, Tensor]:
         """x - a m_k and V_k, (N, K, d) each, of which V may have 1 in the place of N."""

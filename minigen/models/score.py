@@ -95,17 +95,6 @@ def denoising_score_matching(score: Score, x: Tensor, sigma: np.ndarray, noise: 
 # Langevin dynamics
 
 
-def langevin_step(x: Tensor, score: Tensor, step_size: float, rng: Rng) -> Tensor:
-    """x + delta/2 score + sqrt(delta) z with z ~ N(0, I), for delta = `step_size` and the score at
-    x: NCSN eq. 4.
-
-    As delta goes to 0 the chain's distribution becomes the one whose score this is. For any other
-    delta it is wider: a chain for N(0, 1) has the variance 1 / (1 - delta/4), and none from 4 on.
-    """
-    z = T.randn(x.shape, generator=rng, dtype=x.dtype, device=x.device)
-    return x + step_size / 2 * score + math.sqrt(step_size) * z
-
-
 class LangevinState(NamedTuple):
     """A state of Langevin dynamics: x, and the sigma of the score that led to it."""
 
@@ -113,29 +102,43 @@ class LangevinState(NamedTuple):
     x: Tensor
 
 
+def langevin_step(score: Score, x: Tensor, sigma: float, step_size: float, rng: Rng) -> Tensor:
+    """x + delta/2 s(x, sigma) + sqrt(delta) z, z ~ N(0, I), with delta = `step_size`: NCSN eq. 4.
+    (With the gradients of minibatches it is the SGLD of Welling & Teh 2011.)
+
+    After many steps, as delta goes to 0, the chain's distribution becomes p_sigma, the one whose
+    score this is. For any other delta it is another: a chain for N(0, 1) ends with the variance
+    1 / (1 - delta/4), and from delta = 4 on it runs away.
+    """
+    with T.no_grad():
+        uphill = score(x, np.full(len(x), sigma))
+    z = T.randn(x.shape, generator=rng, dtype=x.dtype, device=x.device)
+    return x + step_size / 2 * uphill + math.sqrt(step_size) * z
+
+
 def langevin(
     score: Score, x: Tensor, sigma: float, step_size: float, steps: int, rng: Rng
 ) -> Iterator[LangevinState]:
-    """Langevin dynamics in p_sigma from x: `steps` states, x not among them."""
+    """Langevin dynamics at one level of noise: the states from x on, and `steps` more."""
+    yield LangevinState(sigma, x)
     for _ in range(steps):
-        with T.no_grad():
-            uphill = score(x, np.full(len(x), sigma))
-        x = langevin_step(x, uphill, step_size, rng)
+        x = langevin_step(score, x, sigma, step_size, rng)
         yield LangevinState(sigma, x)
 
 
 def annealed_langevin(
     score: Score, x: Tensor, sigmas: np.ndarray, step_size: float, steps: int, rng: Rng
 ) -> Iterator[LangevinState]:
-    """NCSN Algorithm 1 from x: `steps` states at each level, x not among them.
+    """NCSN Algorithm 1: the states from x on, and `steps` more at each level of noise.
 
-    step_size: epsilon, that of the last and smallest sigma; the others' are larger as sigma^2 is
+    step_size: epsilon, that at the last sigma; at the others it is larger in proportion to sigma^2
     """
+    yield LangevinState(float(sigmas[0]), x)
     for sigma in sigmas.tolist():
-        alpha = step_size * sigma**2 / sigmas[-1] ** 2  # line 3
-        for state in langevin(score, x, sigma, float(alpha), steps, rng):  # lines 4-7
-            yield state
-            x = state.x
+        alpha = step_size * sigma**2 / float(sigmas[-1]) ** 2  # line 3
+        for _ in range(steps):
+            x = langevin_step(score, x, sigma, alpha, rng)  # lines 5-6
+            yield LangevinState(sigma, x)
 
 
 def _to_each(values: np.ndarray, x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from minigen.recipes.ae import AERecipe
 from minigen.recipes.cyclegan import CycleGANRecipe
 from minigen.recipes.ddpm import DDPMRecipe
 from minigen.recipes.gan import GANRecipe
+from minigen.recipes.ncsn import NCSNRecipe
 from minigen.recipes.pix2pix import Pix2PixRecipe
 from minigen.recipes.vae import VAERecipe
 
@@ -19,6 +20,7 @@ RECIPES: dict[str, Any] = {
     "ae": AERecipe,
     "vae": VAERecipe,
     "ddpm": DDPMRecipe,
+    "ncsn": NCSNRecipe,
     "gan": GANRecipe,
     "cyclegan": CycleGANRecipe,
     "pix2pix": Pix2PixRecipe,

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-import nn
 import tensor as T
 from minigen.data import Dataset, labels_to_draw
 from minigen.evaluation import pictures
@@ -18,9 +17,8 @@ from minigen.models.ddpm import SCHEDULES, Denoiser, Diffusion, Rng, States, bet
 from minigen.models.guidance import classifier_free, dropped
 from minigen.models.predictions import PREDICTIONS, Prediction
 from minigen.models.solvers import dpm_solver, heun
+from minigen.networks.denoisers import denoiser_network
 from minigen.networks.labels import Labels, labels_if_conditional
-from minigen.networks.points import MLPDenoiser
-from minigen.networks.unet import UNet
 from minigen.progress import Bar
 from minigen.recipes import editing
 from minigen.training.learner import Learner, cosine, to_checkpoint
@@ -81,7 +79,7 @@ class DDPMRecipe:
         self.classes = settings.about.classes if settings.conditional else 0
         self.diffusion = Diffusion(beta_schedule(settings.schedule, settings.timesteps))
         self.prediction = Prediction(settings.predict, self.diffusion)
-        network = _network(self.shape, self.classes, settings.frequency)
+        network = denoiser_network(self.shape, self.classes, settings.frequency)
         self.network = network.to(settings.device)
         lr_schedule = cosine(settings.steps, warmup_steps=100)
         self.learner = Learner(self.network, settings.lr, (0.9, 0.99), lr_schedule, ema=0.99)
@@ -242,10 +240,3 @@ class DDPMRecipe:
 def _times(T: int, n: int) -> list[int]:
     """n times from 0 to T, or all if there are fewer."""
     return np.unique(np.linspace(0, T, n).round().astype(int)).tolist()
-
-
-def _network(shape: tuple[int, ...], classes: int, frequency: float) -> nn.Module:
-    """A U-Net, with a level more for large images, or an MLP for points."""
-    if len(shape) == 1:
-        return MLPDenoiser(shape[0], std=frequency)
-    return UNet(shape[0], (24, 48) if shape[1] < 16 else (32, 64, 64), classes=classes)

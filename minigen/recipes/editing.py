@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from minigen.evaluation import batches
 from minigen.evaluation.batches import finite
 from minigen.models import editing
 from minigen.models.ddpm import States
 from minigen.models.editing import REPEATS, STRENGTH
+from minigen.progress import Bar
 from tensor import Tensor
 
 
@@ -50,7 +50,7 @@ def _edited(
             labels = np.full(len(batch[0]), recipe.classes) if recipe.classes else None  # of none
             denoiser = recipe.denoiser(labels)
             states = edit(recipe.diffusion, denoiser, *batch, rng=rng, clip_x0=limit, **how)
-            with tqdm(total=steps, desc="editing", unit="step", leave=False) as bar:
+            with Bar(total=steps, desc="editing", leave=False) as bar:
                 for state in states:
                     bar.update(steps - state.t - bar.n)  # backwards, where noise is added
             results.append(state.x.numpy())

@@ -4,7 +4,7 @@ config.json      the model and its settings
 metrics.jsonl    one line of JSON a step
 checkpoint.npz   weights, their average, optimisers, step and random state, and the settings:
                  enough to go on bit for bit
-*.png, *.npz     pictures and samples; a *.gif of a DDPM
+*.png, *.npz     pictures and samples; a *.gif of a DDPM or an NCSN
 """
 
 from __future__ import annotations

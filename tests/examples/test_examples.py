@@ -23,6 +23,7 @@ from examples import (
     denoising_field,
     game,
     laboratory,
+    langevin,
     manifold,
     reduction,
     restoration,
@@ -112,6 +113,16 @@ def test_best_answer_is_the_score_of_the_noisy_data(seed: int) -> None:
     score = np.stack([(log_density(x + h) - log_density(x - h)) / 2e-5 for h in steps], 1)
     arrows = denoising_field.best_answer(x, data) - x
     np.testing.assert_allclose(arrows, sigma**2 * score, atol=1e-7)
+
+
+def test_angles_are_those_of_a_compass() -> None:
+    """However long the vectors are: 0, 90, and 180 degrees, and their mean."""
+    a = np.array([[2.0, 0.0], [1.0, 1.0], [0.0, -3.0]])
+    b = np.array([[5.0, 0.0], [-1.0, 1.0], [0.0, 0.5]])
+    assert [langevin.angle(a[k : k + 1], b[k : k + 1]) for k in range(3)] == pytest.approx(
+        [0, 90, 180]
+    )
+    assert langevin.angle(a, b) == pytest.approx(90)
 
 
 def test_neighbours_on_a_line() -> None:

@@ -7,13 +7,14 @@ from typing import Any
 from minigen.models.autoencoder import CORRUPTIONS
 from minigen.models.gan import LOSSES
 from minigen.networks.coders import ENCODERS
-from minigen.recipes import RECIPES, ae, cyclegan, gan, pix2pix, vae
+from minigen.recipes import RECIPES, ae, cyclegan, gan, ncsn, pix2pix, vae
 from minigen.recipes.ddpm import DDPMSettings
 from minigen.training.loop import train
 from minigen.training.run import Run
 
 RING = DDPMSettings(data="ring", steps=6, batch_size=8, timesteps=4)
 DIGITS = DDPMSettings(data="digits", steps=4, batch_size=2, timesteps=3)
+NCSN = ncsn.NCSNSettings(data="ring", steps=4, batch_size=8, levels=4, level_steps=2)
 AE = ae.AESettings(steps=4, batch_size=2, latent=3)
 VAE = vae.VAESettings(steps=4, batch_size=2, latent=3)
 CYCLEGAN = cyclegan.CycleGANSettings(

@@ -24,12 +24,14 @@ from tests.minigen.small_runs import contents
 
 SMALL: dict[str, dict[str, Any]] = {
     "ddpm": {"steps": 2, "batch_size": 4, "timesteps": 3},
+    "ncsn": {"steps": 2, "batch_size": 4, "levels": 3, "level_steps": 2},
     "vae": {"steps": 2, "batch_size": 4, "latent": 3},
     "ae": {"steps": 2, "batch_size": 4, "latent": 3},
     "gan": {"steps": 2, "batch_size": 4, "latent": 3},
 }
 REAL_IMAGES_IN = {
     "ddpm": "forward.png",
+    "ncsn": "samples.png",
     "vae": "reconstructions.png",
     "ae": "reconstructions.png",
     "gan": "samples.png",
@@ -130,10 +132,10 @@ def test_labels_make_models_conditional(place: Path) -> None:
 
 def test_points_of_ones_own() -> None:
     points = np.random.default_rng(0).normal(size=(80, 2))
-    for model in ("ddpm", "gan"):
+    for model in ("ddpm", "ncsn", "gan"):
         trained = minigen.train(model, points, **SMALL[model])
         assert trained.sample(5).shape == (5, 2) and trained.path == Path(f"runs/{model}-array")
-        assert len(trained.evaluate()) == 4
+        assert len(trained.evaluate()) == (4 if model == "ddpm" else 3)  # and the bound
 
 
 def test_points_have_defaults_of_their_own_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -467,6 +469,7 @@ def test_no_files_are_read_for_the_picture_of_samples(drawn: list[tuple[Any, ...
         ("ae", {}, "Autoencoder on digits"),
         ("vae", {"beta": 4.0, "conditional": True}, "VAE on digits, beta = 4, conditional"),
         ("ddpm", {}, "DDPM on digits"),
+        ("ncsn", {"data": "ring"}, "NCSN on ring"),
     ],
 )
 def test_a_heading_names_model_data_and_variant(

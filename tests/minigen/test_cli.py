@@ -32,6 +32,7 @@ from minigen.recipes import vae
 from minigen.recipes.ae import REGULARISERS, AERecipe, AESettings
 from minigen.recipes.ddpm import DDPMRecipe, DDPMSettings
 from minigen.recipes.gan import GANRecipe, GANSettings
+from minigen.recipes.ncsn import NCSNRecipe, NCSNSettings
 from minigen.recipes.vae import VAERecipe, VAESettings
 from minigen.training.checkpoint import load_checkpoint, save_checkpoint
 from minigen.training.loop import restore, state_of, train
@@ -42,14 +43,17 @@ from tensor.arrays import gpu_name, import_cupy
 FILES = {"config.json", "metrics.jsonl", "checkpoint.npz", "samples.npz"}
 PICTURES = {
     "ddpm": {"samples.png", "loss.png", "forward.png", "trajectory.png", "denoising.gif"},
+    "ncsn": {"samples.png", "loss.png", "trajectory.png", "annealing.gif"},
     "ae": {"samples.png", "loss.png", "reconstructions.png"},
     "vae": {"samples.png", "loss.png", "reconstructions.png", "interpolation.png", "traversal.png"},
     "gan": {"samples.png", "loss.png"},
 }
+OF_POINTS = {"ncsn": {"scores.png", "chains.png"}}
 OF_SAMPLES = ["Fréchet distance", "precision (k = 3)", "recall (k = 3)"]
 OF_MODES = ["modes covered", "good samples", "reverse KL, nats"]
 MEASURES = {
     "ddpm": ["bound, bits/dim"],
+    "ncsn": [],
     "ae": ["test error", "test PSNR, dB"],
     "vae": ["test reconstruction", "test KL", "test ELBO", "test IWAE, S = 2"],
     "gan": [],
@@ -64,6 +68,14 @@ class Small(DDPMSettings):
     steps: int = with_default(DDPMSettings, "steps", 3)
     batch_size: int = with_default(DDPMSettings, "batch_size", 2)
     timesteps: int = with_default(DDPMSettings, "timesteps", 4)
+
+
+@dataclass(frozen=True)
+class SmallNCSN(NCSNSettings):
+    steps: int = with_default(NCSNSettings, "steps", 3)
+    batch_size: int = with_default(NCSNSettings, "batch_size", 2)
+    levels: int = with_default(NCSNSettings, "levels", 3)
+    level_steps: int = with_default(NCSNSettings, "level_steps", 2)
 
 
 @dataclass(frozen=True)
@@ -119,6 +131,7 @@ def small_runs() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pictures, "_save", lambda figure, path: path.touch())
         patch.setattr(DDPMRecipe, "Settings", Small)
+        patch.setattr(NCSNRecipe, "Settings", SmallNCSN)
         patch.setattr(AERecipe, "Settings", SmallAE)
         patch.setattr(VAERecipe, "Settings", SmallVAE)
         patch.setattr(GANRecipe, "Settings", SmallGAN)
@@ -190,6 +203,9 @@ SHAPES = {
         ("ddpm", "ring", []),
         ("ddpm", "digits", []),
         ("ddpm", "mnist", []),
+        ("ncsn", "grid", []),
+        ("ncsn", "moons", ["--level-steps", 1]),
+        ("ncsn", "digits", ["--step-size", 0.1]),
         *(("ae", "digits", ["--regulariser", regulariser]) for regulariser in REGULARISERS),
         ("ae", "mnist", ["--latent", 1, "--networks", "conv"]),
         ("vae", "digits", ["--networks", "conv"]),
@@ -212,10 +228,11 @@ def test_from_training_to_measures(
     training = minigen("train", kind, "--data", data, "--seed", 3, *options)
     run, shape = Path(f"runs/{kind}-{data}"), SHAPES[data]
     assert training.status == 0 and f"3 steps, in {run}" in training.out
-    assert {path.name for path in run.iterdir()} == FILES | PICTURES[kind]
+    drawn = PICTURES[kind] | (OF_POINTS.get(kind, set()) if len(shape) == 2 else set())
+    assert {path.name for path in run.iterdir()} == FILES | drawn
     assert len(Run(run).metrics()) == 3 and Run(run).config["seed"] == 3
     check_samples(run, shape)
-    for name in PICTURES[kind]:
+    for name in drawn:
         assert matplotlib.image.imread(run / name).std() > 0
 
     ddim = ["--sampler", "ddim", "--sampler-steps", 2] if kind == "ddpm" else []

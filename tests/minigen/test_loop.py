@@ -32,6 +32,7 @@ from tests.minigen.small_runs import (
     DIGITS,
     GAN,
     GANS,
+    NCSN,
     PIX2PIX,
     POINTS,
     RING,
@@ -86,7 +87,7 @@ class Counter:
         (DIGITS, [2]),
         (AE, [1, 3]),
         (CYCLEGAN, [1, 4]),
-        *((settings, [2]) for settings in [*AES, *VAES, *GANS, PIX2PIX]),
+        *((settings, [2]) for settings in [*AES, *VAES, *GANS, NCSN, PIX2PIX]),
     ],
 )
 def test_a_run_in_parts_is_the_run_in_one_go(
@@ -103,13 +104,13 @@ def test_a_run_in_parts_is_the_run_in_one_go(
     assert np.array_equal(restored.sample(3, seed=0), recipe.sample(3, seed=0))
 
 
-@pytest.mark.parametrize("settings", [*AES, *VAES, *GANS, CYCLEGAN], ids=model_of)
+@pytest.mark.parametrize("settings", [NCSN, *AES, *VAES, *GANS, CYCLEGAN], ids=model_of)
 def test_a_step_is_the_same_on_every_device(settings: Any, device: str) -> None:
     here, there = (finite_step(new(replace(settings, device=d)), 1) for d in ("cpu", device))
     assert there == pytest.approx(here, rel=1e-4, abs=1e-6)
 
 
-@pytest.mark.parametrize("settings", [RING, AE, VAE, GAN, CYCLEGAN, PIX2PIX], ids=model_of)
+@pytest.mark.parametrize("settings", [RING, NCSN, AE, VAE, GAN, CYCLEGAN, PIX2PIX], ids=model_of)
 def test_a_run_of_a_gpu_goes_on_there_and_is_read_on_the_cpu(
     tmp_path: Path, settings: Any, device: str
 ) -> None:
@@ -148,7 +149,7 @@ def test_a_crash_loses_nothing_but_the_steps_since_the_checkpoint(tmp_path: Path
     assert contents(crashed) == contents(whole)
 
 
-@pytest.mark.parametrize("settings", [RING, AE, VAE, POINTS, CYCLEGAN, PIX2PIX], ids=model_of)
+@pytest.mark.parametrize("settings", [RING, NCSN, AE, VAE, POINTS, CYCLEGAN, PIX2PIX], ids=model_of)
 def test_the_seed_decides_every_bit(tmp_path: Path, settings: Any) -> None:
     one, same, other = (
         trained(tmp_path / str(k), replace(settings, seed=seed)) for k, seed in enumerate((0, 0, 1))
@@ -168,7 +169,7 @@ def weights(run: Run) -> list[np.ndarray]:
         (RING, {"sampler": "ddim", "sampler_steps": 2}),
         (AES[3], {}),
         (VAES[1], {}),
-        *((settings, {}) for settings in (POINTS, *GANS[-2:], CYCLEGAN, PIX2PIX)),
+        *((settings, {}) for settings in (POINTS, *GANS[-2:], NCSN, CYCLEGAN, PIX2PIX)),
     ],
 )
 def test_looking_at_a_recipe_does_not_change_it(
@@ -327,7 +328,7 @@ def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path: Path, bad: floa
 
 
 @pytest.mark.parametrize(
-    "settings", [RING, *AES[2:7], VAES[1], VAES[4], *GANS[:6], CYCLEGAN, PIX2PIX]
+    "settings", [RING, *AES[2:7], VAES[1], VAES[4], *GANS[:6], NCSN, CYCLEGAN, PIX2PIX]
 )
 def test_an_explosion_is_reported_once_and_not_by_numpy(tmp_path: Path, settings: Any) -> None:
     """A GAN's generator sees it at once, but for a critic that is clipped."""

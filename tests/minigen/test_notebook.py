@@ -22,7 +22,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def test_a_notebook_trains_on_photos(photos: Path) -> None:
-    titles = {"ddpm": "DDPM", "vae": "VAE", "ae": "Autoencoder", "gan": "GAN"}
+    titles = {"ddpm": "DDPM", "ncsn": "NCSN", "vae": "VAE", "ae": "Autoencoder", "gan": "GAN"}
     headings = {name: f"{title} on my photos é" for name, title in titles.items()}
     headings["gan"] += ", non-saturating"
     lines = ["import minigen"]

@@ -18,7 +18,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from minigen.evaluation import pictures
+from minigen.evaluation import fields, pictures
 from minigen.evaluation.pictures import tiles
 
 GREY = 0.5
@@ -65,6 +65,8 @@ def points(n: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(n, 2)).astype(np.float32)
 
 
+WINDOW = fields.window(points(30))
+CHAINS = points(40).reshape(10, 4, 2)
 NAMES = ["T-shirt", "Ankle boot", "a$b_{c$"]
 
 Draw = Callable[[Path], None]
@@ -119,6 +121,24 @@ DRAWINGS: dict[str, tuple[Draw, set[str]]] = {
     "points at eight moments": (
         lambda path: pictures.sequence(path, 8 * [points(2000)], 8 * ["t = 0"], "Title"),
         {"Title", "t = 0"},
+    ),
+    "fields of arrows": (
+        lambda path: fields.fields(
+            path, WINDOW, 6 * [points(289)], 2, 6 * ["$\\sigma$ = 0.5"], "Title", points(9)
+        ),
+        {"Title", "$\\sigma$ = 0.5"},
+    ),
+    "a row of fields": (
+        lambda path: fields.fields(
+            path, WINDOW, 3 * [0 * WINDOW], 1, 3 * ["true"], "Title", points(9)
+        ),
+        {"Title", "true"},
+    ),
+    "chains": (
+        lambda path: fields.paths(
+            path, [CHAINS, CHAINS], ["one way", "another"], "Title", points(9)
+        ),
+        {"Title", "one way", "another"},
     ),
     "losses": (
         lambda path: pictures.curves(path, METRICS, ["loss", "other"], "Title", {"loss": 0.5}),
@@ -309,6 +329,47 @@ def test_points_at_moments_have_equal_frames(tmp_path: Path, figures: list[Figur
     pictures.sequence(tmp_path / "picture.png", states, n * ["t"], "Title")
     assert len(figures[0].axes) == n
     check_frames(figures[0], np.concatenate(states))
+
+
+@given(data=hnp.arrays(np.float32, (5, 2), elements=st.floats(-9, 9, width=32)))
+def test_a_window_holds_the_data_and_their_surroundings(data: np.ndarray) -> None:
+    x, side = fields.window(data), max(np.ptp(data, 0))
+    assert x.shape == (fields.SIDE**2, 2) and x.dtype == np.float32
+    assert np.ptp(x, 0) == pytest.approx(1.3 * side, abs=1e-4)
+    assert (x.min(0) + x.max(0)) / 2 == pytest.approx((data.min(0) + data.max(0)) / 2, abs=1e-4)
+
+
+def test_arrows_point_where_they_lead_and_are_as_bright_as_long(
+    tmp_path: Path, figures: list[Figure]
+) -> None:
+    arrows = [points(289), 3 * points(289)]
+    fields.fields(tmp_path / "fields.png", WINDOW, arrows, 1, ["a", "b"], "Title", points(9))
+    scales = set()
+    for axes, drawn in zip(figures[0].axes, arrows, strict=True):
+        data, field = axes.collections
+        assert np.array_equal(np.stack([field.U, field.V], 1) > 0, drawn > 0)  # type: ignore
+        lengths = np.linalg.norm(drawn, axis=1)
+        assert np.hypot(field.U, field.V) == pytest.approx(np.ones(289), rel=1e-5)  # type: ignore
+        assert np.asarray(field.get_array()) == pytest.approx(lengths)
+        assert np.array_equal(field.get_offsets(), WINDOW)
+        assert np.array_equal(data.get_offsets(), points(9))
+        scales.add(field.get_clim())
+    assert len(scales) == 1
+
+
+def test_chains_lead_from_a_ring_to_a_dot(tmp_path: Path, figures: list[Figure]) -> None:
+    """The whole window is in sight, wherever the chains go."""
+    fields.paths(tmp_path / "chains.png", [CHAINS], ["a"], "Title", points(9))
+    axes = figures[0].axes[0]
+    lines, limits = axes.lines, np.array([axes.get_xlim(), axes.get_ylim()])
+    for x in fields.window(points(9)):
+        assert (limits[:, 0] < x).all() and (x < limits[:, 1]).all()
+    assert len(lines) == 3 * CHAINS.shape[1]
+    for k, (way, start, end) in enumerate(zip(lines[::3], lines[1::3], lines[2::3])):
+        assert np.array_equal(way.get_xydata(), CHAINS[:, k])
+        assert np.array_equal(start.get_xydata()[0], CHAINS[0, k])
+        assert np.array_equal(end.get_xydata()[0], CHAINS[-1, k])
+        assert (start.get_fillstyle(), end.get_fillstyle()) == ("none", "full")
 
 
 def test_losses_are_drawn_as_logged_and_as_a_running_mean(

@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 
 import tensor as T
-from minigen.data import LIMITS, Dataset, load
-from minigen.evaluation import batches, pictures
+from minigen.data import LIMITS, MODES, Dataset, load
+from minigen.evaluation import batches, fields, pictures
 from minigen.models.gan import LOSSES, PENALISED
 from minigen.models.predictions import PREDICTIONS
-from minigen.recipes import RECIPES, ddpm, gan
+from minigen.recipes import RECIPES, ddpm, gan, ncsn
 from minigen.recipes.ddpm import SAMPLERS, DDPMRecipe
 from minigen.recipes.gan import GANRecipe
+from minigen.recipes.ncsn import NCSNRecipe
 from minigen.training.learner import Learner
 from minigen.training.settings import RunSettings
 from tensor import Tensor
-from tests.minigen.small_runs import DIGITS, GAN, POINTS, RING, VAE, new, new_run, trained
+from tests.minigen.small_runs import DIGITS, GAN, NCSN, POINTS, RING, VAE, new, new_run, trained
 
 # DDPM
 
@@ -75,9 +76,14 @@ def test_points_lie_within_the_limits_of_their_sets() -> None:
 
 
 @pytest.mark.parametrize("n", [1, 3, 7])
-def test_many_samples_are_drawn_in_batches(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ddpm, "BATCH_OF_SAMPLES", 3)
-    x = DDPMRecipe(RING).sample(n, seed=0)
+@pytest.mark.parametrize(
+    ("model", "settings"), [(ddpm, RING), (ncsn, replace(NCSN, largest_sigma=0.1))]
+)
+def test_many_samples_are_drawn_in_batches(
+    model: Any, settings: Any, n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "BATCH_OF_SAMPLES", 3)
+    x = new(settings).sample(n, seed=0)
     assert x.shape == (n, 2) and x.dtype == np.float32 and len(np.unique(x, axis=0)) == n
 
 
@@ -132,9 +138,9 @@ def test_a_sampler_that_there_is_not_is_refused_at_once() -> None:
             with pytest.raises(ValueError, match="or dpm-solver, and at most 4 for this run"):
                 ask(*how)
         for sampler in ("ancestral", "heun"):
-            with pytest.raises(ValueError, match="--eta is for --sampler ddim"):
+            with pytest.raises(ValueError, match="`eta` is for `sampler` ddim"):
                 ask(sampler, None, 0.5)
-        with pytest.raises(ValueError, match="trained with --conditional"):
+        with pytest.raises(ValueError, match="trained with `conditional`"):
             ask("ddim", None, 0.0, 2.0)
 
 
@@ -173,6 +179,80 @@ def test_a_conditional_denoiser_learns_without_its_label_too() -> None:
         recipe.step(k)
     labels = np.concatenate(told)
     assert set(labels) == set(range(11)) and 0.05 < (labels == 10).mean() < 0.15
+
+
+# NCSN
+
+
+def test_levels_of_noise_are_in_units_of_the_largest_coordinate() -> None:
+    for data in ("ring", "grid", "digits"):
+        settings = replace(NCSN, data=data, largest_sigma=3.0, smallest_sigma=0.1)
+        assert new(settings).sigmas[[0, -1]] == pytest.approx(settings.largest * np.array([3, 0.1]))
+
+
+def test_the_last_level_of_noise_is_smaller_than_the_first() -> None:
+    with pytest.raises(ValueError, match="smallest_sigma must be below largest_sigma, got 2.0 and"):
+        replace(NCSN, smallest_sigma=2.0, largest_sigma=1.5)
+
+
+def test_training_sees_every_level_of_noise() -> None:
+    recipe, seen = NCSNRecipe(NCSN), set()
+    forward = recipe.score.forward
+    recipe.score.forward = lambda x, sigma: seen.update(sigma.tolist()) or forward(x, sigma)  # type: ignore
+    for k in range(1, 7):
+        recipe.step(k)
+    assert seen == set(recipe.sigmas.tolist())
+
+
+def test_chains_without_a_score_drift_apart_by_the_steps_of_each_level() -> None:
+    """An average of zero has no score: from sigma_1 z on, each step adds a noise whose variance is
+    `step_size` sigma^2."""
+    recipe, rng = NCSNRecipe(replace(NCSN, step_size=0.3)), np.random.default_rng(7)
+    recipe.learner.average.average[...] = 0  # type: ignore[union-attr]
+    spreads = [recipe.sigmas[0], *np.repeat(math.sqrt(0.3) * recipe.sigmas, NCSN.level_steps)]
+    with recipe.learner.using_average():
+        *_, before, last = recipe.states(5, np.random.default_rng(7))
+    expected = sum(s * rng.standard_normal((5, 2), dtype=np.float32) for s in spreads)
+    assert before.x.numpy() == pytest.approx(expected, rel=1e-5, abs=1e-5)
+    assert np.array_equal(recipe.sample(5, seed=7), last.x.numpy())
+
+
+def test_chains_pass_each_level_and_leave_the_last_noise_behind() -> None:
+    recipe = NCSNRecipe(NCSN)
+    *states, before, last = recipe.states(3, np.random.default_rng(0))
+    sigmas = recipe.sigmas.tolist()
+    passed = [state.sigma for state in [*states, before]]
+    assert passed == [sigmas[0], *np.repeat(sigmas, NCSN.level_steps)]
+    score = recipe.score(before.x, np.full(3, sigmas[-1])).numpy()
+    assert last.sigma == 0
+    seen = np.clip(before.x.numpy() + sigmas[-1] ** 2 * score, -LIMITS["ring"], LIMITS["ring"])
+    assert last.x.numpy() == pytest.approx(seen, abs=1e-6)
+
+
+@pytest.mark.parametrize("data", ["ring", "grid", "moons"])
+def test_true_scores_are_drawn_where_they_are_known(
+    data: str, device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With little noise they lead to the nearest centre, and stop there."""
+    drawn: list[Any] = []
+    monkeypatch.setattr(fields, "fields", lambda *arguments: drawn.extend(arguments))
+    settings = replace(NCSN, data=data, largest_sigma=0.04, smallest_sigma=0.03, device=device)
+    recipe = new(settings)
+    recipe.draw(new_run(tmp_path / "run", settings))
+    _, x, arrows, rows, labels, *_ = drawn
+    assert len(arrows) == len(labels) == 3 * rows and rows == (1 if data == "moons" else 2)
+    assert labels[0] == f"learnt, $\\sigma$ = {recipe.sigmas[1]:.2g}"
+    if data in MODES:
+        assert labels[-1] == f"true, $\\sigma$ = {recipe.sigmas[3]:.2g}"
+        centres, std = MODES[data]
+        away = centres - x[:, None]
+        squares = np.sort((away**2).sum(2), 1)
+        near = away[np.arange(len(x)), (away**2).sum(2).argmin(1)]
+        sigma = recipe.sigmas[3]
+        clear = squares[:, 1] - squares[:, 0] > 20 * (sigma**2 + std**2)
+        share = sigma**2 / (sigma**2 + std**2)
+        assert clear.sum() > 100
+        assert arrows[-1][clear] == pytest.approx(share * near[clear], rel=1e-3, abs=1e-3)
 
 
 # All
