@@ -8,16 +8,18 @@ c, k of w[o, c, k] * x[n, c, stride * p + dilation * k - padding],  taken apart 
 So each op's derivatives are the other two, to any order, and `conv_transpose2d` is `conv_input` by
 its PyTorch name.
 
-Images read (N, C, H, W) but lie channels-last in memory: what is computed on (N, H, W, C), in
-`tensor/correlation.py`, returns as a transposed view. On the CPU elementwise ops keep that order;
-CuPy's write images channels-first, and the next convolution copies them.
+On the CPU images read (N, C, H, W) but lie channels-last in memory: what is computed on
+(N, H, W, C), in `tensor/correlation.py`, returns as a transposed view, and elementwise ops keep that
+order. On a GPU, where CuPy's write images channels-first, so do the kernels of `tensor/gpu.py`,
+which read them as they lie.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tensor.arrays import Array, Pair, integers
+from tensor import gpu
+from tensor.arrays import Array, Pair, integers, is_on_gpu
 from tensor.autodiff import op
 from tensor.correlation import Geometry, correlate, gather, weight_gradient
 from tensor.errors import composite
@@ -46,6 +48,8 @@ def conv(x: Array, weight: Array, bias: Array | None, size: Pair, geometry: Geom
 
     There are `size` pixels p. Outside the image x is 0.
     """
+    if is_on_gpu(x):
+        return gpu.convolve(x, weight, bias, size, geometry)
     return _channels_first(correlate(_channels_last(x), weight, bias, size, geometry))
 
 
@@ -58,6 +62,8 @@ def conv_input(
     z: Array, weight: Array, bias: Array | None, size: Pair, geometry: Geometry
 ) -> Tensor:
     """The x of `size` pixels for which <conv(v, weight), z> = <v, x> for all v; plus `bias`."""
+    if is_on_gpu(z):
+        return gpu.convolve_back(z, weight, bias, size, geometry)
     return _channels_first(gather(_channels_last(z), weight, bias, size, geometry))
 
 
@@ -67,6 +73,8 @@ def conv_input(
 )
 def conv_weight(x: Array, z: Array, kernel: Pair, geometry: Geometry) -> Tensor:
     """The w of `kernel` size for which <conv(x, v), z> = <v, w> for all v."""
+    if is_on_gpu(x):
+        return gpu.weight_gradient(x, z, kernel, geometry)
     return weight_gradient(_channels_last(x), _channels_last(z), kernel, geometry)
 
 

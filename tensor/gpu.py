@@ -1,9 +1,10 @@
 """Kernels for arrays on a GPU: what `tensor/loops.py` is on the CPU.
 
 A GPU takes a small kernel in less time than Python needs to launch it, so what matters is how few
-they are. A formula of elementwise functions is one by `cupy.fuse`, a sum of such a formula one by
-`ReductionKernel`; the columns of a convolution, which are neither, are written in CUDA. Sums are
-carried in float64. All are compiled when first called, and CuPy keeps them for the next process.
+they are, and how little Python does for each. A formula of elementwise functions is one by
+`cupy.fuse`; sums, norms and convolutions are written in CUDA, in the `.cu` files of this folder.
+What such a kernel must know of its arrays, its form, lies on the GPU too, and is made once for all
+arrays that look alike. All are compiled when first called, and CuPy keeps them for the next process.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from tensor.arrays import Array, Pair, array_module, is_on_gpu
+from tensor.arrays import Array, Pair, Shape, array_module, is_on_gpu, memory_order
 
 F = TypeVar("F", bound=Callable)
 
@@ -42,12 +44,95 @@ def one_kernel(formula: F) -> F:
     return call  # type: ignore[return-value]
 
 
+_C_NAMES = {
+    "?": "bool", "b": "signed char", "h": "short", "i": "int", "l": "long", "q": "long long",
+    "B": "unsigned char", "H": "unsigned short", "I": "unsigned int", "L": "unsigned long",
+    "Q": "unsigned long long", "f": "float", "d": "double",
+}  # fmt: skip
+"""Of the types by NumPy's characters."""
+
+
 @functools.cache
-def _sum_of(inputs: str, term: str, result: str = "a") -> Any:
-    """The kernel of sums in float64 of a term in `inputs`; of sum a `result` is returned."""
+def _in_cuda(file: str, name: str, dtype: np.dtype, index: str) -> Any:
+    """A kernel of a `.cu` file, for numbers T of a dtype, which integers I count."""
     import cupy
 
-    return cupy.ReductionKernel(inputs, "float64 y", term, "a + b", f"y = {result}", "0")
+    source = (Path(__file__).parent / f"{file}.cu").read_text()
+    types = f"typedef {_C_NAMES[dtype.char]} T;\ntypedef {_C_NAMES[index]} I;\n"
+    return cupy.RawKernel(types + source, f"minigen_{name}")
+
+
+def _index(*extents: int) -> str:
+    """The integers that count so many numbers, and a tile past the end: those of 32 bits are
+    divided four times faster."""
+    return "i" if max(extents) < 2**30 else "q"
+
+
+def _extent(shape: Shape, strides: Shape) -> int:
+    """How many numbers, or bytes, an array reaches over in memory."""
+    return sum(abs(n * step) for n, step in zip(shape, strides))
+
+
+def _form(index: str, *numbers: int) -> Array:
+    import cupy
+
+    return cupy.array(numbers, index)
+
+
+_for_arrays_alike = functools.lru_cache(4096)
+
+
+def _launch(kernel: Any, grid: Shape, args: tuple, threads: int = 256) -> None:
+    """Nothing, where there are no blocks: CuPy would launch one."""
+    if 0 not in grid:
+        kernel(grid, (threads,), args)
+
+
+# Sums in float64
+
+
+def total(x: Array, axes: tuple[int, ...], keepdims: bool, mean: bool = False) -> Array:
+    """x.sum(axes), or x.mean(axes), carried in float64."""
+    shape, how = _sums(x.shape, x.strides, x.dtype, axes, keepdims, x.device.id)
+    y, count = array_module(x).empty(shape, x.dtype), x.size / max(1, math.prod(shape))
+    if how is None:
+        return (x.mean if mean else x.sum)(axes, np.float64, y, keepdims)
+    kernel, grid, form = how
+    _launch(kernel, grid, (x, y, count if mean else 1.0, form))
+    return y
+
+
+@_for_arrays_alike
+def _sums(
+    shape: Shape, strides: Shape, dtype: np.dtype, axes: tuple[int, ...], keepdims: bool, device: int
+) -> tuple[Shape, Any]:
+    """The shape of the sums, and how they are made: by which kernel, grid and form; None if CuPy's
+    way serves better, as where one block of threads would add up too many numbers."""
+    kept = tuple(1 if k in axes else n for k, n in enumerate(shape) if keepdims or k not in axes)
+    steps = [step // dtype.itemsize for step in strides]
+    dims = [(n, step, k in axes) for k, (n, step) in enumerate(zip(shape, steps)) if n != 1]
+    inner = [_joined([d[:2] for d in dims if d[2] == summed]) for summed in (False, True)]
+    results, terms = (math.prod(n for n, _ in dims) for dims in inner)
+    if terms > 2**17 or 0 in (results, terms) or max(map(len, inner)) > 3:
+        return kept, None
+    nearest = min(dims, key=lambda d: abs(d[1]), default=(1, 1, True))
+    lanes = min(terms, 256 if nearest[2] else max(8, min(256, terms // 64)))
+    lanes = 1 << (lanes - 1).bit_length()
+    padded = [[(1, 0)] * (3 - len(dims)) + dims for dims in inner]
+    index = _index(_extent(shape, tuple(steps)), results)
+    form = [results, terms, *(x for dims in padded for numbers in zip(*dims) for x in numbers)]
+    grid = (-(-results * lanes // 256),)
+    return kept, (_in_cuda("sums", "total", dtype, index), grid, _form(index, *form, 256 // lanes))
+
+
+def _joined(dims: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Dimensions (length, stride), outermost first, without those that continue one another."""
+    joined: list[tuple[int, int]] = []
+    for n, step in dims:
+        if joined and joined[-1][1] == n * step:
+            n *= joined.pop()[0]
+        joined.append((n, step))
+    return joined
 
 
 # Activations
@@ -97,150 +182,138 @@ def gate(a: Array, x: Array, slope: float) -> Array:
     return array_module(a).where(x > 0, a, a * slope)
 
 
-# Normalisation of x (N, G, D, M): D channels in each of G groups, M pixels. A group's mean and
-# 1 / sqrt(variance + eps) are in float64 and broadcast to x; weight and bias are (G, D, 1).
+# Normalisation of x (N, C, ...), as in `tensor/normalization.py`
 
 
-def moments(x: Array, over: tuple[int, ...], eps: float) -> tuple[Array, Array]:
-    """The mean over some dimensions, and 1 / sqrt(variance + eps)."""
-    count, how = float(math.prod(x.shape[k] for k in over)), {"axis": over, "keepdims": True}
-    mean = _sum_of("T x, float64 n", "x", "a / n")(x, count, **how)
-    inputs, square = "T x, float64 mean, float64 n, float64 eps", "(x - mean) * (x - mean)"
-    return mean, _sum_of(inputs, square, "rsqrt(a / n + eps)")(x, mean, count, eps, **how)
-
-
-@one_kernel
-def standardise(x: Array, mean: Array, rstd: Array, weight: Array, bias: Array) -> Array:
-    """(x - mean) rstd weight + bias"""
-    return ((x - mean) * (rstd * weight) + bias).astype(x.dtype)
-
-
-@one_kernel
-def standardise_silu(x: Array, mean: Array, rstd: Array, weight: Array, bias: Array) -> Array:
-    """SiLU of `standardise`"""
-    return silu(standardise(x, mean, rstd, weight, bias))
-
-
-@one_kernel
-def through_silu(g: Array, x: Array, mean: Array, rstd: Array, weight: Array, bias: Array) -> Array:
-    """The gradient of what SiLU is applied to in `standardise_silu`."""
-    return silu_vjp(g, standardise(x, mean, rstd, weight, bias))
-
-
-def standardise_vjp(
-    g: Array, x: Array, mean: Array, rstd: Array, weight: Array, batch: bool
-) -> tuple[Array, Array, Array]:
-    """gx = rstd (gh - mean(gh) - h mean(gh h)), g_weight = sum g h and g_bias = sum g.
-
-    h = (x - mean) rstd and gh = g weight. The means are over a group, with `batch` of all items.
-    """
-    N, G, D, M = x.shape
-    over, items = ((0, 3), 1) if batch else ((3,), N)
+def normalize(
+    x: Array, weight: Array, bias: Array, groups: int, eps: float, batch: bool, silu: bool
+) -> tuple[Array, Array]:
+    """y, and the mean and 1 / sqrt(variance + eps) of each set of numbers that is standardised."""
     xp = array_module(x)
-    sums = xp.empty((2, items, G, D, 1))  # of g and of g h, for each channel
-    g.sum(over, np.float64, sums[0], keepdims=True)
-    times_h = _sum_of("T g, T x, float64 mean, float64 rstd", "g * ((x - mean) * rstd)")
-    times_h(g, x, mean, rstd, axis=over, keepdims=True, out=sums[1])
-    weighted = _sum_of("float64 of_g, T weight, float64 n", "of_g * weight", "a / n")
-    count = float(x.size // max(1, items * G))
-    mean_gh, mean_ghh = weighted(sums, weight, count, axis=3, keepdims=True)
-    gx = _standardise_vjp(g, x, mean, rstd, weight, mean_gh, mean_ghh)
-    g_bias, g_weight = sums.sum((1, 4), np.float64, xp.empty((2, G, D), x.dtype))
-    return gx, g_weight, g_bias
+    x, weight, bias = map(xp.ascontiguousarray, (x, weight, bias))
+    (kernel, _, _), sets, form = _norms(x.shape, x.dtype, groups, batch, silu, x.device.id)
+    y, moments = xp.empty(x.shape, x.dtype), xp.empty((2, sets))
+    _launch(kernel, (sets,), (x, weight, bias, y, moments, float(eps), form))
+    return y, moments
 
 
-@one_kernel
-def _standardise_vjp(g, x, mean, rstd, weight, mean_gh, mean_ghh):
-    gh, h = g * weight, (x - mean) * rstd
-    return ((gh - mean_gh - h * mean_ghh) * rstd).astype(x.dtype)
+def normalize_vjp(
+    g: Array, x: Array, weight: Array, bias: Array, moments: Array, groups: int, batch: bool,
+    silu: bool,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    """The gradients of x, weight and bias, from the moments that `normalize` found."""
+    xp = array_module(x)
+    g, x, weight, bias = map(xp.ascontiguousarray, (g, x, weight, bias))
+    kernels, sets, form = _norms(x.shape, x.dtype, groups, batch, silu, x.device.id)
+    gx, of_channels = xp.empty(x.shape, x.dtype), xp.empty((2, x.shape[1]), x.dtype)
+    _launch(kernels[1], (sets,), (g, x, weight, bias, moments, gx, form))
+    _launch(kernels[2], (x.shape[1],), (g, x, weight, bias, moments, of_channels, form))
+    return gx, of_channels[0], of_channels[1]
 
 
-# Convolution of images (N, H, W, C), which may lie in memory in any order
+@_for_arrays_alike
+def _norms(
+    shape: Shape, dtype: np.dtype, groups: int, batch: bool, silu: bool, device: int
+) -> tuple[list, int, Array]:
+    """The kernels, how many sets of numbers are standardised, and the form."""
+    N, C, *size = shape
+    M, index = math.prod(size), _index(math.prod(shape))
+    names = "normalize", "normalize_vjp", "affine_vjp"
+    kernels = [_in_cuda("normalization", name, dtype, index) for name in names]
+    sets = groups if batch else N * groups
+    return kernels, sets * bool(M), _form(index, N, groups, C // groups, M, batch, silu)
 
 
-_SIZES = "H W C h w kh kw sh sw ph pw dh dw"
+# Convolution of images (N, C, H, W), as in `tensor/convolution.py`
 
 
-def _sizes(index: str, *pairs: Sequence[int]) -> list[np.generic]:
-    """The numbers of all pairs."""
-    return [np.dtype(index).type(n) for pair in pairs for n in pair]
+def convolve(
+    x: Array, weight: Array, bias: Array | None, size: Pair, geometry: Sequence[Pair]
+) -> Array:
+    """y[n, o, p] = bias[o] + sum_ck weight[o, c, k] x[n, c, stride p + dilation k - padding]"""
+    return _convolved(x, weight, bias, size, geometry, False)
 
 
-def _index_type(*arrays: Array) -> str:
-    """The integers that count elements: those of 32 bits are divided four times faster."""
-    return "int32" if max(x.size for x in arrays) < 2**31 else "int64"
+def convolve_back(
+    z: Array, weight: Array, bias: Array | None, size: Pair, geometry: Sequence[Pair]
+) -> Array:
+    """The adjoint: x[n, c, q] = bias[c] + sum_ok weight[o, c, k] z[n, o, p], of all p that see q:
+    stride p + dilation k - padding = q."""
+    return _convolved(z, weight.transpose(1, 0, 2, 3), bias, size, geometry, True)
 
 
-def _elementwise(index: str, inputs: str, output: str, operation: str, name: str) -> Any:
-    """A kernel in CUDA, which takes `_SIZES` after its inputs, in the type I."""
-    import cupy
+def _convolved(x, weight, bias, size: Pair, geometry: Sequence[Pair], back: bool) -> Array:
+    if bias is None:
+        x, weight = _of_one_dtype(x, weight)
+    else:
+        x, weight, bias = _of_one_dtype(x, weight, bias)
+    layout = x.shape, x.strides, weight.shape, weight.strides, bias is None or bias.strides
+    kernel, grid, form = _convolution(*layout, x.dtype, size, geometry, back, x.device.id)
+    y = array_module(x).empty((len(x), len(weight), *size), x.dtype)
+    _launch(kernel, grid, (x, weight, 0 if bias is None else bias, y, form), 128)
+    return y
 
-    sizes = "".join(f", {index} {size}" for size in _SIZES.split())
-    operation = f"using I = decltype(C + 0); {operation}"
-    return cupy.ElementwiseKernel(inputs + sizes, output, operation, name)
+
+@_for_arrays_alike
+def _convolution(
+    x_shape, x_strides, shape, strides, bias_strides, dtype, size, geometry, back: bool, device
+) -> tuple[Any, Shape, Array]:
+    """The kernel, its grid and its form."""
+    N, O, (h, w) = x_shape[0], shape[0], size
+    phases = geometry[0] if back else (1, 1)
+    pixels = N * -(-h // phases[0]) * -(-w // phases[1])
+    grid = -(-pixels // 64) * math.prod(phases), -(-O // 32)
+    bias_step = 0 if bias_strides is True else bias_strides[0]
+    layout = x_shape, x_strides, shape, strides, bias_step
+    index, numbers = _numbers(dtype, (N, O, h, w), *layout, geometry, back)
+    return _in_cuda("convolution", "convolve", dtype, index), grid, _form(index, *numbers, 0)
 
 
-@functools.cache
-def _columns_kernel(index: str) -> Any:
-    return _elementwise(
-        index,
-        "raw T x",
-        "T y",
-        """
-        I rest = i;
-        I c = rest % C;   rest /= C;
-        I l = rest % kw;  rest /= kw;
-        I k = rest % kh;  rest /= kh;
-        I b = rest % w;   rest /= w;
-        I a = rest % h;   rest /= h;
-        I u = sh * a + dh * k - ph, v = sw * b + dw * l - pw;
-        ptrdiff_t place[] = {rest, u, v, c};
-        y = 0 <= u && u < H && 0 <= v && v < W ? x[place] : T(0);
-        """,
-        "minigen_columns",
+def _numbers(dtype, y_shape, x_shape, x_strides, shape, strides, bias_step, geometry, back: bool):
+    """What the forms of convolutions have in common, and the integers that count it."""
+    (N, C, H, W), (_, O, h, w), kernel = x_shape, y_shape, shape[2:]
+    stride, padding, dilation = geometry
+    if back:
+        steps = [1, 1, *(-d for d in dilation), *padding, *stride]
+    else:
+        steps = [*stride, *dilation, *(-p for p in padding), 1, 1]
+    extents = math.prod(y_shape), _extent(x_shape, x_strides), _extent(shape, strides)
+    places = [step // dtype.itemsize for step in (*x_strides, *strides, bias_step)]
+    return _index(*extents), [N, C, H, W, O, h, w, *kernel, *places, *steps]
+
+
+def weight_gradient(x: Array, g: Array, kernel: Pair, geometry: Sequence[Pair]) -> Array:
+    """The gradient of weight (O, C, *kernel) from that of y (N, O, h, w). In memory O comes last,
+    as in the weight of a layer."""
+    x, g = _of_one_dtype(x, g)
+    layout = x.shape, x.strides, g.shape, g.strides
+    how, grid, form = _weight_gradient(*layout, x.dtype, kernel, geometry, x.device.id)
+    sums = array_module(x).empty((grid[2], *kernel, x.shape[1], g.shape[1]), x.dtype)
+    _launch(how, grid, (x, g, sums, form), 128)
+    return (total(sums, (0,), False) if len(sums) > 1 else sums[0]).transpose(3, 2, 0, 1)
+
+
+@_for_arrays_alike
+def _weight_gradient(
+    x_shape, x_strides, g_shape, g_strides, dtype, kernel: Pair, geometry, device
+) -> tuple[Any, Shape, Array]:
+    """The kernel, its grid and its form: with so many shares of the pixels that there are some 300
+    blocks, and no more than 4096 numbers in a sum of float32."""
+    (N, C), (O, *size) = x_shape[:2], g_shape[1:]
+    tiles, pixels = (-(-C * math.prod(kernel) // 64), -(-O // 32)), N * math.prod(size)
+    shares = max(1, min(-(-300 // math.prod(tiles)), pixels // 128), -(-pixels // 4096))
+    share = -(-pixels // min(shares, 2**15))
+    grid = *tiles, max(1, -(-pixels // max(1, share)))
+    layout = x_shape, x_strides, (O, C, *kernel)
+    index, numbers = _numbers(dtype, g_shape, *layout, g_strides, 0, geometry, False)
+    index = _index(_extent(g_shape, g_strides)) if index == "i" else index
+    return _in_cuda("convolution", "weight_gradient", dtype, index), grid, _form(
+        index, *numbers, share
     )
 
 
-def columns(x: Array, kernel: Pair, size: Pair, geometry: Sequence[Pair]) -> Array:
-    """y[n, a, b, k, l, c] = x[n, stride (a, b) + dilation (k, l) - padding, c], 0 outside of x."""
-    N, H, W, C = x.shape
-    y = array_module(x).empty((N, *size, *kernel, C), x.dtype)
-    index = _index_type(x, y)
-    return _columns_kernel(index)(x, *_sizes(index, (H, W, C), size, kernel, *geometry), y)
-
-
-@functools.cache
-def _pixels_kernel(index: str) -> Any:
-    return _elementwise(
-        index,
-        "raw T y, T bias",
-        "T x",
-        """
-        I rest = i;
-        I c = rest % C;   rest /= C;
-        I v = rest % W;   rest /= W;
-        I u = rest % H;   rest /= H;
-        T sum = bias;
-        for (I k = 0; k < kh; ++k) {
-            I a = u + ph - dh * k;
-            if (a < 0 || a % sh || a / sh >= h) continue;
-            for (I l = 0; l < kw; ++l) {
-                I b = v + pw - dw * l;
-                if (b < 0 || b % sw || b / sw >= w) continue;
-                ptrdiff_t place[] = {rest, a / sh, b / sw, k, l, c};
-                sum += y[place];
-            }
-        }
-        x = sum;
-        """,
-        "minigen_pixels",
-    )
-
-
-def pixels(y: Array, bias: Array | None, size: Pair, geometry: Sequence[Pair]) -> Array:
-    """The adjoint of `columns`: x[n, u, v, c] is the sum of all that saw it in y, plus bias[c]."""
-    N, h, w, kh, kw, C = y.shape
-    x = array_module(y).empty((N, *size, C), y.dtype)
-    bias, index = y.dtype.type(0) if bias is None else bias, _index_type(x, y)
-    sizes = _sizes(index, (*size, C), (h, w), (kh, kw), *geometry)
-    return _pixels_kernel(index)(y, bias, *sizes, x)
+def _of_one_dtype(*arrays: Array) -> Sequence[Array]:
+    if len({x.dtype for x in arrays}) == 1:
+        return arrays
+    dtype = array_module(arrays[0]).result_type(*arrays)
+    return [x.astype(dtype, copy=False) for x in arrays]

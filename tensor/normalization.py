@@ -117,31 +117,15 @@ def _normalize_vjp(g, y, moments, x, weight, bias, groups: int, eps, batch: bool
     return _images(gx, x.shape), g_weight, g_bias
 
 
-# The same by kernels of a GPU, on groups
-
-
-def _groups(x: Array, weight: Array, bias: Array, groups: int) -> tuple[Array, Array, Array]:
-    """x (N, C, ...) as (N, G, D, M); weight and bias as (G, D, 1)."""
-    N, C, *size = x.shape
-    channels = groups, C // groups
-    vectors = weight.reshape(*channels, 1), bias.reshape(*channels, 1)
-    return x.reshape(N, *channels, math.prod(size)), *vectors
+# The same by kernels of a GPU
 
 
 def _forward_on_gpu(x, weight, bias, groups: int, eps: float, batch: bool, silu: bool):
-    split, *affine = _groups(x, weight, bias, groups)
-    moments = gpu.moments(split, (0, 2, 3) if batch else (2, 3), float(eps))
-    standardise = gpu.standardise_silu if silu else gpu.standardise
-    return standardise(split, *moments, *affine).reshape(x.shape), moments
+    return gpu.normalize(x, weight, bias, groups, eps, batch, silu)
 
 
 def _vjp_on_gpu(g, y, moments, x, weight, bias, groups: int, eps, batch: bool, silu: bool):
-    split, *affine = _groups(x, weight, bias, groups)
-    g = g.reshape(split.shape)
-    g = gpu.through_silu(g, split, *moments, *affine) if silu else g
-    mean, rstd = moments
-    gx, g_weight, g_bias = gpu.standardise_vjp(g, split, mean, rstd, affine[0], batch)
-    return gx.reshape(x.shape), g_weight.reshape(weight.shape), g_bias.reshape(bias.shape)
+    return gpu.normalize_vjp(g, x, weight, bias, moments, groups, batch, silu)
 
 
 normalize = fused(

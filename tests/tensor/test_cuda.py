@@ -61,21 +61,23 @@ def test_convolutions_and_their_gradients_equal_loops(
         assert (gradient * change).sum() == pytest.approx((difference * g).sum(), abs=1e-10)
 
 
-def test_arrays_of_more_than_2_to_the_31_elements_are_counted_in_64_bits() -> None:
-    assert gpu._index_type(np.broadcast_to(np.int8(0), 2**31 - 1)) == "int32"
-    assert gpu._index_type(np.empty(1), np.broadcast_to(np.int8(0), 2**31)) == "int64"
+def test_kernels_count_in_64_bits_where_a_tile_past_the_end_needs_them() -> None:
+    assert gpu._index(5, 2**30 - 1) == "i"
+    assert gpu._index(5, 2**30) == "q"
 
 
-def test_convolutions_count_in_64_bits_as_in_32(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernels_count_in_64_bits_as_in_32(monkeypatch: pytest.MonkeyPatch) -> None:
     x, weight = (np.random.default_rng(0).standard_normal(s) for s in ((2, 3, 5, 4), (4, 3, 3, 2)))
     results = []
-    for index in ("int32", "int64"):
-        monkeypatch.setattr(gpu, "_index_type", lambda *arrays, index=index: index)
-        leaf = on_cuda(x)
-        y = conv2d(leaf, on_cuda(weight), stride=2, padding=1)
-        results.append((y.numpy(), grad(y.sum(), leaf)[0].numpy()))
-    np.testing.assert_array_equal(results[0][0], results[1][0])
-    np.testing.assert_array_equal(results[0][1], results[1][1])
+    for index in ("i", "q"):
+        monkeypatch.setattr(gpu, "_index", lambda *extents, index=index: index)
+        for form in (gpu._sums, gpu._norms, gpu._convolution, gpu._weight_gradient):
+            form.cache_clear()
+        leaves = on_cuda(x), on_cuda(weight)
+        y = T.group_norm(conv2d(*leaves, stride=2, padding=1), 2, silu=True).sum((0, 2))
+        results.append([a.numpy() for a in (y, *grad((y * y).sum(), leaves))])
+    for of_32, of_64 in zip(*results, strict=True):
+        np.testing.assert_array_equal(of_32, of_64)
 
 
 def in_float64(norm: Callable, sets: Callable, x: np.ndarray) -> np.ndarray:

@@ -47,7 +47,7 @@ from cupy._functions import (
     zeros,
     zeros_like,
 )
-from cupy._fusion import ElementwiseKernel, ReductionKernel, fuse
+from cupy._fusion import RawKernel, fuse
 from cupy._kernels import UFUNCS, matmul, ufunc
 
 __version__ = "14.0.0"
