@@ -339,5 +339,5 @@ class Node:
             if op.uses_shapes:
                 pool += [getattr(v, "shape", ()) for v in values]
             for edge in op.edges:
-                if op.fused or parents[edge.target] is not None:
+                if edge.joint or parents[edge.target] is not None:
                     self.saved.append((edge, edge.pick(pool)))

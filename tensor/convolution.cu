@@ -8,7 +8,8 @@ struct Form {
     I w_o, w_c, w_h, w_w;           // of weight, or of the gradient of y in its place (n, o, h, w),
     I b_o;                          // and of bias
     I step_h, step_w, tap_h, tap_w, shift_h, shift_w, phases_h, phases_w;
-    I share;                        // how many pixels of y a part of the gradient of weight is of
+    I share;                        // how many pixels of y there are in a share,
+    I s_row, s_o;                   // and the strides of its sums
 };
 
 // Pixel p of y sees by tap k pixel (step p + tap k + shift) / phases of x, if that is an integer:
@@ -69,9 +70,9 @@ extern "C" __global__ void minigen_convolve(
     }
 }
 
-// The gradient of weight, as rows (kh, kw, C) of O, from x and the gradient g of y, whose strides
-// stand in the place of those of weight. A block makes some rows, for some o, from one share of the
-// pixels: sums (shares, kh, kw, C, O). What lies behind the last row sees pixels outside of x.
+// The gradients of weight and bias, as rows (kh kw C + 1, O), from x and the gradient g of y, whose
+// strides stand in the place of those of weight. The last row is that of bias, which sees 1 at all
+// pixels. A block makes some rows, for some o, from one share of the pixels, to be summed up.
 
 enum { ROWS = 64, OUTPUTS = 32, SPAN = 32 };
 
@@ -82,11 +83,11 @@ extern "C" __global__ void minigen_weight_gradient(
     __shared__ I row_c[ROWS], row_u[ROWS], row_v[ROWS];
     const Form f = *form;
     const int thread = threadIdx.x, lane = thread % SPAN;
-    const I rows = f.kh * f.kw * f.C, row0 = blockIdx.x * ROWS, o0 = blockIdx.y * OUTPUTS;
+    const I last = f.kh * f.kw * f.C, rows = last + 1, row0 = blockIdx.x * ROWS, o0 = blockIdx.y * OUTPUTS;
     if (thread < ROWS) {
         const I row = row0 + thread, tap = row / f.C;
         row_c[thread] = row % f.C * f.x_c;
-        row_u[thread] = row < rows ? f.tap_h * (tap / f.kw) + f.shift_h : -f.step_h * f.h - 1;
+        row_u[thread] = f.tap_h * (tap / f.kw) + f.shift_h;
         row_v[thread] = f.tap_w * (tap % f.kw) + f.shift_w;
     }
     const I pixels = f.N * f.h * f.w, start = blockIdx.z * f.share;
@@ -98,7 +99,8 @@ extern "C" __global__ void minigen_weight_gradient(
         for (int e = thread / SPAN; e < ROWS; e += THREADS / SPAN) {
             const I u = f.step_h * a + row_u[e], v = f.step_w * b + row_v[e];
             const bool inside = place < end && 0 <= u && u < f.H && 0 <= v && v < f.W;
-            seen[e][lane] = inside ? x[n * f.x_n + row_c[e] + u * f.x_h + v * f.x_w] : T(0);
+            if (row0 + e >= last) seen[e][lane] = T(1);
+            else seen[e][lane] = inside ? x[n * f.x_n + row_c[e] + u * f.x_h + v * f.x_w] : T(0);
         }
         for (int e = thread / SPAN; e < OUTPUTS; e += THREADS / SPAN)
             sent[e][lane] = place < end && o0 + e < f.O
@@ -112,6 +114,7 @@ extern "C" __global__ void minigen_weight_gradient(
     for (int q = 0; q < 4; ++q)
         for (int r = 0; r < 4; ++r) {
             const I row = row0 + thread % 16 + 16 * q, o = o0 + thread / 16 + 8 * r;
-            if (row < rows && o < f.O) sums[(blockIdx.z * rows + row) * f.O + o] = sum[q][r];
+            const I at = row < last ? row * f.s_row + o * f.s_o : last * f.O + o;
+            if (row < rows && o < f.O) sums[blockIdx.z * rows * f.O + at] = sum[q][r];
         }
 }

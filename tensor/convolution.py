@@ -38,10 +38,17 @@ def _channels_first(x: Array) -> Array:
     return x.transpose(0, 3, 1, 2)
 
 
+def _of_weight_and_bias(g, x, weight_shape, bias_shape, geometry):
+    """Their gradients, of which a GPU makes both at once."""
+    if is_on_gpu(g):
+        return gpu.weight_gradient(x, g, weight_shape[2:], geometry)
+    of_bias = sum(g, (0, 2, 3)) if bias_shape else None
+    return conv_weight(x, g, weight_shape[2:], geometry), of_bias
+
+
 @op(
     x=lambda g, x_shape, weight, geometry: conv_input(g, weight, None, x_shape[2:], geometry),
-    weight=lambda g, x, weight_shape, geometry: conv_weight(x, g, weight_shape[2:], geometry),
-    bias=lambda g: sum(g, (0, 2, 3)),
+    **{"weight bias": _of_weight_and_bias},
 )
 def conv(x: Array, weight: Array, bias: Array | None, size: Pair, geometry: Geometry) -> Tensor:
     """y[n, o, p] = bias[o] + sum_ck weight[o, c, k] x[n, c, stride p + dilation k - padding].
@@ -74,7 +81,7 @@ def conv_input(
 def conv_weight(x: Array, z: Array, kernel: Pair, geometry: Geometry) -> Tensor:
     """The w of `kernel` size for which <conv(x, v), z> = <v, w> for all v."""
     if is_on_gpu(x):
-        return gpu.weight_gradient(x, z, kernel, geometry)
+        return gpu.weight_gradient(x, z, kernel, geometry)[0]
     return weight_gradient(_channels_last(x), _channels_last(z), kernel, geometry)
 
 

@@ -13,7 +13,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -82,7 +82,7 @@ def _form(index: str, *numbers: int) -> Array:
 _for_arrays_alike = functools.lru_cache(4096)
 
 
-def _launch(kernel: Any, grid: Shape, args: tuple, threads: int = 256) -> None:
+def _launch(kernel: Any, grid: Shape, args: tuple, threads: int) -> None:
     """Nothing, where there are no blocks: CuPy would launch one."""
     if 0 not in grid:
         kernel(grid, (threads,), args)
@@ -97,8 +97,8 @@ def total(x: Array, axes: tuple[int, ...], keepdims: bool, mean: bool = False) -
     y, count = array_module(x).empty(shape, x.dtype), x.size / max(1, math.prod(shape))
     if how is None:
         return (x.mean if mean else x.sum)(axes, np.float64, y, keepdims)
-    kernel, grid, form = how
-    _launch(kernel, grid, (x, y, count if mean else 1.0, form))
+    kernel, grid, threads, form = how
+    _launch(kernel, grid, (x, y, count if mean else 1.0, form), threads)
     return y
 
 
@@ -116,13 +116,15 @@ def _sums(
     if terms > 2**17 or 0 in (results, terms) or max(map(len, inner)) > 3:
         return kept, None
     nearest = min(dims, key=lambda d: abs(d[1]), default=(1, 1, True))
-    lanes = min(terms, 256 if nearest[2] else max(8, min(256, terms // 64)))
+    lanes = min(terms, 1024 if nearest[2] else max(8, min(1024, terms // 64)))
     lanes = 1 << (lanes - 1).bit_length()
+    threads = max(256, lanes)
     padded = [[(1, 0)] * (3 - len(dims)) + dims for dims in inner]
     index = _index(_extent(shape, tuple(steps)), results)
     form = [results, terms, *(x for dims in padded for numbers in zip(*dims) for x in numbers)]
-    grid = (-(-results * lanes // 256),)
-    return kept, (_in_cuda("sums", "total", dtype, index), grid, _form(index, *form, 256 // lanes))
+    form = _form(index, *form, threads // lanes)
+    grid = (-(-results * lanes // threads),)
+    return kept, (_in_cuda("sums", "total", dtype, index), grid, threads, form)
 
 
 def _joined(dims: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -186,42 +188,84 @@ def gate(a: Array, x: Array, slope: float) -> Array:
 
 
 def normalize(
-    x: Array, weight: Array, bias: Array, groups: int, eps: float, batch: bool, silu: bool
-) -> tuple[Array, Array]:
+    x: Array, weight: Array | None, bias: Array | None, groups: int, eps: float, batch: bool,
+    silu: bool,
+) -> tuple[Array, Array]:  # fmt: skip
     """y, and the mean and 1 / sqrt(variance + eps) of each set of numbers that is standardised."""
+    x, weight, bias = _contiguous(x.dtype, x, weight, bias)
+    norm = _norms(x.shape, x.dtype, groups, batch, silu, x.device.id)
     xp = array_module(x)
-    x, weight, bias = map(xp.ascontiguousarray, (x, weight, bias))
-    (kernel, _, _), sets, form = _norms(x.shape, x.dtype, groups, batch, silu, x.device.id)
-    y, moments = xp.empty(x.shape, x.dtype), xp.empty((2, sets))
-    _launch(kernel, (sets,), (x, weight, bias, y, moments, float(eps), form))
+    y, moments = xp.empty(x.shape, x.dtype), xp.empty((2, *norm.sets))
+    args = x, weight, bias, y, moments, float(eps), norm.form
+    _launch(norm.forward, norm.sets, args, norm.threads)
     return y, moments
 
 
 def normalize_vjp(
-    g: Array, x: Array, weight: Array, bias: Array, moments: Array, groups: int, batch: bool,
-    silu: bool,
-) -> tuple[Array, Array, Array]:  # fmt: skip
+    g: Array, x: Array, weight: Array | None, bias: Array | None, moments: Array, groups: int,
+    batch: bool, silu: bool,
+) -> tuple[Array, Array | None, Array | None]:  # fmt: skip
     """The gradients of x, weight and bias, from the moments that `normalize` found."""
-    xp = array_module(x)
-    g, x, weight, bias = map(xp.ascontiguousarray, (g, x, weight, bias))
-    kernels, sets, form = _norms(x.shape, x.dtype, groups, batch, silu, x.device.id)
-    gx, of_channels = xp.empty(x.shape, x.dtype), xp.empty((2, x.shape[1]), x.dtype)
-    _launch(kernels[1], (sets,), (g, x, weight, bias, moments, gx, form))
-    _launch(kernels[2], (x.shape[1],), (g, x, weight, bias, moments, of_channels, form))
+    g, x, *affine = _contiguous(x.dtype, g, x, weight, bias)
+    norm, xp = _norms(x.shape, x.dtype, groups, batch, silu, x.device.id), array_module(x)
+    gx, channels = xp.empty(x.shape, x.dtype), x.shape[1:2]
+    args = g, x, *affine, moments
+    _launch(norm.vjp, norm.sets, (*args, gx, norm.form), norm.threads)
+    if weight is None and bias is None:
+        return gx, None, None
+    of_channels = xp.empty((2, *channels), x.dtype)
+    _launch(norm.affine_vjp, channels, (*args, of_channels, norm.form), norm.threads_of_channel)
     return gx, of_channels[0], of_channels[1]
+
+
+def running(x: Array, mean: Array, var: Array, momentum: float) -> tuple[Array, Array]:
+    """The next running mean and variance of the channels of x, as `batch_norm` has them."""
+    x, mean, var = _contiguous(x.dtype, x, mean, var)
+    norm, new = _norms(x.shape, x.dtype, 1, True, False, x.device.id), array_module(x).empty_like
+    found = new(mean), new(var)
+    args = x, mean, var, *found, float(momentum), norm.form
+    _launch(norm.running, mean.shape, args, norm.threads_of_channel)
+    return found
+
+
+def _contiguous(dtype: np.dtype, *arrays: Array | None) -> list:
+    """The arrays in C order and of one dtype, and a null pointer for None."""
+    import cupy
+
+    return [0 if x is None else cupy.ascontiguousarray(x, dtype) for x in arrays]
+
+
+class _Norm(NamedTuple):
+    """The kernels, the sets of numbers that are standardised and the threads for one, and those for
+    a channel; the form."""
+
+    forward: Any
+    vjp: Any
+    affine_vjp: Any
+    running: Any
+    sets: Shape
+    threads: int
+    threads_of_channel: int
+    form: Array
 
 
 @_for_arrays_alike
 def _norms(
     shape: Shape, dtype: np.dtype, groups: int, batch: bool, silu: bool, device: int
-) -> tuple[list, int, Array]:
-    """The kernels, how many sets of numbers are standardised, and the form."""
+) -> _Norm:
     N, C, *size = shape
     M, index = math.prod(size), _index(math.prod(shape))
-    names = "normalize", "normalize_vjp", "affine_vjp"
+    names = "normalize", "normalize_vjp", "affine_vjp", "running"
     kernels = [_in_cuda("normalization", name, dtype, index) for name in names]
-    sets = groups if batch else N * groups
-    return kernels, sets * bool(M), _form(index, N, groups, C // groups, M, batch, silu)
+    sets = (groups if batch else N * groups) * bool(M)
+    threads = _threads(math.prod(shape) // max(1, sets)), _threads(N * M)
+    form = _form(index, N, groups, C // groups, M, batch, silu)
+    return _Norm(*kernels, (sets,), *threads, form)
+
+
+def _threads(numbers: int) -> int:
+    """How many threads go over so many numbers: a power of 2, as sums need it."""
+    return 256 if numbers <= 2048 else 1024
 
 
 # Convolution of images (N, C, H, W), as in `tensor/convolution.py`
@@ -265,51 +309,104 @@ def _convolution(
     grid = -(-pixels // 64) * math.prod(phases), -(-O // 32)
     bias_step = 0 if bias_strides is True else bias_strides[0]
     layout = x_shape, x_strides, shape, strides, bias_step
-    index, numbers = _numbers(dtype, (N, O, h, w), *layout, geometry, back)
-    return _in_cuda("convolution", "convolve", dtype, index), grid, _form(index, *numbers, 0)
+    numbers = _numbers(dtype, (N, O, h, w), *layout, geometry, back)
+    index = _index(N * O * h * w, _extent(x_shape, x_strides), _extent(shape, strides))
+    return _in_cuda("convolution", "convolve", dtype, index), grid, _form(index, *numbers, 0, 0, 0)
 
 
 def _numbers(dtype, y_shape, x_shape, x_strides, shape, strides, bias_step, geometry, back: bool):
-    """What the forms of convolutions have in common, and the integers that count it."""
+    """What the forms of convolutions have in common."""
     (N, C, H, W), (_, O, h, w), kernel = x_shape, y_shape, shape[2:]
     stride, padding, dilation = geometry
     if back:
         steps = [1, 1, *(-d for d in dilation), *padding, *stride]
     else:
         steps = [*stride, *dilation, *(-p for p in padding), 1, 1]
-    extents = math.prod(y_shape), _extent(x_shape, x_strides), _extent(shape, strides)
     places = [step // dtype.itemsize for step in (*x_strides, *strides, bias_step)]
-    return _index(*extents), [N, C, H, W, O, h, w, *kernel, *places, *steps]
+    return [N, C, H, W, O, h, w, *kernel, *places, *steps]
 
 
-def weight_gradient(x: Array, g: Array, kernel: Pair, geometry: Sequence[Pair]) -> Array:
-    """The gradient of weight (O, C, *kernel) from that of y (N, O, h, w). In memory O comes last,
-    as in the weight of a layer."""
+def weight_gradient(
+    x: Array, g: Array, kernel: Pair, geometry: Sequence[Pair]
+) -> tuple[Array, Array]:
+    """The gradients of weight (O, C, *kernel) and bias (O,) from x and the gradient g of y (N, O, h,
+    w). In memory O comes last, as in the weight of a layer."""
     x, g = _of_one_dtype(x, g)
-    layout = x.shape, x.strides, g.shape, g.strides
-    how, grid, form = _weight_gradient(*layout, x.dtype, kernel, geometry, x.device.id)
-    sums = array_module(x).empty((grid[2], *kernel, x.shape[1], g.shape[1]), x.dtype)
-    _launch(how, grid, (x, g, sums, form), 128)
-    return (total(sums, (0,), False) if len(sums) > 1 else sums[0]).transpose(3, 2, 0, 1)
+    layout, (C, O) = (x.shape, x.strides, g.shape, g.strides), (x.shape[1], g.shape[1])
+    sums = _weight_sums(x, g, *layout, kernel, geometry, False)
+    return sums[:-O].reshape(*kernel, C, O).transpose(3, 2, 0, 1), sums[-O:]
+
+
+def _weight_sums(x: Array, g: Array, *layout) -> Array:
+    """The gradient of weight, as (kh, kw, C, O) or (O, C), and then that of bias, as a vector."""
+    kernel, grid, form, numbers = _weight_gradient(*layout, x.dtype, x.device.id)
+    sums = array_module(x).empty((grid[2], numbers), x.dtype)
+    _launch(kernel, grid, (x, g, sums, form), 128)
+    return total(sums, (0,), False) if grid[2] > 1 else sums[0]
 
 
 @_for_arrays_alike
 def _weight_gradient(
-    x_shape, x_strides, g_shape, g_strides, dtype, kernel: Pair, geometry, device
-) -> tuple[Any, Shape, Array]:
-    """The kernel, its grid and its form: with so many shares of the pixels that there are some 300
-    blocks, and no more than 4096 numbers in a sum of float32."""
+    x_shape, x_strides, g_shape, g_strides, kernel: Pair, geometry, outputs_first: bool, dtype,
+    device,
+) -> tuple[Any, Shape, Array, int]:  # fmt: skip
+    """The kernel, its grid, its form, and how many numbers each share of the pixels gives. There
+    are some 500 blocks, and no more than 4096 numbers in a sum of float32."""
     (N, C), (O, *size) = x_shape[:2], g_shape[1:]
-    tiles, pixels = (-(-C * math.prod(kernel) // 64), -(-O // 32)), N * math.prod(size)
-    shares = max(1, min(-(-300 // math.prod(tiles)), pixels // 128), -(-pixels // 4096))
-    share = -(-pixels // min(shares, 2**15))
-    grid = *tiles, max(1, -(-pixels // max(1, share)))
-    layout = x_shape, x_strides, (O, C, *kernel)
-    index, numbers = _numbers(dtype, g_shape, *layout, g_strides, 0, geometry, False)
-    index = _index(_extent(g_shape, g_strides)) if index == "i" else index
-    return _in_cuda("convolution", "weight_gradient", dtype, index), grid, _form(
-        index, *numbers, share
-    )
+    rows, pixels = C * math.prod(kernel), N * math.prod(size)
+    tiles = -(-(rows + 1) // 64), -(-O // 32)
+    shares = max(1, min(500 // math.prod(tiles), pixels // 128), -(-pixels // 4096))
+    share = max(1, -(-pixels // min(shares, 2**15)))
+    layout = x_shape, x_strides, (O, C, *kernel), g_strides
+    numbers = _numbers(dtype, g_shape, *layout, 0, geometry, False)
+    places = (1, rows) if outputs_first else (O, 1)
+    index = _index(_extent(x_shape, x_strides), _extent(g_shape, g_strides), pixels)
+    form = _form(index, *numbers, share, *places)
+    grid = *tiles, max(1, -(-pixels // share))
+    return _in_cuda("convolution", "weight_gradient", dtype, index), grid, form, (rows + 1) * O
+
+
+# Products of small matrices, as convolutions of images of one pixel: CuPy's way, by cuBLAS, takes
+# longer to begin, and is faster once it has
+
+
+def product(a: Array, b: Array, bias: Array | None = None) -> Array:
+    """a @ b, plus bias."""
+    how = None
+    if a.ndim == b.ndim == 2 and a.shape[1] == b.shape[0] and a.dtype == b.dtype:
+        layout = a.shape, a.strides, b.shape, b.strides, bias is None or bias.strides
+        how = _product(*layout, a.dtype, a.device.id)
+    if how is None:
+        return a @ b if bias is None else a @ b + bias
+    y = array_module(a).empty((len(a), b.shape[1]), a.dtype)
+    _launch(*how[:2], (a, b, 0 if bias is None else bias, y, how[2]), 128)
+    return y
+
+
+_ONE_PIXEL = ((1, 1), (0, 0), (1, 1))
+"""The geometry of a kernel of one pixel."""
+
+
+@_for_arrays_alike
+def _product(a_shape, a_strides, b_shape, b_strides, bias_strides, dtype, device) -> tuple | None:
+    """The kernel, its grid and its form; None if CuPy's way serves better."""
+    (N, C), O = a_shape, b_shape[1]
+    if C > 512 or N * C * O > 2**26:
+        return None
+    x, weight = (N, C, 1, 1), (O, C, 1, 1)
+    strides = (*a_strides, 0, 0), (*b_strides[::-1], 0, 0)
+    layout = x, strides[0], weight, strides[1], bias_strides
+    return _convolution(*layout, dtype, (1, 1), _ONE_PIXEL, False, device)
+
+
+def linear_gradient(x: Array, g: Array) -> tuple[Array, Array]:
+    """The gradients of weight (O, C) and bias (O,) from x (N, C) and the gradient g of y (N, O)."""
+    (N, C), O = x.shape, g.shape[1]
+    if x.dtype != g.dtype or N * C * O > 2**26:
+        return g.T @ x, total(g, (0,), False)
+    layout = (N, C, 1, 1), (*x.strides, 0, 0), (N, O, 1, 1), (*g.strides, 0, 0)
+    sums = _weight_sums(x, g, *layout, (1, 1), _ONE_PIXEL, True)
+    return sums[: O * C].reshape(O, C), sums[O * C :]
 
 
 def _of_one_dtype(*arrays: Array) -> Sequence[Array]:

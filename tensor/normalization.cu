@@ -1,9 +1,8 @@
 // Normalisation of x (N, G, D, M): D channels in each of G groups, M pixels, as in
 // `tensor/normalization.py`. A set that is standardised is a group, of one item or with `batch` of
 // all. `moments` has the mean of each set, then 1 / sqrt(variance + eps) of each. T is the type of
-// the numbers, I that of the integers that count them; sums are in double.
-
-enum { THREADS = 256 };
+// the numbers, I that of the integers that count them; sums are in double. Null pointers stand for a
+// weight of ones and a bias of zeros.
 
 struct Form { I N, G, D, M, batch, silu; };
 
@@ -20,10 +19,10 @@ struct Set {
 };
 
 __device__ double sum_of_block(double mine) {
-    __shared__ double sums[THREADS];
+    __shared__ double sums[1024];
     __syncthreads();
     sums[threadIdx.x] = mine;
-    for (int half = THREADS / 2; half; half /= 2) {
+    for (int half = blockDim.x / 2; half; half /= 2) {
         __syncthreads();
         if (threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
     }
@@ -31,6 +30,8 @@ __device__ double sum_of_block(double mine) {
     return sums[0];
 }
 
+__device__ T scale(const T* weight, I c) { return weight ? weight[c] : T(1); }
+__device__ T shift(const T* bias, I c) { return bias ? bias[c] : T(0); }
 __device__ T sigmoid(T x) { return 1 / (1 + exp(-x)); }
 
 // The gradient of what SiLU is applied to.
@@ -46,16 +47,16 @@ extern "C" __global__ void minigen_normalize(
     const Set set(f, blockIdx.x);
     const I count = set.count();
     double sum = 0, squares = 0;
-    for (I e = threadIdx.x; e < count; e += THREADS) sum += x[set.place(e)];
+    for (I e = threadIdx.x; e < count; e += blockDim.x) sum += x[set.place(e)];
     const double mean = sum_of_block(sum) / count;
-    for (I e = threadIdx.x; e < count; e += THREADS) {
+    for (I e = threadIdx.x; e < count; e += blockDim.x) {
         const double centred = x[set.place(e)] - mean;
         squares += centred * centred;
     }
     const double rstd = rsqrt(sum_of_block(squares) / count + eps);
-    for (I e = threadIdx.x; e < count; e += THREADS) {
+    for (I e = threadIdx.x; e < count; e += blockDim.x) {
         const I p = set.place(e), c = set.channel_of(e, f);
-        const T v = T((x[p] - mean) * (rstd * weight[c]) + bias[c]);
+        const T v = T((x[p] - mean) * (rstd * scale(weight, c)) + shift(bias, c));
         y[p] = f.silu ? v * sigmoid(v) : v;
     }
     if (!threadIdx.x) {
@@ -75,18 +76,20 @@ extern "C" __global__ void minigen_normalize_vjp(
     const I count = set.count();
     const double mean = moments[blockIdx.x], rstd = moments[gridDim.x + blockIdx.x];
     double sum_gh = 0, sum_ghh = 0;
-    for (I e = threadIdx.x; e < count; e += THREADS) {
+    for (I e = threadIdx.x; e < count; e += blockDim.x) {
         const I p = set.place(e), c = set.channel_of(e, f);
         const double h = (x[p] - mean) * rstd;
-        const T through = f.silu ? through_silu(g[p], T(h * weight[c] + bias[c])) : g[p];
+        const T v = T(h * scale(weight, c) + shift(bias, c));
+        const T through = f.silu ? through_silu(g[p], v) : g[p];
         gx[p] = through;
-        sum_gh += through * double(weight[c]);
-        sum_ghh += through * double(weight[c]) * h;
+        const double gh = double(through) * scale(weight, c);
+        sum_gh += gh;
+        sum_ghh += gh * h;
     }
     const double mean_gh = sum_of_block(sum_gh) / count, mean_ghh = sum_of_block(sum_ghh) / count;
-    for (I e = threadIdx.x; e < count; e += THREADS) {
+    for (I e = threadIdx.x; e < count; e += blockDim.x) {
         const I p = set.place(e);
-        const double gh = gx[p] * double(weight[set.channel_of(e, f)]);
+        const double gh = double(gx[p]) * scale(weight, set.channel_of(e, f));
         gx[p] = T((gh - mean_gh - (x[p] - mean) * rstd * mean_ghh) * rstd);
     }
 }
@@ -100,11 +103,12 @@ extern "C" __global__ void minigen_affine_vjp(
     const Form f = *form;
     const I c = blockIdx.x, channels = f.G * f.D, sets = f.batch ? f.G : f.N * f.G;
     double sum_g = 0, sum_gh = 0;
-    for (I e = threadIdx.x; e < f.N * f.M; e += THREADS) {
+    for (I e = threadIdx.x; e < f.N * f.M; e += blockDim.x) {
         const I n = e / f.M, p = (n * channels + c) * f.M + e % f.M;
         const I set = (f.batch ? 0 : n * f.G) + c / f.D;
         const double h = (x[p] - moments[set]) * moments[sets + set];
-        const T through = f.silu ? through_silu(g[p], T(h * weight[c] + bias[c])) : g[p];
+        const T v = T(h * scale(weight, c) + shift(bias, c));
+        const T through = f.silu ? through_silu(g[p], v) : g[p];
         sum_g += through;
         sum_gh += through * h;
     }
@@ -113,5 +117,29 @@ extern "C" __global__ void minigen_affine_vjp(
     if (!threadIdx.x) {
         g_affine[c] = T(sum_gh);
         g_affine[channels + c] = T(sum_g);
+    }
+}
+
+// What batch norm remembers: (1 - momentum) old + momentum new, of the means and of the variances of
+// the channels, the new ones those of x and unbiased.
+
+extern "C" __global__ void minigen_running(
+    const T* x, const T* mean, const T* var, T* new_mean, T* new_var, double momentum,
+    const Form* form
+) {
+    const Form f = *form;
+    const I c = blockIdx.x, channels = f.G * f.D, count = f.N * f.M;
+    double sum = 0, squares = 0;
+    for (I e = threadIdx.x; e < count; e += blockDim.x)
+        sum += x[(e / f.M * channels + c) * f.M + e % f.M];
+    const double own = sum_of_block(sum) / count;
+    for (I e = threadIdx.x; e < count; e += blockDim.x) {
+        const double centred = x[(e / f.M * channels + c) * f.M + e % f.M] - own;
+        squares += centred * centred;
+    }
+    squares = sum_of_block(squares) / (count - 1);
+    if (!threadIdx.x) {
+        new_mean[c] = T((1 - momentum) * mean[c] + momentum * own);
+        new_var[c] = T((1 - momentum) * var[c] + momentum * squares);
     }
 }

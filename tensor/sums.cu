@@ -1,8 +1,6 @@
 // The sum of an array over some of its dimensions, divided by a number, in double. T is the type of
 // the numbers, I that of the integers that count them.
 
-enum { THREADS = 256 };
-
 struct Form {
     I results, terms;
     I kept[3], kept_strides[3], summed[3], summed_strides[3];  // outermost first; 1, where fewer
@@ -16,8 +14,8 @@ __device__ I place(I k, const I* sizes, const I* strides) {
 }
 
 extern "C" __global__ void minigen_total(const T* x, T* y, double divisor, const Form* form) {
-    __shared__ double sums[THREADS];
-    const int thread = threadIdx.x, width = form->width, rows = THREADS / width;
+    __shared__ double sums[1024];
+    const int thread = threadIdx.x, width = form->width, rows = blockDim.x / width;
     const I result = I(blockIdx.x) * width + thread % width;
     double sum = 0;
     if (result < form->results) {

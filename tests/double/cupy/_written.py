@@ -24,9 +24,16 @@ def _standardised(x, form, mean=None, rstd=None, eps=0.0):
     return (split - mean.reshape(shape)) * rstd.reshape(shape), mean, rstd, over, (G, D, 1)
 
 
+def _given(weight, bias, shape):
+    """Null pointers stand for a weight of ones and a bias of zeros."""
+    weight = np.ones(shape) if isinstance(weight, int) else weight.reshape(shape)
+    return weight, np.zeros(shape) if isinstance(bias, int) else bias.reshape(shape)
+
+
 def normalize(x, weight, bias, y, moments, eps, form) -> None:
     h, mean, rstd, _, shape = _standardised(x, form, eps=eps)
-    affine = (h * weight.reshape(shape) + bias.reshape(shape)).reshape(x.shape)
+    weight, bias = _given(weight, bias, shape)
+    affine = (h * weight + bias).reshape(x.shape)
     y[...] = affine / (1 + np.exp(-affine)) if form[5] else affine
     moments[...] = mean.reshape(-1), rstd.reshape(-1)
 
@@ -35,11 +42,12 @@ def _through(g, x, weight, bias, moments, form):
     """h, and the gradient of what SiLU is applied to, if it is."""
     h, _, rstd, over, shape = _standardised(x, form, *moments)
     g = g.reshape(h.shape).astype(np.float64)
+    weight, bias = _given(weight, bias, shape)
     if form[5]:
-        affine = h * weight.reshape(shape) + bias.reshape(shape)
+        affine = h * weight + bias
         s = 1 / (1 + np.exp(-affine))
         g = g * (s + affine * s * (1 - s))
-    return h, g, rstd.reshape(h.mean(over, keepdims=True).shape), over, weight.reshape(shape)
+    return h, g, rstd.reshape(h.mean(over, keepdims=True).shape), over, weight
 
 
 def normalize_vjp(g, x, weight, bias, moments, gx, form) -> None:
@@ -52,6 +60,13 @@ def normalize_vjp(g, x, weight, bias, moments, gx, form) -> None:
 def affine_vjp(g, x, weight, bias, moments, g_affine, form) -> None:
     h, g, *_ = _through(g, x, weight, bias, moments, form)
     g_affine[...] = (g * h).sum((0, 3)).reshape(-1), g.sum((0, 3)).reshape(-1)
+
+
+def running(x, mean, var, new_mean, new_var, momentum, form) -> None:
+    rows = x.reshape(form[0], form[1] * form[2], form[3]).astype(np.float64)
+    own = (1 - momentum) * mean, (1 - momentum) * var
+    new_mean[...] = own[0] + momentum * rows.mean((0, 2))
+    new_var[...] = own[1] + momentum * rows.var((0, 2), ddof=1)
 
 
 # Convolution
@@ -74,21 +89,34 @@ def _seen(x, size, form):
 
 
 def convolve(x, weight, bias, y, form) -> None:
-    y[...] = 0 if isinstance(bias, int) else bias[:, None, None]
-    for k, l, seen in _seen(x, y.shape[2:], form):
-        y += np.einsum("nchw,oc->nohw", seen, weight[:, :, k, l], optimize=True)
+    x, weight, out = _of_pixels(x), _of_pixels(weight, form), _of_pixels(y)
+    out[...] = 0 if isinstance(bias, int) else bias[:, None, None]
+    for k, l, seen in _seen(x, out.shape[2:], form):
+        out += np.einsum("nchw,oc->nohw", seen, weight[:, :, k, l], optimize=True)
+
+
+def _of_pixels(x, form=None):
+    """Matrices as images of one pixel; a right factor (C, O) as a weight (O, C, 1, 1)."""
+    if x.ndim == 4:
+        return x
+    return (x if form is None else x.T)[:, :, None, None]
 
 
 def weight_gradient(x, g, sums, form) -> None:
     """From each share of the pixels, counted by item, row and column."""
-    pixels, shares = len(x) * g.shape[2] * g.shape[3], range(len(sums))
-    parts = [slice(s * form[26], min(pixels, (s + 1) * form[26])) for s in shares]
-    sent = g.transpose(0, 2, 3, 1).reshape(pixels, -1)
-    for k, l, seen in _seen(x, g.shape[2:], form):
-        rows = seen.transpose(1, 0, 2, 3).reshape(x.shape[1], pixels)
-        for part, sum in zip(parts, sums):
-            sum[k, l] = rows[:, part] @ sent[part]
+    x, g = _of_pixels(x), _of_pixels(g)
+    share, *steps = form[26:]
+    (N, C), (O, h, w), (kh, kw) = x.shape[:2], g.shape[1:], form[7:9]
+    sent = g.transpose(0, 2, 3, 1).reshape(N * h * w, O)
+    rows = np.empty((kh, kw, C, N * h * w), x.dtype)
+    for k, l, seen in _seen(x, (h, w), form):
+        rows[k, l] = seen.transpose(1, 0, 2, 3).reshape(C, -1)
+    places = np.add.outer(*map(np.multiply, map(np.arange, (kh * kw * C, O)), steps))
+    for s, of_share in enumerate(sums):
+        part = slice(s * share, (s + 1) * share)
+        of_share[places] = rows.reshape(kh * kw * C, -1)[:, part] @ sent[part]
+        of_share[places.size :] = sent[part].sum(0)
 
 
-_ALL = (total, normalize, normalize_vjp, affine_vjp, convolve, weight_gradient)
+_ALL = (total, normalize, normalize_vjp, affine_vjp, running, convolve, weight_gradient)
 KERNELS = {f"minigen_{kernel.__name__}": kernel for kernel in _ALL}
