@@ -9,7 +9,8 @@ import numpy as np
 
 from nn.checks import fitting
 from nn.module import Module, Parameter
-from tensor.arrays import Array, array_module, freeze, inverse, memory_order, to_device
+from tensor import gpu
+from tensor.arrays import Array, array_module, freeze, inverse, is_on_gpu, memory_order, to_device
 from tensor.base import wrap
 from tensor.tensor import Tensor
 
@@ -51,7 +52,8 @@ class FlatView:
 
     def gather(self, arrays: Sequence[Array]) -> Array:
         """One new vector of arrays shaped like the parameters."""
-        return array_module(arrays[0]).concatenate(self.lines(arrays))
+        lines = self.lines(arrays)
+        return gpu.join(lines) if is_on_gpu(lines[0]) else np.concatenate(lines)
 
     def lines(self, arrays: Sequence[Array]) -> list[Array]:
         """Arrays shaped like the parameters, each as a vector: a view, if it lies in memory as its

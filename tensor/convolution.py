@@ -9,13 +9,14 @@ So each op's derivatives are the other two, to any order, and `conv_transpose2d`
 its PyTorch name.
 
 On the CPU images read (N, C, H, W) but lie channels-last in memory: what is computed on
-(N, H, W, C), in `tensor/correlation.py`, returns as a transposed view, and elementwise ops keep that
-order. On a GPU, where CuPy's write images channels-first, so do the kernels of `tensor/gpu.py`,
-which read them as they lie.
+(N, H, W, C), in `tensor/correlation.py`, returns as a transposed view, and elementwise ops keep
+that order. On a GPU, where CuPy's write images channels-first, so do the kernels of
+`tensor/gpu.py`, which read them as they lie.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from tensor import gpu
@@ -102,8 +103,17 @@ def as_pair(value, name: str, minimum: int) -> Pair:
 
 def as_geometry(stride, padding, dilation=1) -> Geometry:
     """How a window steps, from integers or pairs; ValueError for anything else."""
+    if type(stride) is type(padding) is type(dilation) is int:
+        return _geometry_of_integers(stride, padding, dilation)
+    return _geometry(stride, padding, dilation)
+
+
+def _geometry(stride, padding, dilation) -> Geometry:
     pairs = as_pair(stride, "stride", 1), as_pair(padding, "padding", 0)
     return Geometry(*pairs, as_pair(dilation, "dilation", 1))
+
+
+_geometry_of_integers = functools.lru_cache(_geometry)
 
 
 def _check(x, weight, bias, groups: int, transposed: bool) -> None:

@@ -4,7 +4,8 @@ A GPU takes a small kernel in less time than Python needs to launch it, so what 
 they are, and how little Python does for each. A formula of elementwise functions is one by
 `cupy.fuse`; sums, norms and convolutions are written in CUDA, in the `.cu` files of this folder.
 What such a kernel must know of its arrays, its form, lies on the GPU too, and is made once for all
-arrays that look alike. All are compiled when first called, and CuPy keeps them for the next process.
+arrays that look alike. All are compiled when first called, and CuPy keeps them for the next
+process.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from tensor.arrays import Array, Pair, Shape, array_module, is_on_gpu, memory_order
+from tensor.arrays import Array, Pair, Shape, array_module, is_on_gpu
 
 F = TypeVar("F", bound=Callable)
 
@@ -104,7 +106,12 @@ def total(x: Array, axes: tuple[int, ...], keepdims: bool, mean: bool = False) -
 
 @_for_arrays_alike
 def _sums(
-    shape: Shape, strides: Shape, dtype: np.dtype, axes: tuple[int, ...], keepdims: bool, device: int
+    shape: Shape,
+    strides: Shape,
+    dtype: np.dtype,
+    axes: tuple[int, ...],
+    keepdims: bool,
+    device: int,
 ) -> tuple[Shape, Any]:
     """The shape of the sums, and how they are made: by which kernel, grid and form; None if CuPy's
     way serves better, as where one block of threads would add up too many numbers."""
@@ -197,7 +204,7 @@ def normalize(
     xp = array_module(x)
     y, moments = xp.empty(x.shape, x.dtype), xp.empty((2, *norm.sets))
     args = x, weight, bias, y, moments, float(eps), norm.form
-    _launch(norm.forward, norm.sets, args, norm.threads)
+    _launch(norm.normalize, norm.sets, args, norm.threads)
     return y, moments
 
 
@@ -210,7 +217,7 @@ def normalize_vjp(
     norm, xp = _norms(x.shape, x.dtype, groups, batch, silu, x.device.id), array_module(x)
     gx, channels = xp.empty(x.shape, x.dtype), x.shape[1:2]
     args = g, x, *affine, moments
-    _launch(norm.vjp, norm.sets, (*args, gx, norm.form), norm.threads)
+    _launch(norm.normalize_vjp, norm.sets, (*args, gx, norm.form), norm.threads)
     if weight is None and bias is None:
         return gx, None, None
     of_channels = xp.empty((2, *channels), x.dtype)
@@ -239,8 +246,8 @@ class _Norm(NamedTuple):
     """The kernels, the sets of numbers that are standardised and the threads for one, and those for
     a channel; the form."""
 
-    forward: Any
-    vjp: Any
+    normalize: Any
+    normalize_vjp: Any
     affine_vjp: Any
     running: Any
     sets: Shape
@@ -255,12 +262,11 @@ def _norms(
 ) -> _Norm:
     N, C, *size = shape
     M, index = math.prod(size), _index(math.prod(shape))
-    names = "normalize", "normalize_vjp", "affine_vjp", "running"
-    kernels = [_in_cuda("normalization", name, dtype, index) for name in names]
+    kernels = [_in_cuda("normalization", name, dtype, index) for name in _Norm._fields[:4]]
     sets = (groups if batch else N * groups) * bool(M)
-    threads = _threads(math.prod(shape) // max(1, sets)), _threads(N * M)
     form = _form(index, N, groups, C // groups, M, batch, silu)
-    return _Norm(*kernels, (sets,), *threads, form)
+    threads = _threads(math.prod(shape) // max(1, sets))
+    return _Norm(*kernels, (sets,), threads, _threads(N * M), form)  # type: ignore[call-arg]
 
 
 def _threads(numbers: int) -> int:
@@ -329,8 +335,10 @@ def _numbers(dtype, y_shape, x_shape, x_strides, shape, strides, bias_step, geom
 def weight_gradient(
     x: Array, g: Array, kernel: Pair, geometry: Sequence[Pair]
 ) -> tuple[Array, Array]:
-    """The gradients of weight (O, C, *kernel) and bias (O,) from x and the gradient g of y (N, O, h,
-    w). In memory O comes last, as in the weight of a layer."""
+    """The gradients of weight (O, C, *kernel) and bias (O,) from x and the gradient g of y.
+
+    In memory O comes last, as in the weight of a layer.
+    """
     x, g = _of_one_dtype(x, g)
     layout, (C, O) = (x.shape, x.strides, g.shape, g.strides), (x.shape[1], g.shape[1])
     sums = _weight_sums(x, g, *layout, kernel, geometry, False)
@@ -372,14 +380,15 @@ def _weight_gradient(
 
 def product(a: Array, b: Array, bias: Array | None = None) -> Array:
     """a @ b, plus bias."""
-    how = None
+    how: Any = None
     if a.ndim == b.ndim == 2 and a.shape[1] == b.shape[0] and a.dtype == b.dtype:
         layout = a.shape, a.strides, b.shape, b.strides, bias is None or bias.strides
         how = _product(*layout, a.dtype, a.device.id)
     if how is None:
         return a @ b if bias is None else a @ b + bias
     y = array_module(a).empty((len(a), b.shape[1]), a.dtype)
-    _launch(*how[:2], (a, b, 0 if bias is None else bias, y, how[2]), 128)
+    kernel, grid, form = how
+    _launch(kernel, grid, (a, b, 0 if bias is None else bias, y, form), 128)
     return y
 
 
@@ -410,7 +419,62 @@ def linear_gradient(x: Array, g: Array) -> tuple[Array, Array]:
 
 
 def _of_one_dtype(*arrays: Array) -> Sequence[Array]:
-    if len({x.dtype for x in arrays}) == 1:
+    dtype = arrays[0].dtype
+    if all(x.dtype is dtype for x in arrays):
         return arrays
     dtype = array_module(arrays[0]).result_type(*arrays)
     return [x.astype(dtype, copy=False) for x in arrays]
+
+
+# Many vectors as one
+
+
+_JOINED = 64
+"""How many vectors a kernel joins, a power of 2."""
+
+_JOIN = f"""
+extern "C" __global__ void minigen_join(
+    T* y, const I* ends, {", ".join(f"const T* x{k}" for k in range(_JOINED))}
+) {{
+    const T* const parts[] = {{{", ".join(f"x{k}" for k in range(_JOINED))}}};
+    const I first = ends[{_JOINED}], steps = I(gridDim.x) * blockDim.x;
+    for (I i = I(blockIdx.x) * blockDim.x + threadIdx.x; i < ends[{_JOINED - 1}]; i += steps) {{
+        int part = 0;  // how many end before i
+        for (int half = {_JOINED // 2}; half; half /= 2)
+            if (ends[part + half - 1] <= i) part += half;
+        y[first + i] = parts[part][part ? i - ends[part - 1] : i];
+    }}
+}}
+"""
+
+
+def join(vectors: Sequence[Array]) -> Array:
+    """The vectors one after the other, in the dtype of the first. CuPy's `concatenate` first copies
+    their addresses to the GPU."""
+    dtype, xp = vectors[0].dtype, array_module(vectors[0])
+    vectors = [xp.ascontiguousarray(x, dtype) for x in vectors]
+    numbers, launches = _joins(tuple(x.size for x in vectors), dtype, vectors[0].device.id)
+    y = xp.empty(numbers, dtype)
+    for k, (kernel, blocks, ends) in enumerate(launches):
+        parts = vectors[k * _JOINED : (k + 1) * _JOINED]
+        _launch(kernel, blocks, (y, ends, *parts, *[0] * (_JOINED - len(parts))), 256)
+    return y
+
+
+@_for_arrays_alike
+def _joins(sizes: tuple[int, ...], dtype: np.dtype, device: int) -> tuple[int, list]:
+    """How many numbers there are, and for each kernel its grid, the ends of its vectors, padded,
+    and where the first begins."""
+    import cupy
+
+    numbers, launches, first = sum(sizes), [], 0
+    index = _index(numbers)
+    types = f"typedef {_C_NAMES[dtype.char]} T;\ntypedef {_C_NAMES[index]} I;\n"
+    kernel = cupy.RawKernel(types + _JOIN, "minigen_join")
+    for k in range(0, len(sizes), _JOINED):
+        ends = list(accumulate(sizes[k : k + _JOINED]))
+        padded = [*ends, *ends[-1:] * (_JOINED - len(ends))]
+        blocks = min(1024, -(-ends[-1] // 256))
+        launches.append((kernel, (blocks,), _form(index, *padded, first)))
+        first += ends[-1]
+    return numbers, launches

@@ -17,15 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tensor import elementwise, gpu
-from tensor.arrays import (
-    Array,
-    Shape,
-    array_module,
-    device_of,
-    integers,
-    is_on_gpu,
-    to_device,
-)
+from tensor.arrays import Array, Shape, array_module, device_of, integers, is_on_gpu, to_device
 from tensor.autodiff import op
 from tensor.base import TensorBase, raw
 from tensor.elementwise import sqrt, square
@@ -61,8 +53,9 @@ def _normalize(
 ) -> Tensor:
     """y = h weight + bias with h = (x - mean) / sqrt(variance + eps) in each group; SiLU if `silu`.
 
-    x is (N, C, ...), weight and bias (C,), or None for ones and zeros. A group is of pixels and channels, with `batch` of all
-    N items. In large units, which cancel, the squares of large numbers do not overflow.
+    x is (N, C, ...), weight and bias (C,), or None for ones and zeros. A group is of pixels and
+    channels, with `batch` of all N items. In large units, which cancel, the squares of large
+    numbers do not overflow.
     """
     N, C, *size = x.shape
     split = reshape(x, (N, groups, C // groups, math.prod(size)))
@@ -180,7 +173,7 @@ def group_norm(x, num_groups: int, weight=None, bias=None, eps=1e-5, *, silu=Fal
     if num_groups < 1 or C % num_groups:
         raise ValueError(f"{C} channels cannot be split into {num_groups} groups")
     _check_shapes((C,), weight=weight, bias=bias)
-    return normalize(x, weight, bias, num_groups, eps, silu=silu)
+    return normalize(x, weight, bias, num_groups, eps, False, silu)
 
 
 @composite
@@ -261,14 +254,15 @@ def batch_norm(
         if not all(isinstance(statistic, TensorBase) for statistic in running.values()):
             raise TypeError("training updates running_mean and running_var, which must be tensors")
         _update_running(running_mean, running_var, x, momentum)
-    return normalize(x, weight, bias, C, eps, batch=True)
+    return normalize(x, weight, bias, C, eps, True, False)
 
 
 @no_grad()
 def _update_running(running_mean: Tensor, running_var: Tensor, x, momentum: float) -> None:
     statistics = running_mean, running_var
     if is_on_gpu(raw(x)) and all(v.is_leaf and v.dtype == x.dtype for v in statistics):
-        found = gpu.running(raw(x), *(v.data for v in statistics), momentum)
+        old_mean, old_var = (v.data for v in statistics)
+        found = gpu.running(raw(x), old_mean, old_var, momentum)
         running_mean._data, running_var._data = found
         return
     over = (0, *range(2, x.ndim))

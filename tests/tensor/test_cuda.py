@@ -107,6 +107,13 @@ def test_gradients_of_norms_near_a_large_mean_are_right(norm: Callable, sets: Ca
     np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-5, atol=1e-6)
 
 
+@given(sizes=st.lists(st.integers(0, 5), min_size=1, max_size=140), rng=generators)
+def test_vectors_are_joined_in_their_order(sizes: list[int], rng: np.random.Generator) -> None:
+    vectors = [rng.standard_normal(2 * n)[::2] for n in sizes]
+    joined = gpu.join([on_cuda(np.repeat(x, 2)).data[::2] for x in vectors])
+    np.testing.assert_array_equal(joined.get(), np.concatenate(vectors))
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 def test_sums_of_many_numbers_are_right(axis: int) -> None:
     """Added one by one in float32, ten million times 0.1 is 8.6 % too much."""

@@ -1,7 +1,7 @@
 """Kernels that the project writes itself: by `fuse`, and by `RawKernel`.
 
-Nothing is compiled. A fused function is called as it is; for a kernel in CUDA, `_written.py` says in
-NumPy what it does.
+Nothing is compiled. A fused function is called as it is; for a kernel in CUDA, `_written.py` says
+in NumPy what it does.
 """
 
 import functools

@@ -118,5 +118,11 @@ def weight_gradient(x, g, sums, form) -> None:
         of_share[places.size :] = sent[part].sum(0)
 
 
-_ALL = (total, normalize, normalize_vjp, affine_vjp, running, convolve, weight_gradient)
+def join(y, ends, *parts) -> None:
+    vectors = [x for x in parts if not isinstance(x, int)]
+    assert np.array_equal(np.cumsum([x.size for x in vectors]), ends[: len(vectors)])
+    y[ends[-1] :][: ends[-2]] = np.concatenate(vectors)
+
+
+_ALL = (join, total, normalize, normalize_vjp, affine_vjp, running, convolve, weight_gradient)
 KERNELS = {f"minigen_{kernel.__name__}": kernel for kernel in _ALL}
