@@ -10,8 +10,8 @@ The function computes on raw arrays. Each keyword is the vector-Jacobian product
 argument: it maps its first parameter, g = dL/dy, to dL/dx. It is also handed what its other
 parameters name: the output `y`; any argument of the op; or `x_shape`, the shape of argument `x`.
 What no VJP names is not kept, so these parameter lists are also the memory plan. (A VJP may serve
-several arguments, as `**{"weight bias": ...}`, and return a gradient for each; that of a fused op is
-handed what its forward has `kept`: see fused.py.)
+several arguments, as `**{"weight bias": ...}`, and return a gradient for each; that of a fused op
+is handed what its forward has `kept`: see fused.py.)
 
 Called on a Tensor, an op records a `Node` and returns a Tensor; called on arrays, it is a plain
 function of arrays. VJPs are made of ops, so one formula serves twice: a first derivative runs it on

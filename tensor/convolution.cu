@@ -1,6 +1,7 @@
 // Convolution of images (N, C, H, W), which may lie in memory in any order, without their columns:
 // each block of threads makes one tile of a matrix product, and reads what it needs of its factors
-// where it lies. T is the type of the numbers, I that of the integers that count them.
+// where it lies. T is the type of the numbers, Sum that of sums of many, I that of the integers that
+// count them.
 
 struct Form {
     I N, C, H, W, O, h, w, kh, kw;  // of x (N, C, H, W), weight (O, C, kh, kw) and y (N, O, h, w)
@@ -72,12 +73,14 @@ extern "C" __global__ void minigen_convolve(
 
 // The gradients of weight and bias, as rows (kh kw C + 1, O), from x and the gradient g of y, whose
 // strides stand in the place of those of weight. The last row is that of bias, which sees 1 at all
-// pixels. A block makes some rows, for some o, from one share of the pixels, to be summed up.
+// pixels. A block makes some rows, for some o, from one share of the pixels: sums has those of all
+// shares, and whichever block is the last to finish for its rows and o adds them up, always in the
+// same order. `finished` counts them; atomicInc sets it back to 0.
 
 enum { ROWS = 64, OUTPUTS = 32, SPAN = 32 };
 
 extern "C" __global__ void minigen_weight_gradient(
-    const T* x, const T* g, T* sums, const Form* form
+    const T* x, const T* g, T* sums, T* gradient, I* finished, const Form* form
 ) {
     __shared__ T seen[ROWS][SPAN + 1], sent[OUTPUTS][SPAN + 1];
     __shared__ I row_c[ROWS], row_u[ROWS], row_v[ROWS];
@@ -111,10 +114,31 @@ extern "C" __global__ void minigen_weight_gradient(
                 for (int r = 0; r < 4; ++r)
                     sum[q][r] += seen[thread % 16 + 16 * q][d] * sent[thread / 16 + 8 * r][d];
     }
+    I at[4][4];  // where they go, or -1
     for (int q = 0; q < 4; ++q)
         for (int r = 0; r < 4; ++r) {
             const I row = row0 + thread % 16 + 16 * q, o = o0 + thread / 16 + 8 * r;
-            const I at = row < last ? row * f.s_row + o * f.s_o : last * f.O + o;
-            if (row < rows && o < f.O) sums[blockIdx.z * rows * f.O + at] = sum[q][r];
+            at[q][r] = row < last ? row * f.s_row + o * f.s_o : last * f.O + o;
+            if (row >= rows || o >= f.O) at[q][r] = -1;
+            else sums[blockIdx.z * rows * f.O + at[q][r]] = sum[q][r];
+        }
+    if (gridDim.z == 1) return;  // sums is the gradient
+
+    __shared__ bool is_last;
+    __threadfence();
+    __syncthreads();
+    if (!thread) {
+        I* counter = finished + blockIdx.y * gridDim.x + blockIdx.x;
+        is_last = atomicInc((unsigned int*)counter, gridDim.z - 1) == gridDim.z - 1;
+    }
+    __syncthreads();
+    if (!is_last) return;
+    for (int q = 0; q < 4; ++q)
+        for (int r = 0; r < 4; ++r) {
+            if (at[q][r] < 0) continue;
+            const volatile T* share = sums + at[q][r];
+            Sum total = 0;
+            for (unsigned z = 0; z < gridDim.z; ++z, share += rows * f.O) total += *share;
+            gradient[at[q][r]] = T(total);
         }
 }

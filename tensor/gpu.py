@@ -60,8 +60,14 @@ def _in_cuda(file: str, name: str, dtype: np.dtype, index: str) -> Any:
     import cupy
 
     source = (Path(__file__).parent / f"{file}.cu").read_text()
-    types = f"typedef {_C_NAMES[dtype.char]} T;\ntypedef {_C_NAMES[index]} I;\n"
-    return cupy.RawKernel(types + source, f"minigen_{name}")
+    return cupy.RawKernel(_types(dtype, index) + source, f"minigen_{name}")
+
+
+def _types(dtype: np.dtype, index: str) -> str:
+    """The types of numbers, of sums of many, and of the integers that count them."""
+    number, count = _C_NAMES[dtype.char], _C_NAMES[index]
+    sum = "double" if dtype.kind == "f" else number
+    return f"typedef {number} T;\ntypedef {sum} Sum;\ntypedef {count} I;\n"
 
 
 def _index(*extents: int) -> str:
@@ -347,19 +353,25 @@ def weight_gradient(
 
 def _weight_sums(x: Array, g: Array, *layout) -> Array:
     """The gradient of weight, as (kh, kw, C, O) or (O, C), and then that of bias, as a vector."""
-    kernel, grid, form, numbers = _weight_gradient(*layout, x.dtype, x.device.id)
-    sums = array_module(x).empty((grid[2], numbers), x.dtype)
-    _launch(kernel, grid, (x, g, sums, form), 128)
-    return total(sums, (0,), False) if grid[2] > 1 else sums[0]
+    xp = array_module(x)
+    stream = xp.cuda.get_current_stream().ptr  # kernels on two at once would count together
+    kernel, grid, numbers, finished, form = _weight_gradient(*layout, x.dtype, x.device.id, stream)
+    gradient = xp.empty(numbers, x.dtype)
+    sums = gradient if grid[2] == 1 else xp.empty((grid[2], numbers), x.dtype)
+    _launch(kernel, grid, (x, g, sums, gradient, finished, form), 128)
+    return gradient
 
 
 @_for_arrays_alike
 def _weight_gradient(
     x_shape, x_strides, g_shape, g_strides, kernel: Pair, geometry, outputs_first: bool, dtype,
-    device,
-) -> tuple[Any, Shape, Array, int]:  # fmt: skip
-    """The kernel, its grid, its form, and how many numbers each share of the pixels gives. There
-    are some 500 blocks, and no more than 4096 numbers in a sum of float32."""
+    device, stream,
+) -> tuple[Any, Shape, int, Array, Array]:  # fmt: skip
+    """The kernel, its grid, how many numbers each share of the pixels gives, what counts the blocks
+    that have finished, and the form. There are some 500 blocks, and no more than 4096 numbers in a
+    sum of float32."""
+    import cupy
+
     (N, C), (O, *size) = x_shape[:2], g_shape[1:]
     rows, pixels = C * math.prod(kernel), N * math.prod(size)
     tiles = -(-(rows + 1) // 64), -(-O // 32)
@@ -368,10 +380,11 @@ def _weight_gradient(
     layout = x_shape, x_strides, (O, C, *kernel), g_strides
     numbers = _numbers(dtype, g_shape, *layout, 0, geometry, False)
     places = (1, rows) if outputs_first else (O, 1)
-    index = _index(_extent(x_shape, x_strides), _extent(g_shape, g_strides), pixels)
-    form = _form(index, *numbers, share, *places)
-    grid = *tiles, max(1, -(-pixels // share))
-    return _in_cuda("convolution", "weight_gradient", dtype, index), grid, form, (rows + 1) * O
+    extents = pixels, (rows + 1) * O * -(-pixels // share)
+    index = _index(_extent(x_shape, x_strides), _extent(g_shape, g_strides), *extents)
+    how = _in_cuda("convolution", "weight_gradient", dtype, index)
+    grid, finished = (*tiles, max(1, -(-pixels // share))), cupy.zeros(math.prod(tiles), index)
+    return how, grid, (rows + 1) * O, finished, _form(index, *numbers, share, *places)
 
 
 # Products of small matrices, as convolutions of images of one pixel: CuPy's way, by cuBLAS, takes
@@ -469,8 +482,7 @@ def _joins(sizes: tuple[int, ...], dtype: np.dtype, device: int) -> tuple[int, l
 
     numbers, launches, first = sum(sizes), [], 0
     index = _index(numbers)
-    types = f"typedef {_C_NAMES[dtype.char]} T;\ntypedef {_C_NAMES[index]} I;\n"
-    kernel = cupy.RawKernel(types + _JOIN, "minigen_join")
+    kernel = cupy.RawKernel(_types(dtype, index) + _JOIN, "minigen_join")
     for k in range(0, len(sizes), _JOINED):
         ends = list(accumulate(sizes[k : k + _JOINED]))
         padded = [*ends, *ends[-1:] * (_JOINED - len(ends))]

@@ -61,6 +61,32 @@ def test_convolutions_and_their_gradients_equal_loops(
         assert (gradient * change).sum() == pytest.approx((difference * g).sum(), abs=1e-10)
 
 
+@pytest.mark.parametrize(
+    ("f", "weight_shape", "options"),
+    [
+        (conv2d, (40, 20, 3, 3), {"padding": 1}),
+        (conv2d, (40, 20, 3, 2), {"stride": (2, 1), "dilation": (1, 2)}),
+        (conv_transpose2d, (20, 40, 4, 4), {"stride": 2, "padding": 1}),
+        (conv_transpose2d, (20, 40, 3, 2), {"stride": (3, 2), "dilation": 2}),
+        (T.linear, (40, 11), {}),
+    ],
+)
+def test_products_of_many_tiles_are_those_of_the_cpu(
+    f: Callable, weight_shape: tuple[int, ...], options: dict
+) -> None:
+    """More pixels, channels and terms than a block of threads makes, none of them whole tiles."""
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal(shape) for shape in ((3, 20, 11, 11), weight_shape, (40,))]
+    results = []
+    for leaf in (lambda x: Tensor(x, requires_grad=True), on_cuda):
+        leaves = [leaf(x) for x in arrays]
+        y = f(*leaves, **options)
+        g = Tensor(np.cos(np.arange(y.numel())).reshape(y.shape), device=y.device)
+        results.append([a.numpy() for a in (y, *grad(y, leaves, g))])
+    for here, there in zip(*results, strict=True):
+        np.testing.assert_allclose(there, here, rtol=1e-11, atol=1e-11)
+
+
 def test_kernels_count_in_64_bits_where_a_tile_past_the_end_needs_them() -> None:
     assert gpu._index(5, 2**30 - 1) == "i"
     assert gpu._index(5, 2**30) == "q"

@@ -102,7 +102,7 @@ def _of_pixels(x, form=None):
     return (x if form is None else x.T)[:, :, None, None]
 
 
-def weight_gradient(x, g, sums, form) -> None:
+def weight_gradient(x, g, sums, gradient, finished, form) -> None:
     """From each share of the pixels, counted by item, row and column."""
     x, g = _of_pixels(x), _of_pixels(g)
     share, *steps = form[26:]
@@ -112,10 +112,11 @@ def weight_gradient(x, g, sums, form) -> None:
     for k, l, seen in _seen(x, (h, w), form):
         rows[k, l] = seen.transpose(1, 0, 2, 3).reshape(C, -1)
     places = np.add.outer(*map(np.multiply, map(np.arange, (kh * kw * C, O)), steps))
-    for s, of_share in enumerate(sums):
+    for s, of_share in enumerate(sums.reshape(-1, gradient.size)):
         part = slice(s * share, (s + 1) * share)
         of_share[places] = rows.reshape(kh * kw * C, -1)[:, part] @ sent[part]
         of_share[places.size :] = sent[part].sum(0)
+    gradient[...] = sums.reshape(-1, gradient.size).sum(0, np.float64)
 
 
 def join(y, ends, *parts) -> None:
