@@ -140,16 +140,46 @@ def test_vectors_are_joined_in_their_order(sizes: list[int], rng: np.random.Gene
     np.testing.assert_array_equal(joined.get(), np.concatenate(vectors))
 
 
+@given(data=st.data(), rng=generators)
+def test_sums_over_any_dimensions_in_any_order_of_memory(
+    data: st.DataObject, rng: np.random.Generator
+) -> None:
+    shape = data.draw(st.lists(st.sampled_from([1, 2, 3, 5, 40]), min_size=1, max_size=4))
+    axes = tuple(data.draw(st.sets(st.integers(0, len(shape) - 1), min_size=1)))
+    order = data.draw(st.permutations(range(len(shape))))
+    x = rng.standard_normal(shape)
+    there = on_cuda(x.transpose(order)).permute(*np.argsort(order).tolist())
+    if data.draw(st.booleans()):
+        x, there = x[..., ::-2], T.flip(there, -1)[..., ::2]
+    for function, reference in ((T.sum, np.sum), (T.mean, np.mean)):
+        found = function(there, axes).numpy()
+        np.testing.assert_allclose(found, reference(x, axes), rtol=1e-12, atol=1e-12)
+
+
+def test_batch_norm_remembers_on_a_gpu_what_it_does_on_the_cpu() -> None:
+    """And leaves the old arrays as they were: a graph may need them."""
+    x, old = np.random.default_rng(0).standard_normal((3, 4, 5, 1)), np.arange(1.0, 5.0)
+    results = []
+    for device in ("cpu", "cuda"):
+        running = Tensor(old, device=device), Tensor(2 * old, device=device)
+        arrays = [v.data for v in running]
+        T.batch_norm(Tensor(x, device=device), *running, training=True, momentum=0.3)
+        results.append([v.numpy() for v in (*running, *map(Tensor, arrays))])
+    np.testing.assert_allclose(results[0], results[1], rtol=1e-12)
+    np.testing.assert_array_equal(results[1][2:], [old, 2 * old])
+
+
+@pytest.mark.parametrize("count", [50_000, 300_000])
 @pytest.mark.parametrize("axis", [0, 1])
-def test_sums_of_many_numbers_are_right(axis: int) -> None:
+def test_sums_of_many_numbers_are_right(axis: int, count: int) -> None:
     """Added one by one in float32, ten million times 0.1 is 8.6 % too much."""
-    x = np.full((2, 300_000), 0.1, np.float32)
+    x = np.full((2, count), 0.1, np.float32)
     x[1] *= np.resize([1.0, -0.999], x.shape[1]).astype(np.float32)
     x = x if axis else np.ascontiguousarray(x.T)
     expected = [math.fsum(row) for row in (x if axis else x.T).tolist()]
     there = Tensor(x, device="cuda")
     np.testing.assert_allclose(T.sum(there, axis).numpy(), expected, rtol=1e-6)
-    np.testing.assert_allclose(T.mean(there, axis).numpy() * 300_000, expected, rtol=1e-6)
+    np.testing.assert_allclose(T.mean(there, axis).numpy() * count, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["silu", "gelu", "sigmoid", "softplus", "tanh"])
