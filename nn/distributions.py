@@ -598,9 +598,10 @@ def _parameters(owner: str, **given) -> list[Tensor]:
     tensors = {
         name: _floats(f"{owner}: {name}", x) for name, x in given.items() if name not in numbers
     }
-    like = next(iter(tensors.values()), T.zeros(()))
-    for name, x in numbers.items():
-        tensors[name] = Tensor(x, dtype=like.dtype, device=like.device)
+    if numbers:
+        like = next(iter(tensors.values())) if tensors else T.zeros(())
+        made = {k: Tensor(x, dtype=like.dtype, device=like.device) for k, x in numbers.items()}
+        tensors |= made
     return [tensors[name] for name in given]
 
 
@@ -614,7 +615,7 @@ def _floats(name: str, x) -> Tensor:
 
 def _broadcast(owner: str, *parameters: Tensor) -> list[Tensor]:
     shape = _common_shape(owner, *(x.shape for x in parameters))
-    return [T.expand(x, shape) for x in parameters]
+    return [x if x.shape == shape else T.expand(x, shape) for x in parameters]
 
 
 def _lower_triangular(name: str, matrix: Tensor) -> Tensor:
