@@ -28,6 +28,7 @@ from minigen.recipes import RECIPES
 from minigen.training import loop
 from minigen.training.run import MAY_CHANGE, Run
 from minigen.training.settings import defaults_for_points, flag
+from tensor.arrays import import_cupy
 
 SAMPLES_OF_A_RUN = 64
 """How many samples a training leaves in samples.npz and samples.png."""
@@ -104,6 +105,7 @@ def _recipe(model: str, settings: dict[str, Any], array: tuple[Any, Any] | None)
     """A new recipe with its data, which are looked into first if nobody knows what they are."""
     with _as_usage_errors(), _default_generator_kept():
         chosen, loaded = RECIPES[model].Settings(**settings), None
+        _check_device(chosen.device)
         if array:
             loaded = from_arrays(ARRAY, *array, chosen.size, chosen.channels)
         elif not chosen.is_known:
@@ -140,7 +142,9 @@ def load(path: str | os.PathLike[str], **changes: Any) -> "TrainedModel":
     if settings.get("data") == ARRAY:
         settings["data_dir"] = os.path.abspath(settings["data_dir"] or run.path / ARRAY_FILE)
     with _as_usage_errors(), _default_generator_kept():
-        made = recipe(recipe.Settings(**settings))
+        chosen = recipe.Settings(**settings)
+        _check_device(chosen.device)
+        made = recipe(chosen)
     return TrainedModel(run, made, loop.restore(made, run), kept)
 
 
@@ -354,6 +358,16 @@ class TrainedModel:
     def _load_data(self) -> None:
         with _as_usage_errors():
             self.recipe.data  # noqa: B018
+
+
+def _check_device(device: str) -> None:
+    """RuntimeError if it is a GPU and there is none."""
+    try:
+        if device != "cpu":
+            import_cupy()
+    except RuntimeError as error:
+        instead = "without a GPU take --device cpu, in Python device='cpu'"
+        raise RuntimeError(f"{error}; {instead}") from error
 
 
 def _npz(arrays: dict[str, np.ndarray]) -> bytes:

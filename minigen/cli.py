@@ -20,7 +20,7 @@ from minigen.training.checkpoint import CheckpointError
 from minigen.training.loop import Diverged
 from minigen.training.run import MAY_CHANGE, Run, RunError, new_folder
 from minigen.training.settings import DataSettings, check_setting, flag, types_of
-from tensor.arrays import gpu_name
+from tensor.arrays import gpu_name, is_of_cuda
 from tensor.kernels import loops
 
 SAMPLING = ("sampler", "sampler_steps")
@@ -46,6 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("minigen: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        if not is_of_cuda(error):
+            raise
+        advice = "nvidia-smi shows how the GPU is, and --device cpu does without it"
+        return _failed(f"{error}: {advice}", 1)
 
 
 def _failed(why: str, status: int) -> int:

@@ -73,7 +73,7 @@ def check_names(owner: str, state: Any, names: Sequence[str]) -> None:
 def check_probabilities(name: str, given: Any) -> None:
     """ValueError unless all values lie in [0, 1]."""
     values = given.data if isinstance(given, Tensor) else np.asarray(given)
-    if values.size and not (values.min() >= 0 and values.max() <= 1):
+    if not ((values >= 0) & (values <= 1)).all():
         got = f"got values from {values.min()} to {values.max()}"
         raise ValueError(f"{name} must lie in [0, 1], {got}")
 

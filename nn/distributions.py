@@ -4,9 +4,11 @@ A distribution has a batch shape, of independent distributions side by side, and
 one draw. `sample(sample_shape)` returns a tensor of sample shape + batch shape + event shape;
 `log_prob` and `entropy` have the batch shape, and are in nats.
 
-Parameters are numbers, arrays or tensors of floats. Numbers beside a tensor take its dtype and
-device, others become float32. Probabilities are not clamped: small ones keep their digits, in
-values and gradients, and the log of 0 is -inf. But 0 log 0 = 0, and has no gradient.
+Parameters are numbers, arrays or tensors of floats. Numbers beside a tensor take its dtype, others
+become float32; what is no tensor comes to the device of those that are, and so do the values of
+`log_prob`. RuntimeError for tensors on several devices. Probabilities are not clamped: small ones
+keep their digits, in values and gradients, and the log of 0 is -inf. But 0 log 0 = 0, and has no
+gradient.
 
 A check of values on a GPU waits for it. Where it is known that they are right, validate_args=False
 leaves the check out, as in PyTorch.
@@ -29,8 +31,10 @@ from nn import gpu
 from nn.checks import check_probabilities
 from nn.losses import bernoulli_cost
 from tensor import Tensor
-from tensor.arrays import Array, check_indices
+from tensor.arrays import Array, array_module, check_indices, is_on_gpu
+from tensor.base import raw
 from tensor.fused import Way, fused
+from tensor.promotion import common_device
 
 Shape = tuple[int, ...]
 Rng = np.random.Generator
@@ -90,10 +94,10 @@ class _LocationScale(Distribution):
 
     def __init__(self, loc, scale, validate_args: bool = True):
         name = type(self).__name__
-        loc, scale = _parameters(name, loc=loc, scale=scale)
+        parameters = _parameters(name, loc=loc, scale=scale)
         if validate_args:
             _check_positive(f"{name}: scale", scale)
-        self.loc, self.scale = _broadcast(name, loc, scale)
+        self.loc, self.scale = _broadcast(name, *parameters)
         super().__init__(self.loc.shape)
 
     @property
@@ -129,6 +133,7 @@ class Normal(_LocationScale):
 
     def log_prob(self, value) -> Tensor:
         """-1/2 ((x - loc) / scale)^2 - log scale - 1/2 log 2 pi"""
+        _check_device(self, value, self.loc)
         return -0.5 * T.square((value - self.loc) / self.scale) - T.log(self.scale) - 0.5 * LOG_2PI
 
     def entropy(self) -> Tensor:
@@ -155,6 +160,7 @@ class Laplace(_LocationScale):
 
     def log_prob(self, value) -> Tensor:
         """-|x - loc| / scale - log(2 scale)"""
+        _check_device(self, value, self.loc)
         return -T.abs(value - self.loc) / self.scale - T.log(2 * self.scale)
 
     def entropy(self) -> Tensor:
@@ -194,6 +200,7 @@ class Uniform(Distribution):
 
     def log_prob(self, value) -> Tensor:
         """-log(high - low) in [low, high), else -inf"""
+        _check_device(self, value, self.low)
         below_high = T.where(self.high > value, -T.log(self._width), -math.inf)
         return T.where(self.low <= value, below_high, -math.inf)
 
@@ -217,8 +224,7 @@ class MultivariateNormal(Distribution):
             precision_matrix=precision_matrix,
             scale_tril=scale_tril,
         )
-        loc = _floats("MultivariateNormal: loc", loc)
-        matrix = _floats(f"MultivariateNormal: {name}", matrix)
+        loc, matrix = _parameters("MultivariateNormal", numbers=False, loc=loc, **{name: matrix})
         d = loc.shape[-1] if loc.shape else 0
         if not d or matrix.shape[-2:] != (d, d):
             expected = f"expected loc (..., d) and {name} (..., d, d)"
@@ -262,6 +268,7 @@ class MultivariateNormal(Distribution):
     def log_prob(self, value) -> Tensor:
         """-1/2 |L^-1 (x - loc)|^2 - log det L - d/2 log 2 pi"""
         _check_event(self, value)
+        _check_device(self, value, self.loc)
         distance2 = _distance2(self.scale_tril, value - self.loc)
         return -0.5 * distance2 - _log_det(self.scale_tril) - 0.5 * self.event_shape[0] * LOG_2PI
 
@@ -321,6 +328,7 @@ class Bernoulli(Distribution):
 
     def log_prob(self, value) -> Tensor:
         """x log p + (1 - x) log(1 - p). For grey x: minus a cross-entropy."""
+        _check_device(self, value, self._given)
         if self._validate:
             check_probabilities("Bernoulli.log_prob: value", value)
         x = value if hasattr(value, "dtype") else np.asarray(value)
@@ -357,7 +365,7 @@ class Categorical(Distribution):
 
     def __init__(self, probs=None, logits=None, validate_args: bool = True):
         name, given = _the_one_given("Categorical", probs=probs, logits=logits)
-        x = _floats(f"Categorical: {name}", given)
+        (x,) = _parameters("Categorical", numbers=False, **{name: given})
         if not x.shape or not x.shape[-1]:
             raise ValueError(f"Categorical: expected {name} (..., K), got {x.shape}")
         self._by_probs = name == "probs"
@@ -391,13 +399,15 @@ class Categorical(Distribution):
 
     def log_prob(self, value) -> Tensor:
         """log p_k for integers k; IndexError outside 0..K-1."""
+        _check_device(self, value, self._given)
         classes = value if isinstance(value, Tensor) else Tensor(value)
         if classes.dtype.kind not in "iu":
             raise TypeError(f"Categorical.log_prob: classes are integers, got {classes.dtype}")
         K = self._given.shape[-1]
         check_indices(classes.data, K, "Categorical.log_prob", "class", from_the_end=False)
-        chosen = classes[..., None] == np.arange(K)
-        return self._mean_log_prob(chosen.to(self._given.dtype))
+        like = self._given
+        chosen = classes.to(like.device)[..., None] == array_module(like.data).arange(K)
+        return self._mean_log_prob(chosen.to(like.dtype))
 
     def entropy(self) -> Tensor:
         """-sum over k of p_k log p_k"""
@@ -592,25 +602,22 @@ def _the_one_given(owner: str, **parameters) -> tuple[str, Any]:
     return given[0]
 
 
-def _parameters(owner: str, **given) -> list[Tensor]:
-    """Parameters as tensors. Numbers take the dtype and device of the first tensor, if any."""
-    numbers = {name: x for name, x in given.items() if isinstance(x, (int, float))}
-    tensors = {
-        name: _floats(f"{owner}: {name}", x) for name, x in given.items() if name not in numbers
-    }
-    if numbers:
-        like = next(iter(tensors.values())) if tensors else T.zeros(())
-        made = {k: Tensor(x, dtype=like.dtype, device=like.device) for k, x in numbers.items()}
-        tensors |= made
-    return [tensors[name] for name in given]
-
-
-def _floats(name: str, x) -> Tensor:
-    """A parameter as a tensor."""
-    if not hasattr(x, "dtype") or x.dtype.kind != "f":
-        got = getattr(x, "dtype", type(x).__name__)
-        raise TypeError(f"{name} must be a tensor or an array of floats, got {got}")
-    return x if isinstance(x, Tensor) else Tensor(x)
+def _parameters(owner: str, numbers: bool = True, **given) -> list[Tensor]:
+    """Parameters as tensors on one device. Numbers, where they may be, take the dtype of the first
+    array or tensor, if any."""
+    arrays = {}
+    for name, x in given.items():
+        if numbers and isinstance(x, (int, float)):
+            continue
+        if not hasattr(x, "dtype") or x.dtype.kind != "f":
+            got = getattr(x, "dtype", type(x).__name__)
+            raise TypeError(f"{owner}: {name} must be a tensor or an array of floats, got {got}")
+        arrays[name] = x
+    deciding = [raw(x) for x in arrays.values() if isinstance(x, Tensor) or is_on_gpu(x)]
+    device = common_device(owner, deciding)
+    dtype = next((x.dtype for x in arrays.values()), np.float32)
+    known = [x if name in arrays else np.asarray(x, dtype) for name, x in given.items()]
+    return [x if isinstance(x, Tensor) else Tensor(x, device=device) for x in known]
 
 
 def _broadcast(owner: str, *parameters: Tensor) -> list[Tensor]:
@@ -620,10 +627,11 @@ def _broadcast(owner: str, *parameters: Tensor) -> list[Tensor]:
 
 def _lower_triangular(name: str, matrix: Tensor) -> Tensor:
     """L, of which no gradient flows above the diagonal, from the matrix that has this name."""
-    tri, wrong = np.tri(matrix.shape[-1], dtype=matrix.dtype), f"MultivariateNormal: {name} must be"
-    values = matrix.numpy()
+    tri = array_module(matrix.data).tri(matrix.shape[-1], dtype=matrix.dtype)
+    values, wrong = matrix.numpy(), f"MultivariateNormal: {name} must be"
     if name == "scale_tril":
-        _check_positive("MultivariateNormal: the diagonal of scale_tril", _diagonal(matrix))
+        diagonal = np.diagonal(values, axis1=-2, axis2=-1)
+        _check_positive("MultivariateNormal: the diagonal of scale_tril", diagonal)
         if np.triu(values, 1).any():
             raise ValueError(f"{wrong} lower triangular")
         return matrix * tri
@@ -637,6 +645,12 @@ def _lower_triangular(name: str, matrix: Tensor) -> Tensor:
         return _inverse(T.transpose(upper, -1, -2)) * tri
     except ValueError:
         raise ValueError(f"{wrong} positive definite") from None
+
+
+def _check_device(distribution: Distribution, value, like: Tensor) -> None:
+    """RuntimeError for a tensor on another device than the parameter `like`."""
+    if isinstance(value, Tensor):
+        common_device(f"{type(distribution).__name__}.log_prob", [value.data, like.data])
 
 
 def _check_event(distribution: Distribution, value) -> None:
@@ -656,7 +670,8 @@ def _common_shape(name: str, *shapes: Shape) -> Shape:
 
 
 def _check_positive(name: str, x) -> None:
-    if not (x > 0).numpy().all():
+    """ValueError unless x > 0: a number, an array, or a tensor, whose GPU is waited for."""
+    if not (x > 0 if isinstance(x, (int, float)) else bool((x > 0).all())):
         raise ValueError(f"{name} must be positive everywhere")
 
 
@@ -687,7 +702,7 @@ def _sum_last(x: Tensor, ndims: int) -> Tensor:
 
 def _identity(like: Tensor) -> Array:
     """The matrix 1 for vectors or matrices like `like`."""
-    return np.eye(like.shape[-1], dtype=like.dtype)
+    return array_module(like.data).eye(like.shape[-1], dtype=like.dtype)
 
 
 def _inverse(matrix: Tensor) -> Tensor:
@@ -695,8 +710,8 @@ def _inverse(matrix: Tensor) -> Tensor:
 
 
 def _diagonal(matrix) -> Tensor:
-    k = np.arange(matrix.shape[-1])
-    return matrix[..., k, k]
+    *batch, d, _ = matrix.shape
+    return matrix.reshape(*batch, d * d)[..., :: d + 1]
 
 
 def _log_det(tril) -> Tensor:

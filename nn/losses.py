@@ -16,12 +16,14 @@ from nn import gpu
 from nn.checks import accepts, check_probabilities
 from nn.module import Module
 from tensor import Tensor
-from tensor.arrays import Array, check_indices
+from tensor.arrays import Array, check_indices, device_of, to_device
 from tensor.autodiff import op
+from tensor.base import raw
 from tensor.calls import only
 from tensor.errors import composite
 from tensor.gpu import one_kernel
 from tensor.kernels import in_one_pass, loops_for
+from tensor.shaping import taken_along
 
 
 def _reduced(name: str, loss: Tensor, reduction: str) -> Tensor:
@@ -116,7 +118,8 @@ def cross_entropy(input: Tensor, target, *, reduction: str = "mean") -> Tensor:
         got = f"got {input.shape} and {labels.dtype} {labels.shape}"
         raise ValueError(f"cross_entropy: {expected}, {got}")
     check_indices(labels, input.shape[1], "cross_entropy", "class", from_the_end=False)
-    cost = -T.log_softmax(input, 1)[np.arange(len(labels)), target]
+    of_target = to_device(labels[:, None], device_of(raw(input)))
+    cost = -taken_along(T.log_softmax(input, 1), 1, of_target)[:, 0]
     return _reduced("cross_entropy", cost, reduction)
 
 

@@ -16,7 +16,7 @@ from nn import gpu
 from nn.checks import accepts, check_names, check_only, check_range, fitting
 from nn.flat import FlatView, parameter_list
 from nn.module import Parameter
-from tensor.arrays import Array, array_module, device_of, to_device
+from tensor.arrays import Array, array_module, as_numbers, device_of, to_device
 from tensor.calls import only
 from tensor.errors import composite
 from tensor.kernels import loops_for, shared_work
@@ -66,7 +66,7 @@ class Optimizer:
         """Move all parameters that have a gradient. RuntimeError if none has."""
         grads = [p.grad for p in self.view.parameters]
         if all(g is None for g in grads):
-            cause = "no parameter has a gradient: call backward() before step()"
+            cause = "no parameter has a gradient: call backward() before step(), and after any to()"
             raise RuntimeError(f"{type(self).__name__}: {cause}")
         self.steps += 1
         values = self.view.values()
@@ -221,7 +221,8 @@ def clip_grad_norm_(parameters: Iterable[Parameter], max_norm: float) -> float:
     if not max_norm >= 0:
         raise ValueError(f"clip_grad_norm_: max_norm must not be negative, got {max_norm}")
     pairs = [(p, p.grad) for p in parameter_list(parameters) if p.grad is not None]
-    norm = math.sqrt(sum(float((g.data.astype("float64") ** 2).sum()) for _, g in pairs))
+    squares = [(g.data.astype("float64") ** 2).sum() for _, g in pairs]
+    norm = math.sqrt(sum(as_numbers(squares)))
     if not norm <= max_norm:  # NaN, too: all become NaN
         for p, g in pairs:
             p.grad = g * (max_norm / norm)

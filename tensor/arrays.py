@@ -7,6 +7,7 @@ imported when the first tensor goes to a GPU, and not before.
 from __future__ import annotations
 
 import operator
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -51,6 +52,12 @@ def import_cupy() -> ModuleType:
     return cupy
 
 
+def is_of_cuda(error: Exception) -> bool:
+    """Whether it is CUDA that failed: the error is one of CuPy's, or an op's in CUDA's words."""
+    words = "cudaError|CUDA_ERROR|NVRTC_ERROR|CU[A-Z]+_STATUS"
+    return type(error).__module__.startswith("cupy") or bool(re.search(words, str(error)))
+
+
 def gpu_name() -> str:
     """What the GPU is called. RuntimeError if there is none, as from `import_cupy`."""
     return import_cupy().cuda.runtime.getDeviceProperties(0)["name"].decode()
@@ -72,8 +79,20 @@ def parse_device(device: str) -> str:
 
 
 def as_array(x) -> Array:
-    """x as a plain array: a GPU's if it is there, else a `numpy.ndarray` and no subclass of it."""
-    return x if is_on_gpu(x) else np.asarray(x)
+    """x as a plain array: a GPU's if it is there, else a `numpy.ndarray` and no subclass of it.
+
+    ValueError for one on another GPU than the first.
+    """
+    if not is_on_gpu(x):
+        return np.asarray(x)
+    parse_device(device_of(x))
+    return x
+
+
+def as_numbers(arrays: Sequence[Array]) -> list:
+    """The numbers in arrays of one element each, in one transfer: each waits for a GPU."""
+    flat = [x.reshape(1) for x in arrays]
+    return array_module(flat[0]).concatenate(flat).tolist() if flat else []
 
 
 def device_of(x: Array) -> str:
@@ -153,7 +172,7 @@ def check_indices(index: Array, size: int, op: str, what="index", from_the_end=T
     """IndexError if integers leave [-size, size), or [0, size): CuPy would wrap them round."""
     if not index.size:
         return
-    least, most = int(index.min()), int(index.max())
+    least, most = as_numbers([index.min(), index.max()])
     if least < 0 and not from_the_end:
         raise IndexError(f"{op}: {what} {least} is negative")
     if least < -size or most >= size:

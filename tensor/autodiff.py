@@ -397,7 +397,11 @@ def backward(
             wrong = f"input {k} is no leaf, and only leaves hold a gradient"
             raise RuntimeError(f"backward: {wrong}: grad(x, inputs) returns it")
     targets = set(nodes) if nodes else None
-    for leaf, g in _flow_back(_seeds([x], [gradient]), targets, create_graph, retain_graph).items():
+    arrived = _flow_back(_seeds([x], [gradient]), targets, create_graph, retain_graph)
+    if any(leaf.saved is None for leaf in arrived):
+        wrong = "a leaf behind this tensor has since gone to another device or dtype by to()"
+        raise RuntimeError(f"backward: {wrong}: compute this tensor again")
+    for leaf, g in arrived.items():
         leaf.grad = as_tensor(g if leaf.grad is None else leaf.grad + g)
 
 

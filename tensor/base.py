@@ -74,6 +74,8 @@ class TensorBase:
                 expected = f"{self.dtype} on {self.device}, for a gradient is wanted"
                 given = f"{array.dtype} on {device_of(array)}"
                 raise TypeError(f"data: expected {expected}, got {given}")
+            if leaf := getattr(self, "_frozen", None):
+                leaf.saved = None  # gradients that pending graphs carry there would be lost
             self._frozen = None
         self._data = freeze(as_array(array).copy("K"))
 

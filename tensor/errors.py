@@ -6,6 +6,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, TypeVar
 
 from tensor.calls import words
@@ -27,7 +28,9 @@ def in_the_name_of(name: str, error: Any, given: dict[str, Any]) -> Exception:
     message = str(error)
     inner = re.match(r"(\w+)(: |\(\) )", message)
     error_type = next(known for known in ERRORS if isinstance(error, known))
-    if error_type is AttributeError and hasattr(error.obj, "shape"):
+    if error_type is AttributeError and (
+        hasattr(error.obj, "shape") or isinstance(error.obj, ModuleType)
+    ):
         return error  # a mistake in the op
     if error_type is AttributeError:
         places = [f" as {key!r}" for key, value in given.items() if value is error.obj]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,8 +44,11 @@ def _argmax_in_windows(x: Array, rows: Array, columns: Array) -> Tensor:
     return rows[xp.arange(h)[:, None], best // kw] * W + columns[xp.arange(w), best % kw]
 
 
-def _seen(size: int, count: int, kernel: int, stride: int, padding: int, dilation: int) -> Array:
-    """Which of `size` pixels each of `count` windows sees, (count, kernel).
+@functools.lru_cache
+def _seen(
+    xp: ModuleType, size: int, count: int, kernel: int, stride: int, padding: int, dilation: int
+) -> Array:
+    """Which of `size` pixels each of `count` windows sees, (count, kernel), as an array of `xp`.
 
     Outside the image it is the window's nearest pixel inside, which it sees anyway. ValueError for
     a window that sees none.
@@ -53,7 +58,7 @@ def _seen(size: int, count: int, kernel: int, stride: int, padding: int, dilatio
     seen = np.where(seen < size, seen, size - 1 - (size - 1 - seen) % dilation)
     if seen.min(initial=0) < 0 or seen.max(initial=0) >= size:
         raise ValueError(f"with dilation {dilation}, a window sees none of {size} pixels")
-    return seen
+    return xp.asarray(seen)
 
 
 def _windows(x, kernel_size, stride, padding, dilation=1) -> tuple[Pair, Geometry]:
@@ -93,7 +98,7 @@ def max_pool2d(
     *lead, H, W = x.shape
     planes, xp = math.prod(lead), array_module(raw(x))
     counts = _counts((H, W), kernel, geometry, ceil_mode)
-    rows, columns = (xp.asarray(_seen(*of)) for of in zip((H, W), counts, kernel, *geometry))
+    rows, columns = (_seen(xp, *of) for of in zip((H, W), counts, kernel, *geometry))
     best = raw(_argmax_in_windows(reshape(x, (planes, H, W)), rows, columns))
     flat = reshape(x, (planes, H * W))
     values = reshape(_getitem(flat, (xp.arange(planes)[:, None, None], best)), (*lead, *counts))

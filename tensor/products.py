@@ -157,9 +157,8 @@ def _raising() -> AbstractContextManager:
 @op(x=lambda g: _half_lower(g))
 def _half_lower(x: Array) -> Tensor:
     """Phi of Murray 2016: the lower triangle, with half the diagonal."""
-    n = x.shape[-1]
-    mask = np.tri(n, dtype=x.dtype) - 0.5 * np.eye(n, dtype=x.dtype)
-    return x * array_module(x).asarray(mask)
+    n, tri = x.shape[-1], array_module(x).tri
+    return x * (0.5 * (tri(n, dtype=x.dtype) + tri(n, k=-1, dtype=x.dtype)))
 
 
 def _cholesky_vjp(g, y):

@@ -46,7 +46,7 @@ def promote(op: Any, args: Sequence, values: list, recording: bool) -> np.dtype 
             values[k] = tuple(a)
         elif recording and not isinstance(a, TensorBase):
             if isinstance(getattr(a, "dtype", None), np.dtype):
-                values[k] = a.copy()
+                values[k] = (as_array(a) if is_on_gpu(a) else a).copy()
     places = [k for k in op.arrays if _is_array(op, k, values[k])]
     _bring_together(op, places, args, values)
     places = [k for k in places if op.differentiable[k]]

@@ -10,14 +10,14 @@ import numpy as np
 
 from tensor.arrays import Array, Shape, array_module, axis, integer, integers
 from tensor.autodiff import cast, op
-from tensor.base import TensorBase
+from tensor.base import TensorBase, raw
 from tensor.calls import only
 from tensor.elementwise import abs, eq, exp, maximum, minimum, mul, pow, square, where
 from tensor.errors import composite
 from tensor.kernels import average, loops_for, operand, total
 from tensor.parallel import map_blocks
 from tensor.promotion import floating
-from tensor.shaping import cat, flip, gather, reshape, split, squeeze
+from tensor.shaping import cat, flip, reshape, split, squeeze, taken_along
 
 if TYPE_CHECKING:
     from tensor.tensor import Tensor
@@ -218,7 +218,8 @@ def _extremum(x, dim, keepdim: bool, of_all: Callable, place: Callable, of_two: 
     if isinstance(dim, (TensorBase, np.ndarray)):
         return of_two(x, dim)
     indices = place(x, integer(dim), True)
-    values, at = gather(x, dim, indices), axis(dim, x.ndim, "max")
+    at = axis(dim, x.ndim, "max")
+    values = taken_along(x, at, raw(indices))
     shape = x.shape[:at] + (1,) * keepdim + x.shape[at + 1 :]
     return Extremum(reshape(values, shape), reshape(indices, shape))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from itertools import accumulate
@@ -128,25 +129,42 @@ def _getitem(x: Array, index) -> Tensor:
 @op(x=lambda g, index: _getitem(g, index))
 def _scatter(x: Array, index, shape: Shape) -> Tensor:
     """Zeros of `shape`, with x added at [index]; an element indexed twice receives both."""
-    xp = array_module(x)
+    xp, is_view = array_module(x), not any(hasattr(part, "dtype") for part in index)
+    if xp is not np and not is_view:
+        return _sums_by_place(x, index, shape)
     out = xp.zeros(shape, x.dtype)
-    if not any(hasattr(part, "dtype") for part in index):
+    if is_view:
         out[index] = x
-    elif xp is np:
-        np.add.at(out, index, x)
     else:
-        _add_at_sorted(xp, out, index, x)
+        np.add.at(out, index, x)
     return out
 
 
-def _add_at_sorted(xp, out: Array, index: tuple, x: Array) -> None:
-    """out[index] += x with repeated indices, in a fixed order: what float atomics give varies."""
-    flat = xp.arange(out.size).reshape(out.shape)[index].ravel()
-    order = xp.argsort(flat * flat.size + xp.arange(flat.size))
-    flat, values = flat[order], x.ravel()[order]
-    rank = xp.arange(flat.size) - xp.searchsorted(flat, flat)
-    for k in range(int(rank.max()) + 1 if rank.size else 0):
-        out.ravel()[flat[rank == k]] += values[rank == k]
+def _sums_by_place(x: Array, index: tuple, shape: Shape) -> Array:
+    """`_scatter` by arrays on a GPU: each element adds up what comes to it, in the order of x. By
+    float atomics sums would vary."""
+    xp, size = array_module(x), math.prod(shape)
+    places = xp.arange(size).reshape(shape)[index].ravel()
+    order = xp.argsort(places, kind="stable")
+    starts = xp.searchsorted(places[order], xp.arange(size + 1))
+    return _sums_between()(x.ravel(), order, starts, xp.empty(size, x.dtype)).reshape(shape)
+
+
+@functools.cache
+def _sums_between() -> Any:
+    """A kernel in CUDA: y[i] is the sum of x[order[starts[i]]], ..., x[order[starts[i + 1] - 1]]"""
+    import cupy
+
+    return cupy.ElementwiseKernel(
+        "raw T x, raw int64 order, raw int64 starts",
+        "T y",
+        """
+        T sum = 0;
+        for (ptrdiff_t k = starts[i]; k < starts[i + 1]; ++k) sum += x[order[k]];
+        y = sum;
+        """,
+        "minigen_sums_between",
+    )
 
 
 @composite
@@ -210,7 +228,11 @@ def gather(x, dim: int, index) -> Tensor:
         wanted = f"integers that fit {x.shape} in all dimensions but {dim}"
         raise ValueError(f"expected {wanted}, got {index.dtype} {index.shape}")
     check_indices(index, x.shape[at], "gather", from_the_end=False)
-    index = to_device(index, device_of(raw(x)))
+    return taken_along(x, at, to_device(index, device_of(raw(x))))
+
+
+def taken_along(x, at: int, index: Array) -> Tensor:
+    """`gather` along the dimension `at` by an index that is known to be right, where x lies."""
     xp = array_module(index)
     places = list(xp.ix_(*map(xp.arange, index.shape)))
     places[at] = index

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, Phase, settings
 from matplotlib.figure import Figure
 
 from tensor import kernels
+from tensor.arrays import import_cupy
 from tests.cuda import provide_cupy
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background Ctrl-C is ignored
@@ -47,6 +48,20 @@ def pytest_report_header() -> list[str]:
 def device(request: pytest.FixtureRequest) -> str:
     """Each device in turn; without a GPU, "cuda" is the double's."""
     return request.param
+
+
+@pytest.fixture(scope="session")
+def cupy() -> ModuleType:
+    """CuPy, or its double."""
+    return import_cupy()
+
+
+@pytest.fixture(scope="session")
+def double(cupy: ModuleType) -> ModuleType:
+    """The double; where there is a GPU, the test is skipped."""
+    if not hasattr(cupy, "events"):
+        pytest.skip("there is a GPU: this test is of the double of CuPy, or counts its events")
+    return cupy
 
 
 @pytest.fixture(scope="session")

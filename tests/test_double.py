@@ -2,7 +2,9 @@
 itself, and those that only the double can fulfil are skipped."""
 
 import inspect
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -11,24 +13,10 @@ import pytest
 
 import tensor as T
 from tensor import Tensor
-from tensor.arrays import array_module, import_cupy
+from tensor.arrays import array_module
 from tensor.autodiff import op
 
 Array = Any
-
-
-@pytest.fixture(scope="module")
-def cupy() -> ModuleType:
-    return import_cupy()
-
-
-@pytest.fixture
-def double(cupy: ModuleType) -> Iterator[ModuleType]:
-    """The double, on which nothing has happened yet."""
-    if not hasattr(cupy, "events"):
-        pytest.skip("there is a GPU: these tests use CuPy itself")
-    cupy.events.clear()
-    yield cupy
 
 
 @pytest.fixture
@@ -260,6 +248,14 @@ def test_numpys_functions_do_not_dispatch(double: ModuleType, x: Array) -> None:
             act(x)
 
 
+@pytest.mark.parametrize("index", [np.arange(2), [0, 1], np.array([True, False])])
+def test_indices_lie_on_the_device(index: Any, double: ModuleType, x: Array) -> None:
+    """CuPy would copy them there at each use."""
+    for act in (lambda: x[index], lambda: x[:, :1][index], lambda: x.__setitem__(index, 0)):
+        with pytest.raises(TypeError, match="host"):
+            act()
+
+
 def test_what_nobody_wrote_is_nan(double: ModuleType, x: Array) -> None:
     assert np.isnan(double.empty(3).get()).all() and np.isnan(double.empty_like(x).get()).all()
 
@@ -288,6 +284,7 @@ def test_devices_do_not_reach_each_others_memory(double: ModuleType, x: Array) -
 
 
 def test_kernels_copies_and_waits_are_counted_where_they_are_caused(double: ModuleType) -> None:
+    double.events.clear()
     here, line = __file__, inspect.currentframe().f_lineno  # type: ignore[union-attr]
     x = double.asarray(np.ones(3))
     y = (x * x + 1).sum()
@@ -364,7 +361,15 @@ def relies_on_the_order(x: Any) -> Tensor:
     return xp.lib.stride_tricks.as_strided(y, x.shape, x.strides)
 
 
-@pytest.mark.parametrize("mistaken", [names_numpy, mixes_in_the_host, relies_on_the_order])
+@op(x=lambda g: g)
+def indexes_by_the_host(x: Any) -> Tensor:
+    return array_module(x).exp(x)[np.arange(len(x))]
+
+
+MISTAKES = [names_numpy, mixes_in_the_host, relies_on_the_order, indexes_by_the_host]
+
+
+@pytest.mark.parametrize("mistaken", MISTAKES)
 def test_a_planted_mistake_is_caught(mistaken: Callable, double: ModuleType) -> None:
     x = T.randn(3, 2).transpose(0, 1)
     expected = x.numpy() if mistaken is relies_on_the_order else np.exp(x.numpy())
@@ -372,3 +377,45 @@ def test_a_planted_mistake_is_caught(mistaken: Callable, double: ModuleType) -> 
     there = Tensor(x, device="cuda")
     with pytest.raises((TypeError, AssertionError)):
         np.testing.assert_allclose(mistaken(there).numpy(), expected, rtol=1e-6)
+
+
+def test_what_one_thread_fuses_another_does_not(double: ModuleType, x: Array) -> None:
+    sums: list[float] = []
+
+    def step(x):
+        other = threading.Thread(target=lambda: sums.append(double.ones(3).sum().item()))
+        other.start()
+        other.join()
+        return x + 1
+
+    fused(double, step, x)
+    assert sums == [3]
+
+
+def test_a_kernel_in_c_writes_what_it_declares(double: ModuleType) -> None:
+    inputs = "raw T x, raw int64 order, raw int64 starts"
+    kernel = double.ElementwiseKernel(inputs, "T y", "", "minigen_sums_between")
+    x, order, starts = double.ones(2), double.arange(2), double.array([0, 2])
+    assert kernel(x, order, starts, double.empty(1)).tolist() == [2]
+    for out in (double.empty(1, np.float32), np.empty(1)):
+        with pytest.raises(TypeError):
+            kernel(x, order, starts, out)
+    with pytest.raises(ValueError, match="shape"):
+        kernel(x, order, starts, double.empty(2))
+
+
+def test_a_file_beside_a_folder_passed_over_is_not(double: ModuleType) -> None:
+    place = str(Path(double.__file__).parent.parent)
+    for name, counted in ((f"{place}/file.py", False), (f"{place}_else.py", True)):
+        double.events.clear()
+        exec(compile("double.ones(1)", name, "exec"), {"double": double})
+        assert any(name in where for _, _, where in double.events) == counted
+
+
+def test_dlpack_shares_an_array_where_it_is(double: ModuleType, x: Array) -> None:
+    with double.cuda.Device(1):
+        y = double.zeros(2)
+    assert double.from_dlpack(y).device.id == 1
+    shared = double.from_dlpack(x)
+    x[0, 0] = 7
+    assert shared[0, 0].item() == 7

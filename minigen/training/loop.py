@@ -1,7 +1,6 @@
 """The training loop that every recipe shares: progress, metrics, checkpoints, a stop on Ctrl-C."""
 
 import math
-import re
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from tqdm.auto import tqdm
 from minigen.training.checkpoint import CheckpointError
 from minigen.training.run import Run, State
 from tensor import Tensor
-from tensor.arrays import array_module
+from tensor.arrays import as_numbers, is_of_cuda
 from tensor.parallel import one_blas_thread
 
 
@@ -67,7 +66,7 @@ def finite_step(recipe: Trainable, k: int) -> dict[str, float]:
     except FloatingPointError as error:
         raise Diverged(f"{error}, at step {k}: a lower --lr may help") from error
     except RuntimeError as error:
-        if re.search("cudaError|CUDA_ERROR|CUBLAS_STATUS", str(error)):
+        if is_of_cuda(error):
             raise RuntimeError(f"the GPU failed at step {k}: {error}") from error
         raise
     for name, value in metrics.items():
@@ -78,11 +77,8 @@ def finite_step(recipe: Trainable, k: int) -> dict[str, float]:
 
 def _numbers(logged: Mapping[str, SupportsFloat]) -> dict[str, float]:
     """What a step logs as numbers. Tensors come in one transfer: each waits for a GPU."""
-    arrays = {name: x.data.reshape(1) for name, x in logged.items() if isinstance(x, Tensor)}
-    found: dict[str, SupportsFloat] = dict(logged)
-    if arrays:
-        joined = array_module(next(iter(arrays.values()))).concatenate(list(arrays.values()))
-        found |= zip(arrays, joined.tolist())
+    arrays = {name: x.data for name, x in logged.items() if isinstance(x, Tensor)}
+    found = dict(logged) | dict(zip(arrays, as_numbers(list(arrays.values()))))
     return {name: float(value) for name, value in found.items()}
 
 

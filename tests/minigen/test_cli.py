@@ -526,6 +526,37 @@ def test_a_lack_of_memory_is_reported_in_one_line(
     assert status == 1 and re.fullmatch(message, err.splitlines()[-1])
 
 
+class CompileException(Exception):
+    """As CuPy raises it, for a kernel."""
+
+    __module__ = "cupy.cuda.compiler"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("mul: cudaErrorIllegalAddress"),
+        RuntimeError("CUBLAS_STATUS_NOT_INITIALIZED"),
+        CompileException("catastrophic error: cannot open source file"),
+    ],
+)
+def test_an_error_of_cuda_is_reported_in_one_line(
+    place: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(DDPMRecipe, "step", fail)
+    monkeypatch.setattr(DDPMRecipe, "sample", fail)
+    for command in (["train", "ddpm"], ["sample", "run"], ["evaluate", "run"]):
+        status, _, err = minigen(*command)
+        message = f"minigen: error: .*{error}: nvidia-smi .* --device cpu .*"
+        assert status == 1 and re.fullmatch(message, err.splitlines()[-1])
+    monkeypatch.setattr(DDPMRecipe, "sample", lambda *_: [].pop())
+    with pytest.raises(IndexError):
+        minigen("sample", "run")
+
+
 def test_training_says_what_the_gpu_is_called(place: Path, device: str) -> None:
     _, out, _ = minigen("train", "ddpm", "--steps", 1, "--batch-size", 4, "--device", device)
     assert (f"on the GPU {gpu_name()}" in out.splitlines()) == (device == "cuda")
@@ -717,7 +748,13 @@ def test_calls_that_cannot_be_with_a_model_of_another_kind(
 def test_a_gpu_without_cupy_names_the_extra(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
     for arguments in (["train", "ddpm"], ["sample", "run"], ["evaluate", "run"]):
-        refused(place, [*arguments, "--device", "cuda"], "cuda", "CuPy", ".[cuda12]")
+        words = "cuda", "CuPy", ".[cuda12]", "--device cpu", "device='cpu'"
+        refused(place, [*arguments, "--device", "cuda"], *words)
+    run = Run("run")
+    run.configure(run.config | {"device": "cuda"})
+    for arguments in (["train", "ddpm", "--resume", "run"], ["sample", "run"]):
+        refused(place, arguments, "cuda", "CuPy", "--device cpu", "device='cpu'")
+    assert minigen("sample", "run", "-n", 2, "--device", "cpu").status == 0
 
 
 @pytest.mark.parametrize(

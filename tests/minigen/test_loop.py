@@ -17,6 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import tensor as T
+from minigen import api
 from minigen.recipes import gan
 from minigen.recipes.ddpm import DDPMRecipe
 from minigen.training.checkpoint import CheckpointError
@@ -29,6 +30,7 @@ from tests.minigen.small_runs import (
     AES,
     CYCLEGAN,
     DIGITS,
+    GAN,
     GANS,
     PIX2PIX,
     POINTS,
@@ -99,6 +101,34 @@ def test_a_run_in_parts_is_the_run_in_one_go(
     restored = new(settings)
     assert restore(restored, whole) == settings.steps
     assert np.array_equal(restored.sample(3, seed=0), recipe.sample(3, seed=0))
+
+
+@pytest.mark.parametrize("settings", [*AES, *VAES, *GANS, CYCLEGAN], ids=model_of)
+def test_a_step_is_the_same_on_every_device(settings: Any, device: str) -> None:
+    here, there = (finite_step(new(replace(settings, device=d)), 1) for d in ("cpu", device))
+    assert there == pytest.approx(here, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("settings", [RING, AE, VAE, GAN, CYCLEGAN, PIX2PIX], ids=model_of)
+def test_a_run_of_a_gpu_goes_on_there_and_is_read_on_the_cpu(
+    tmp_path: Path, settings: Any, device: str
+) -> None:
+    """In parts it has the same bits. Its weights draw the samples of those trained on the CPU."""
+    there_settings, parts = replace(settings, device=device), tmp_path / "parts"
+    new_run(parts, there_settings)
+    for stop in (2, settings.steps):
+        assert go_on(new(there_settings), Run(parts), stop)
+    whole = trained(tmp_path / "whole", there_settings)
+    assert contents(Run(parts)) == contents(whole)
+    here = api.load(trained(tmp_path / "here", settings).path)
+    there, read = api.load(whole.path), api.load(whole.path, device="cpu")
+    samples, measures = [], []
+    for model in (here, there, read):
+        samples.append(model.sample(3))
+        measured = model.evaluate(model.recipe.reference.fewest)
+        measures.append({name: value for name, (value, _) in measured.items()})
+    np.testing.assert_allclose(samples[1:], [samples[0]] * 2, atol=1e-3)
+    assert measures[1:] == [pytest.approx(measures[0], rel=0.01)] * 2
 
 
 def test_a_crash_loses_nothing_but_the_steps_since_the_checkpoint(tmp_path: Path) -> None:

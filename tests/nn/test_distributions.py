@@ -4,6 +4,8 @@ import math
 import re
 from collections.abc import Callable
 from itertools import product
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -923,14 +925,107 @@ def test_distributions_compute_the_same_on_every_device(name: str, device: str) 
     x, y = (p.sample((4,), generator=rng()) for p in (here, there))
     assert_close(y.to("cpu"), x)
     results = [(there.log_prob(y), here.log_prob(x)), (there.entropy(), here.entropy())]
+    moments = ["mean", "mode", "variance"] if name in NORMALS else []
+    if isinstance(here, MultivariateNormal):
+        moments += ["covariance_matrix", "precision_matrix"]
+    results += [(getattr(there, moment), getattr(here, moment)) for moment in moments]
     if name in WITH_KL:
         q, r = (
             made(name, [Tensor(x / 2, device=where) for x in arrays]) for where in (device, "cpu")
         )
         results.append((kl_divergence(there, q), kl_divergence(here, r)))
+        estimates = kl_monte_carlo(there, q, 5, rng()), kl_monte_carlo(here, r, 5, rng())
+        results += zip(*estimates)
     for ours, theirs in results:
         assert ours.device.startswith(device)
         assert_close(ours.to("cpu"), theirs)
+
+
+@every_name
+def test_what_lies_on_cuda_stays_there(name: str, double: ModuleType) -> None:
+    """Nothing but noise comes from the host."""
+    sizes = enumerate(parameter_shapes(name, (2,), 3))
+    p = made(name, [Tensor(rng(k).standard_normal(size), device="cuda") for k, size in sizes])
+    x = p.sample((4,), generator=rng())
+    double.events.clear()
+    results = [p.log_prob(x), p.entropy(), *([kl_divergence(p, p)] if name in WITH_KL else [])]
+    if isinstance(p, MultivariateNormal):
+        for matrix in ("covariance_matrix", "precision_matrix", "scale_tril"):
+            given = {matrix: getattr(p, matrix)}
+            results.append(MultivariateNormal(p.loc, **given).variance)
+    assert "to device" not in {kind for kind, _, _ in double.events}
+    assert all(y.device == x.device for y in results)
+
+
+def test_gradients_of_a_kl_are_the_same_on_every_device(device: str) -> None:
+    arrays = np.float64([[0.5, -1.0], [1.5, 0.5], [-0.5, 2.0], [0.5, 1.0]])
+    slopes = []
+    for where in ("cpu", device):
+        xs = [Tensor(x, requires_grad=True, device=where) for x in arrays]
+        divergence = kl_divergence(Normal(*xs[:2]), Normal(*xs[2:]))
+        slopes.append([g.numpy() for g in grad(divergence.sum(), xs)])
+    np.testing.assert_allclose(*slopes, rtol=1e-12)
+
+
+BESIDE: dict[str, Callable[[Tensor], Tensor]] = {
+    "Categorical at a number": lambda x: Categorical(logits=x).log_prob(1),
+    "Categorical at a list": lambda x: Categorical(logits=x).log_prob([0, 1]),
+    "Categorical at an array": lambda x: Categorical(x.exp()).log_prob(np.array([[0], [1]])),
+    "Bernoulli at a list": lambda x: Bernoulli(logits=x).log_prob([0.0, 1.0]),
+    "Normal at an array": lambda x: Normal(x, 2.0).log_prob(np.float32([1, 2])),
+    "Normal of an array": lambda x: Normal(x, np.float32([1, 2])).entropy(),
+    "Uniform of a number": lambda x: Uniform(x - 1, 3.0).log_prob(0.5),
+    "MultivariateNormal of an array": (
+        lambda x: MultivariateNormal(x, np.float32([[2, 1], [1, 2]])).log_prob(np.float32([1, 2]))
+    ),
+    "KL to numbers": lambda x: kl_divergence(Normal(x, 2.0), Normal(0 * x, 1.0)),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_numbers_and_arrays_come_to_the_device_of_the_tensor(name: str, device: str) -> None:
+    here, there = (Tensor([0.5, 1.0], device=where) for where in ("cpu", device))
+    y = BESIDE[name](there)
+    assert y.device == there.device
+    assert_close(y.to("cpu"), BESIDE[name](here), 1e-6)
+
+
+APART: dict[str, tuple[str, Callable[[Tensor, Tensor], Any]]] = {
+    "parameters": ("Normal", lambda x, y: Normal(x, y)),
+    "a matrix": ("MultivariateNormal", lambda x, y: MultivariateNormal(x, T.stack([y, y]))),
+    "a value of Normal": ("Normal.log_prob", lambda x, y: Normal(x, 1.0).log_prob(y)),
+    "of Laplace": ("Laplace.log_prob", lambda x, y: Laplace(x, 1.0).log_prob(y)),
+    "of Uniform": ("Uniform.log_prob", lambda x, y: Uniform(x, 2.0).log_prob(y)),
+    "of MultivariateNormal": (
+        "MultivariateNormal.log_prob",
+        lambda x, y: MultivariateNormal(x, np.eye(2, dtype=np.float32)).log_prob(y),
+    ),
+    "of Bernoulli": ("Bernoulli.log_prob", lambda x, y: Bernoulli(x).log_prob(y)),
+    "of Categorical": ("Categorical.log_prob", lambda x, y: Categorical(x).log_prob(y.long())),
+}
+
+
+@pytest.mark.parametrize("case", APART)
+def test_tensors_on_two_devices_are_refused_by_name(case: str, cupy: ModuleType) -> None:
+    name, act = APART[case]
+    for x, y in ((T.ones(2), T.ones(2, device="cuda")), (T.ones(2, device="cuda"), T.ones(2))):
+        with pytest.raises(RuntimeError, match=f"^{name}: .* cpu and cuda:0: move them with"):
+            act(x, y)
+
+
+def test_what_is_on_the_host_is_checked_there_beside_cuda(double: ModuleType) -> None:
+    x = T.zeros(2, device="cuda")
+    double.events.clear()
+    for cls in (Normal, Laplace):
+        assert cls(x, np.float32([1, 2])).log_prob(1.0).device == cls(x, 1.0).scale.device
+        with pytest.raises(ValueError, match="scale must be positive"):
+            cls(x, 0.0)
+    Categorical(logits=x).log_prob([0, 1])
+    Bernoulli(logits=x).log_prob([0.0, 1.0])
+    assert "wait" not in {kind for kind, _, _ in double.events}
+    double.events.clear()
+    Bernoulli(probs=x)
+    assert sum(n for (kind, _, _), n in double.events.items() if kind == "wait") == 1
 
 
 @pytest.mark.parametrize("cls", [Normal, Laplace])

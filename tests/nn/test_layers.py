@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -246,6 +247,18 @@ def test_layers_compute_the_same_on_every_device(name: str, device: str) -> None
     assert_close(there.grad, here.grad)
     for p, q in zip(twin.parameters(), layer.parameters(), strict=True):
         assert_close(p.grad, q.grad)
+
+
+@every_layer
+def test_what_lies_on_cuda_stays_there(name: str, double: ModuleType) -> None:
+    """Nothing comes from the host, and nothing waits. (Dropout, whose noise is drawn there, is no
+    case here.)"""
+    layer = CASES[name].layer().to("cuda")
+    x = T.ones(CASES[name].x_shape, device="cuda", requires_grad=True)
+    for _ in range(2):  # constants may come in the first call
+        double.events.clear()
+        layer(x).sum().backward()
+    assert not {"to device", "wait"} & {kind for kind, _, _ in double.events}
 
 
 # Options reach the ops

@@ -1,6 +1,7 @@
 """Losses: definitions, identities, gradients, logits at which the textbook formula overflows."""
 
 from collections.abc import Callable
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -288,3 +289,12 @@ def test_cross_entropy_wants_one_integer_for_each_row(labels: list) -> None:
 def test_cross_entropy_refuses_classes_out_of_range(label: int, device: str) -> None:
     with pytest.raises(IndexError, match=f"cross_entropy: class {label} "):
         nn.cross_entropy(T.ones(2, 3, device=device), [0, label])
+
+
+def test_cross_entropy_waits_only_for_labels_on_cuda(double: ModuleType) -> None:
+    """Which are checked there; others are checked where they are. Its gradient waits for none."""
+    x, labels = T.ones(3, 2, device="cuda", requires_grad=True), np.array([0, 1, 1])
+    for target, waits in ((labels, 0), (Tensor(labels), 0), (Tensor(labels, device="cuda"), 1)):
+        double.events.clear()
+        nn.cross_entropy(x, target).backward()
+        assert sum(n for (kind, _, _), n in double.events.items() if kind == "wait") == waits

@@ -3,6 +3,7 @@
 import pickle
 from collections.abc import Callable
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -357,6 +358,21 @@ def test_an_optimizer_goes_on_after_to() -> None:
     )
 
 
+@pytest.mark.parametrize("move", ["cuda", "float64"])
+def test_a_gradient_on_its_way_to_where_a_parameter_was_is_not_lost_in_silence(move: str) -> None:
+    net, still = nn.Linear(2, 1), T.ones(1, requires_grad=True)
+    optimizer = nn.SGD(net.parameters())
+    loss = (net(T.ones(1, 2)) * still).sum()
+    net.to(move)
+    with pytest.raises(RuntimeError, match="backward: .* by to\\(\\): compute this tensor again"):
+        loss.backward(retain_graph=True)
+    assert still.grad is None
+    loss.backward(inputs=[still])
+    assert still.grad is not None
+    with pytest.raises(RuntimeError, match="before step\\(\\), and after any to\\(\\)"):
+        optimizer.step()
+
+
 @pytest.mark.parametrize("wrong", ["half", "complex64", np.int64, None, "gpu"], ids=str)
 def test_to_refuses_what_is_no_device_and_cannot_be_trained_and_changes_nothing(wrong) -> None:
     net = Net()
@@ -391,6 +407,21 @@ def test_a_state_dict_carries_all_values_over(module: Module, as_arrays: bool) -
         x.copy_(x.numpy() + 1)
     module.load_state_dict({name: x.numpy() for name, x in state.items()} if as_arrays else state)
     assert same(snapshot(module), before)
+
+
+def test_states_travel_between_devices(device: str, tmp_path: Path) -> None:
+    here, there = (nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)) for _ in range(2))
+    there.to(device)
+    state = {name: x.numpy() for name, x in here.state_dict().items()}
+    there.load_state_dict(here.state_dict())
+    nn.safetensors.save_file(there.state_dict(), tmp_path / "net")
+    for loaded in (there.state_dict(), nn.safetensors.load_file(tmp_path / "net")):
+        for x in here.parameters():
+            x.copy_(x.numpy() + 1)
+        here.load_state_dict(loaded)
+        assert same(snapshot(here), state) and same(snapshot(there), state)
+    assert all(x.device.startswith(device) for x in there.parameters())
+    assert all(x.device == "cpu" for x in here.parameters())
 
 
 def test_loading_keeps_dtype_and_copies() -> None:

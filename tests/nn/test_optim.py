@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -625,3 +626,27 @@ def test_clipping_by_value_limits_each_element(starts, limit: float) -> None:
     *clipped, none = (p.grad for p in parameters)
     assert_same(clipped, [np.clip(x, -limit, limit) for x in starts])
     assert none is None
+
+
+def test_clipping_is_the_same_on_every_device(device: str) -> None:
+    p, q = (Parameter(np.ones(2)), Parameter(np.ones(1)))
+    net = nn.Module()
+    net.p, net.q = p, q
+    net.to(device)
+    p.grad, q.grad = (Tensor(np.array(g), device=device) for g in ([3.0, 0.0], [4.0]))
+    nn.clip_grad_value_(net.parameters(), 3.5)
+    assert (p.grad.tolist(), q.grad.tolist()) == ([3, 0], [3.5])
+    assert nn.clip_grad_norm_(net.parameters(), 1.0) == pytest.approx(math.hypot(3, 3.5))
+    assert p.grad.device.startswith(device)
+    assert [*p.grad.tolist(), *q.grad.tolist()] == pytest.approx(
+        [3 / math.hypot(3, 3.5), 0, 3.5 / math.hypot(3, 3.5)]
+    )
+
+
+def test_clipping_by_norm_waits_once_on_cuda(double: ModuleType) -> None:
+    parameters = list(nn.Linear(2, 2).to("cuda").parameters())
+    for p in parameters:
+        p.grad = T.ones(*p.shape, device="cuda")
+    double.events.clear()
+    nn.clip_grad_norm_(parameters, 1.0)
+    assert sum(n for (kind, _, _), n in double.events.items() if kind == "wait") == 1

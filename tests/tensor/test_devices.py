@@ -1,5 +1,6 @@
 """What tensors on a GPU do as those on the CPU do, and what each is told of the other."""
 
+from collections import Counter
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -11,13 +12,9 @@ from hypothesis import strategies as st
 
 import tensor as T
 from tensor import Tensor, grad
-from tensor.arrays import array_module, device_of, import_cupy, to_device
-
-
-@pytest.fixture(scope="module")
-def cupy() -> ModuleType:
-    return import_cupy()
-
+from tensor.arrays import array_module, device_of, to_device
+from tests.tensor.table import TABLE
+from tests.tensor.test_ops import as_tuple, every_op
 
 MASK = np.array([True, False, True])
 BESIDE: dict[str, Callable[[Tensor], Any]] = {
@@ -192,13 +189,75 @@ def test_data_of_another_device_are_named(cupy: ModuleType) -> None:
             x.data = array
 
 
-def test_indices_on_the_host_are_checked_there(cupy: ModuleType) -> None:
+def test_indices_on_the_host_are_checked_there(double: ModuleType) -> None:
     """A check of them on the device would wait for it."""
-    if not hasattr(cupy, "events"):
-        pytest.skip("there is a GPU: waits are counted on the double")
     x = T.ones(3, device="cuda")
-    cupy.events.clear()
+    double.events.clear()
     assert x[[0, 2]].shape == (2,)
     with pytest.raises(IndexError, match="index 3 is out of range"):
         x[np.array([0, 3])]
-    assert "wait" not in {kind for kind, _, _ in cupy.events}
+    assert "wait" not in {kind for kind, _, _ in double.events}
+
+
+def on_cuda(option: Any) -> Any:
+    """An option of an op with its arrays on the device."""
+    if isinstance(option, tuple):
+        return tuple(map(on_cuda, option))
+    return Tensor(option, device="cuda") if isinstance(option, np.ndarray) else option
+
+
+WAITS = {"gather": 1, "embedding": 1, "solve": 3, "cholesky": 3}
+"""For what is checked: that indices are in range, that matrices have an inverse, a root."""
+
+
+@every_op
+@given(data=st.data())
+def test_what_lies_on_cuda_stays_there(name: str, double: ModuleType, data: st.DataObject) -> None:
+    """In an op and its derivatives: nothing comes from the host, and hardly one waits."""
+    inputs, options = data.draw(TABLE[name].calls)
+    options = {key: on_cuda(option) for key, option in options.items()}
+    xs = [Tensor(x.detach(), requires_grad=True, device="cuda") for x in inputs]
+    for _ in range(2):  # constants that an op needs may come in the first call
+        double.events.clear()
+        ys = as_tuple(TABLE[name].f(*xs, **options))
+        grad(ys, xs, [y.detach() for y in ys])
+    found: Counter[str] = Counter()
+    for (kind, _, _), times in double.events.items():
+        found[kind] += times
+    arrays = [x for x in as_tuple(options.get("index")) if isinstance(x, Tensor)]
+    waits = 2 * len(arrays) if name == "getitem" else WAITS.get(name, 0)
+    assert not found["to device"] and found["wait"] <= waits
+
+
+MADE: dict[str, Callable[..., Tensor]] = {
+    "tensor": lambda **how: T.tensor([1.5, 2.0], **how),
+    "zeros": lambda **how: T.zeros(2, 3, **how),
+    "ones": lambda **how: T.ones((2, 3), **how),
+    "full": lambda **how: T.full((2,), 7, **how),
+    "eye": lambda **how: T.eye(2, 3, **how),
+    "arange": lambda **how: T.arange(1, 6, 2, **how),
+    "linspace": lambda **how: T.linspace(0, 1, 3, **how),
+    "randint": lambda **how: T.randint(9, (4,), generator=np.random.default_rng(0), **how),
+    "zeros_like": lambda **how: T.zeros_like(T.ones(2, **how)),
+    "ones_like": lambda **how: T.ones_like(T.arange(2, **how)),
+    "full_like": lambda **how: T.full_like(T.ones(2, **how), 3),
+    "rand_like": lambda **how: T.rand_like(T.ones(2, **how), generator=np.random.default_rng(0)),
+    "randn_like": lambda **how: T.randn_like(T.ones(2, **how), generator=np.random.default_rng(0)),
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_new_tensors_are_the_same_on_every_device(name: str, device: str) -> None:
+    here, there = MADE[name](), MADE[name](device=device)
+    assert there.device.startswith(device) and there.dtype == here.dtype
+    assert there.tolist() == there.cpu().tolist() == here.tolist()
+    assert getattr(here, device)().tolist() == here.tolist()
+
+
+def test_arrays_of_another_gpu_are_refused_in_words(double: ModuleType) -> None:
+    with double.cuda.Device(1):
+        array = double.ones(2)
+    x = T.ones(2, device="cuda")
+    for use in (Tensor, T.tensor, T.from_dlpack, lambda array: x * array, x.copy_):
+        with pytest.raises(ValueError, match="'cuda:1': only the first GPU .*_DEVICES=1"):
+            use(array)

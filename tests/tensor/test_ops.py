@@ -234,11 +234,11 @@ def test_options_may_be_numpys_integers(name: str, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("name", BITWISE)
 @pytest.mark.parametrize("dtype", [bool, np.int64])
-def test_logic_of_masks_and_bits(name: str, dtype: type) -> None:
+def test_logic_of_masks_and_bits(name: str, dtype: type, device: str) -> None:
     xs = [np.array(x, dtype) for x in ([[0, 1], [5, 6]], [3, 0])][
         : 1 if name == "bitwise_not" else 2
     ]
-    y = getattr(tensor, name)(*map(Tensor, xs))
+    y = getattr(tensor, name)(*[Tensor(x, device=device) for x in xs])
     assert y.dtype == dtype and np.array_equal(y.numpy(), BITWISE[name](*xs))
     with pytest.raises(TypeError, match=f"^{name}: cannot compute with float32"):
         getattr(tensor, name)(*[Tensor(x, dtype=np.float32) for x in xs])

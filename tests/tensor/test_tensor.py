@@ -14,6 +14,7 @@ from hypothesis import given
 
 import tensor
 from tensor import Tensor, exp, grad
+from tensor.errors import composite
 from tensor.strategies import Shape, dtypes, shapes
 
 
@@ -871,3 +872,13 @@ def test_a_leaf_is_not_left_behind_by_an_assignment(name: str) -> None:
     y = assign(x, 2.0)
     assert y.tolist() == [getattr(operator, name.removeprefix("i"))(4.0, 2.0)] and x.tolist() == [4]
     assert assign(p * 1, 2.0).requires_grad
+
+
+@pytest.mark.parametrize("module", [np, np.lib.stride_tricks])
+def test_what_a_module_lacks_is_not_blamed_on_the_caller(module: ModuleType) -> None:
+    @composite
+    def misspelt(x):
+        return module.expp(x)
+
+    with pytest.raises(AttributeError, match=f"'{module.__name__}' has no attribute 'expp'"):
+        misspelt(t(2))

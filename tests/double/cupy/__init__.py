@@ -6,8 +6,8 @@ kernel, 0-d arrays from reductions, whatever lies at a wrapped index. And it is 
 in order to find mistakes:
 
 - CuPy lets NumPy's functions dispatch to its own, `np.exp(x)` to `cupy.exp(x)`; here they are
-  errors, for an op asks its input for the module. Nor are arrays on the host taken for the values
-  of an assignment.
+  errors, for an op asks its input for the module. Nor are arrays on the host taken for indices, or
+  for the values of an assignment.
 - Memory that nothing was written to holds NaN.
 - Assigning to one element twice, where CuPy leaves open which value stays, is an error.
 - A view by `as_strided` that leaves the memory of its array is an error.
@@ -31,6 +31,7 @@ from cupy._functions import (
     concatenate,
     empty,
     empty_like,
+    eye,
     flip,
     from_dlpack,
     full,
@@ -47,7 +48,7 @@ from cupy._functions import (
     zeros,
     zeros_like,
 )
-from cupy._fusion import RawKernel, fuse
+from cupy._fusion import ElementwiseKernel, RawKernel, fuse
 from cupy._kernels import UFUNCS, matmul, ufunc
 
 __version__ = "14.0.0"

@@ -24,15 +24,16 @@ class Flags(NamedTuple):
 
 def fresh(values, order: str = "C") -> ndarray:
     """A new array on the current device, in C order as kernels write unless `order` is "K"."""
-    return _wrapped(np.array(values, order=order), current_device())  # type: ignore[call-overload]
+    return on_device(np.array(values, order=order), current_device())  # type: ignore[call-overload]
 
 
 def view(values: np.ndarray, of: ndarray) -> ndarray:
     """An array on the memory of another."""
-    return _wrapped(values, of.device.id)
+    return on_device(values, of.device.id)
 
 
-def _wrapped(values: np.ndarray, device: int) -> Any:
+def on_device(values: np.ndarray, device: int) -> Any:
+    """An array on this memory, which lies on the device of that number."""
     array = object.__new__(Variable if fusing() else ndarray)
     array._values, array._device = values, device
     return array

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from cupy._array import fresh, ndarray, view, written
+from cupy._array import fresh, ndarray, on_device, view, written
 from cupy._events import happened
 from cupy._kernels import UFUNCS
 from cupy._memory import array_operand, current_device, operand, supported
@@ -99,13 +99,18 @@ def tri(N, M=None, k=0, dtype=float):
     return fresh(np.tri(N, M, k, dtype))
 
 
+def eye(N, M=None, k=0, dtype=float, order="C"):
+    happened("launch", "eye")
+    return fresh(np.eye(N, M, k, dtype, order))
+
+
 def from_dlpack(array):
     if array.__dlpack_device__()[0] != 2:
         raise TypeError("CuPy reads CUDA arrays alone from DLPack")
     host = SimpleNamespace(
         __dlpack__=lambda **options: array.__dlpack__(), __dlpack_device__=lambda: (1, 0)
     )
-    return fresh(np.from_dlpack(host))
+    return on_device(np.from_dlpack(host), array.__dlpack_device__()[1])
 
 
 # Kernels

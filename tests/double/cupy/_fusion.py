@@ -1,4 +1,4 @@
-"""Kernels that the project writes itself: by `fuse`, and by `RawKernel`.
+"""Kernels that the project writes itself: `fuse`, `RawKernel` and `ElementwiseKernel`.
 
 Nothing is compiled. A fused function is called as it is; for a kernel in CUDA, `_written.py` says
 in NumPy what it does.
@@ -6,13 +6,14 @@ in NumPy what it does.
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from cupy import _events
-from cupy._array import Variable, ndarray, view
-from cupy._memory import on_current_device, operand
+from cupy._array import Variable, ndarray, view, written
+from cupy._memory import array_operand, on_current_device, operand
 from cupy._written import KERNELS
 
 
@@ -101,3 +102,36 @@ _C_TYPES = {
     "unsigned long long": "Q", "float": "f", "double": "d",
 }  # fmt: skip
 """As NumPy's characters."""
+
+
+def _named(parameters: str, args: Sequence) -> dict[str, Any]:
+    """The values of the parameters "float64 x, T y", by name. TypeError for another number of them,
+    and for arrays of another dtype than is declared."""
+    declared = [parameter.split()[-2:] for parameter in parameters.split(",")]
+    if len(declared) != len(args):
+        raise TypeError(f"Wrong number of arguments: expected {parameters}")
+    generic: dict[str, np.dtype] = {}  # of an array: a number says nothing of it
+    for (kind, _), x in zip(declared, args):
+        if isinstance(x, ndarray) and len(kind) == 1:
+            generic.setdefault(kind, x.dtype)
+    for (kind, name), x in zip(declared, args):
+        if isinstance(x, (ndarray, np.generic)):
+            expected = generic[kind] if len(kind) == 1 else np.dtype(kind)
+            if x.dtype != expected:
+                raise TypeError(f"Type is mismatched. {name} {x.dtype} {expected}")
+    return {name: operand(x) for (_, name), x in zip(declared, args)}
+
+
+class ElementwiseKernel:
+    """A kernel in C, of which only the name counts: `_written.py` has the same in NumPy."""
+
+    def __init__(self, in_params: str, out_params: str, operation: str, name: str):
+        self.inputs, self.parameters = in_params, f"{in_params}, {out_params}"
+        self.name, self.compute = name, KERNELS[name]
+
+    def __call__(self, *args):
+        *inputs, out = args
+        _events.happened("launch", self.name)
+        array_operand(self.name, out)
+        _named(self.parameters, args)
+        return written(self.compute(**_named(self.inputs, inputs)), out)

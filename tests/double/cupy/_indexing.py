@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 
-from cupy._events import happened
 from cupy._memory import on_current_device
 
 
@@ -26,16 +25,14 @@ def prepared(index, shape: tuple[int, ...]) -> tuple:
 
 
 def _part(part):
-    """One entry of an index: arrays as NumPy's, and copied to the device if they were that."""
+    """One entry of an index: arrays as NumPy's. TypeError for what lies on the host."""
     if part is None or part is Ellipsis or isinstance(part, slice):
         return part
-    if hasattr(part, "_values"):
-        array = on_current_device(part)
-    elif isinstance(part, (int, np.integer)) and not isinstance(part, bool):
+    if isinstance(part, (int, np.integer)) and not isinstance(part, bool):
         return int(part)
-    else:
-        array = np.asarray(part)
-        happened("to device", "index")
+    if not hasattr(part, "_values"):
+        raise TypeError("double of CuPy: an index on the host would be copied each time")
+    array = on_current_device(part)
     if array.dtype.kind not in "biu":
         raise IndexError("arrays used as indices must be of integer or boolean type.")
     return array

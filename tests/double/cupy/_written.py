@@ -1,4 +1,5 @@
-"""What the kernels do that the project writes in CUDA, in NumPy: each writes into its outputs."""
+"""What the kernels do that the project writes in CUDA, in NumPy: each
+writes into its outputs, but for `sums_between`, an elementwise kernel, which returns them."""
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -125,5 +126,22 @@ def join(y, ends, *parts) -> None:
     y[ends[-1] :][: ends[-2]] = np.concatenate(vectors)
 
 
-_ALL = (join, total, normalize, normalize_vjp, affine_vjp, running, convolve, weight_gradient)
+def sums_between(x, order, starts):
+    """y[i] is the sum of x[order[starts[i]]], ..., x[order[starts[i + 1] - 1]]."""
+    sums = np.zeros(len(starts) - 1, x.dtype)
+    np.add.at(sums, np.repeat(np.arange(len(sums)), np.diff(starts)), x[order])
+    return sums
+
+
+_ALL = (
+    sums_between,
+    join,
+    total,
+    normalize,
+    normalize_vjp,
+    affine_vjp,
+    running,
+    convolve,
+    weight_gradient,
+)
 KERNELS = {f"minigen_{kernel.__name__}": kernel for kernel in _ALL}
