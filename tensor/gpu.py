@@ -82,6 +82,7 @@ def _extent(shape: Shape, strides: Shape) -> int:
 
 
 def _form(index: str, *numbers: int) -> Array:
+    """What a kernel must know, in the order of its `Form`."""
     import cupy
 
     return cupy.array(numbers, index)
@@ -369,14 +370,15 @@ def _weight_gradient(
 ) -> tuple[Any, Shape, int, Array, Array]:  # fmt: skip
     """The kernel, its grid, how many numbers each share of the pixels gives, what counts the blocks
     that have finished, and the form. There are some 500 blocks, and no more than 4096 numbers in a
-    sum of float32."""
+    sum of float32 unless the shares took more than 2^25 numbers."""
     import cupy
 
     (N, C), (O, *size) = x_shape[:2], g_shape[1:]
     rows, pixels = C * math.prod(kernel), N * math.prod(size)
     tiles = -(-(rows + 1) // 64), -(-O // 32)
     shares = max(1, min(500 // math.prod(tiles), pixels // 128), -(-pixels // 4096))
-    share = max(1, -(-pixels // min(shares, 2**15)))
+    shares = min(shares, 2**15, max(1, 2**25 // ((rows + 1) * O)))
+    share = max(1, -(-pixels // shares))
     layout = x_shape, x_strides, (O, C, *kernel), g_strides
     numbers = _numbers(dtype, g_shape, *layout, 0, geometry, False)
     places = (1, rows) if outputs_first else (O, 1)
