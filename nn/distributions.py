@@ -676,7 +676,7 @@ def _parameters(owner: str, numbers: bool = True, **given) -> list[Tensor]:
 
 def _broadcast(owner: str, *parameters: Tensor) -> list[Tensor]:
     shape = _common_shape(owner, *(x.shape for x in parameters))
-    return [T.expand(x, shape) for x in parameters]
+    return [x if x.shape == shape else T.expand(x, shape) for x in parameters]
 
 
 def _lower_triangular(name: str, matrix: Tensor) -> Tensor:

@@ -19,12 +19,13 @@ class EMA:
     """average <- d average + (1 - d) weights, with d = min(decay, (1 + n) / (10 + n)) at update n.
 
     The growing decay lets the average forget the initial weights quickly. Generative models are
-    sampled from the average. Raises ValueError unless 0 <= decay < 1.
+    sampled from the average. Given the view of an optimiser, it finds their vector ready made.
+    Raises ValueError unless 0 <= decay < 1.
     """
 
-    def __init__(self, parameters: Iterable[Parameter], decay: float = 0.999):
+    def __init__(self, parameters: Iterable[Parameter] | FlatView, decay: float = 0.999):
         check_range("EMA", 1, decay=decay)
-        self.view = FlatView(parameters)
+        self.view = parameters if isinstance(parameters, FlatView) else FlatView(parameters)
         self.decay = decay
         self.updates = 0
         self.average = self.view.values()
@@ -41,13 +42,13 @@ class EMA:
             for weights, span in zip(lines, self.view.spans):
                 loops.average(weights, float(decay), self.average[span])
             return
-        gpu.average(self.view.values(), float(decay), float(1 - decay), self.average)
+        gpu.average(self.view.shared(), float(decay), float(1 - decay), self.average)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Inside, the parameters hold the average; afterwards their own values again."""
         self._follow()
-        own = self.view.values()
+        own = self.view.shared()
         self.view.bind(self.average.astype(own.dtype))
         try:
             yield

@@ -9,7 +9,8 @@ import numpy as np
 
 from nn.checks import fitting
 from nn.module import Module, Parameter
-from tensor.arrays import Array, array_module, freeze, inverse, memory_order, to_device
+from tensor import gpu
+from tensor.arrays import Array, array_module, freeze, inverse, is_on_gpu, memory_order, to_device
 from tensor.base import wrap
 from tensor.tensor import Tensor
 
@@ -45,27 +46,45 @@ class FlatView:
             cause = f"parameters of different dtypes, {' and '.join(dtypes)}"
             raise ValueError(f"{cause}: cast the model with .to(dtype)")
         self.orders = [memory_order(p.data) for p in self.parameters]
+        self.bound: tuple[Array, list[Array]] = np.empty(0), []  # a vector, and its views
         ends = np.cumsum([p.numel() for p in self.parameters]).tolist()
         self.spans = [slice(end - p.numel(), end) for p, end in zip(self.parameters, ends)]
 
     def gather(self, arrays: Sequence[Array]) -> Array:
         """One new vector of arrays shaped like the parameters."""
-        return array_module(arrays[0]).concatenate(self.lines(arrays))
+        lines = self.lines(arrays)
+        return gpu.join(lines) if is_on_gpu(lines[0]) else np.concatenate(lines)
 
     def lines(self, arrays: Sequence[Array]) -> list[Array]:
         """Arrays shaped like the parameters, each as a vector: a view, if it lies in memory as its
         parameter does."""
-        return [x.transpose(order).reshape(-1) for x, order in zip(arrays, self.orders)]
+        return [
+            x if x.ndim == 1 else x.transpose(order).reshape(-1)
+            for x, order in zip(arrays, self.orders)
+        ]
 
     def values(self) -> Array:
         """One new vector of all parameters."""
+        flat = self.shared()
+        return flat.copy() if flat is self.bound[0] else flat
+
+    def shared(self) -> Array:
+        """The vector that was bound, if the parameters are still its views, or else a new one."""
+        flat, views = self.bound
+        if views and all(p._data is x for p, x in zip(self.parameters, views)):
+            return flat
         return self.gather([p.data for p in self.parameters])
 
     def split(self, flat: Array) -> list[Array]:
         """A vector as views shaped like the parameters."""
-        shapes = ([p.shape[k] for k in order] for p, order in zip(self.parameters, self.orders))
-        stored = (flat[span].reshape(shape) for span, shape in zip(self.spans, shapes))
-        return [x.transpose(inverse(order)) for x, order in zip(stored, self.orders)]
+        views = []
+        for p, span, order in zip(self.parameters, self.spans, self.orders):
+            x = flat[span]
+            if len(order) != 1:
+                x = x.reshape([p._data.shape[k] for k in order])
+                x = x if order == sorted(order) else x.transpose(inverse(order))
+            views.append(x)
+        return views
 
     def saved(self, flat: Array) -> Tensor:
         """A vector as it is saved: each parameter in C order, however it lies in memory."""
@@ -79,5 +98,7 @@ class FlatView:
 
     def bind(self, flat: Array) -> None:
         """Make the parameters views of a vector, which nobody may write to any more."""
-        for p, values in zip(self.parameters, self.split(freeze(flat))):
+        flat = freeze(flat)
+        self.bound = flat, self.split(flat)
+        for p, values in zip(self.parameters, self.bound[1]):
             p._data = values

@@ -133,6 +133,8 @@ def inverse(order: Sequence[int]) -> list[int]:
 
 def integer(value) -> int:
     """An integer, of Python or of NumPy, as Python's; TypeError for anything else, and for bool."""
+    if type(value) is int:
+        return value
     if not isinstance(value, bool):
         with suppress(TypeError):
             return operator.index(value)

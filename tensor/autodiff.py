@@ -9,8 +9,9 @@ An op is declared once, with its derivatives beside it:
 The function computes on raw arrays. Each keyword is the vector-Jacobian product (VJP) of one
 argument: it maps its first parameter, g = dL/dy, to dL/dx. It is also handed what its other
 parameters name: the output `y`; any argument of the op; or `x_shape`, the shape of argument `x`.
-What no VJP names is not kept, so these parameter lists are also the memory plan. (Of a fused op,
-one VJP serves several arguments, and is handed what its forward has `kept`: see fused.py.)
+What no VJP names is not kept, so these parameter lists are also the memory plan. (A VJP may serve
+several arguments, as `**{"weight bias": ...}`, and return a gradient for each; that of a fused op
+is handed what its forward has `kept`: see fused.py.)
 
 Called on a Tensor, an op records a `Node` and returns a Tensor; called on arrays, it is a plain
 function of arrays. VJPs are made of ops, so one formula serves twice: a first derivative runs it on
@@ -66,9 +67,11 @@ class Op:
         hints = [str(p.annotation) for p in parameters.values()]
         self.takes_none = any("Array | None" in hint for hint in hints)
         self.unfit = {list, str} if self.takes_none else {list, str, type(None)}
+        numbers = NUMBERS | {type(None)} if self.takes_none else NUMBERS
         self.edges = [Edge(self, names.split(), vjp) for names, vjp in vjps.items()]
         targets = {k for edge in self.edges for k in edge.targets}
         self.differentiable = [k in targets for k in range(len(parameters))]
+        self.plain = [numbers if known else CONSTANTS for known in self.differentiable]
         self.arrays = [k for k, hint in enumerate(hints) if k in targets or "Array" in hint]
         self.uses_shapes = any(k > len(parameters) + 1 for edge in self.edges for k in edge.slots)
 
@@ -102,9 +105,10 @@ class Op:
 
 
 class Edge:
-    """A VJP: which arguments it serves, and which values it is handed."""
+    """A VJP: which arguments it serves, and which values it is handed. One of several arguments, or
+    of a fused op, is `joint`: it returns a share for each."""
 
-    __slots__ = ("pick", "slots", "target", "targets", "vjp")
+    __slots__ = ("joint", "pick", "slots", "target", "targets", "vjp")
 
     def __init__(self, op: Op, targets: list[str], vjp: Callable):
         n = len(op.arguments)
@@ -119,7 +123,7 @@ class Edge:
                 f"{op.name}: a VJP names {unknown}, but the op has only {list(slot_of)}"
             )
         self.targets, self.vjp = tuple(slot_of[name] for name in targets), vjp
-        self.target = self.targets[0]  # the only one, unless the op is fused
+        self.target, self.joint = self.targets[0], op.fused or len(targets) > 1
         self.slots = tuple(slot_of[name] for name in names)
         self.pick = _picker(self.slots)
 
@@ -144,19 +148,24 @@ def op(**vjps: Callable) -> Callable[[F], F]:
 
 def recorded(op: Op) -> Any:
     """The function that users call: it computes on arrays, and remembers what the VJPs need."""
-    arity, differentiables, forward = len(op.arguments), op.differentiable, op.forward
+    arity, forward, kinds = len(op.arguments), op.forward, [*zip(op.differentiable, op.plain)]
 
     @functools.wraps(op.declared)
     def call(*args: Any, **kwargs):
         if kwargs or len(args) != arity:
             args = op.bind(args, kwargs)
+        for a in args:
+            if isinstance(a, TensorBase):
+                break
+        else:
+            return op.of_arrays(args)
         values, parents = [], []
         dtype = array_type = constant_type = None
         uniform = True  # tensors of one dtype on one device, and numbers: nothing to promote
-        for a, differentiable in zip(args, differentiables):
+        for a, (differentiable, plain) in zip(args, kinds):
             parent = None
             if not isinstance(a, TensorBase):
-                if type(a) not in (NUMBERS if differentiable else CONSTANTS):
+                if type(a) not in plain and (differentiable or not isinstance(a, tuple)):
                     uniform = False
             elif differentiable:
                 parent, a = a.node, a._data
@@ -170,8 +179,6 @@ def recorded(op: Op) -> Any:
                 constant_type = type(a)
             values.append(a)
             parents.append(parent)
-        if dtype is None and not any(isinstance(a, TensorBase) for a in args):
-            return op.of_arrays(args)
         recording, checking = mode.get()
         try:
             if not uniform or (array_type and constant_type not in (None, array_type)):
@@ -240,10 +247,11 @@ def _shares(node: Node, g, needed: set[Node], create_graph: bool) -> Iterator[tu
     for edge, values in node.saved:
         if create_graph:
             values = [_with_history(node, v, slot) for v, slot in zip(values, edge.slots)]
-        if node.op.fused:
+        if edge.joint:
             parents = [node.parents[k] for k in edge.targets]
-            shares = zip(parents, edge.vjp(g, *values))
-            yield from (pair for pair in shares if pair[0] in needed)
+            if not needed.isdisjoint(parents):
+                shares = zip(parents, edge.vjp(g, *values))
+                yield from (pair for pair in shares if pair[0] in needed)
         elif node.parents[edge.target] in needed:
             yield node.parents[edge.target], edge.vjp(g, *values)
 

@@ -341,5 +341,6 @@ class Node:
             if op.uses_shapes:
                 pool += [getattr(v, "shape", ()) for v in values]
             for edge in op.edges:
-                if op.fused or parents[edge.target] is not None:
+                wanted = parents[edge.target] is not None
+                if wanted or (edge.joint and any(parents[k] for k in edge.targets)):
                     self.saved.append((edge, edge.pick(pool)))

@@ -8,16 +8,19 @@ c, k of w[o, c, k] * x[n, c, stride * p + dilation * k - padding],  taken apart 
 So each op's derivatives are the other two, to any order, and `conv_transpose2d` is `conv_input` by
 its PyTorch name.
 
-Images read (N, C, H, W) but lie channels-last in memory: what is computed on (N, H, W, C), in
-`tensor/correlation.py`, returns as a transposed view. On the CPU elementwise ops keep that order;
-CuPy's write images channels-first, and the next convolution copies them.
+On the CPU images read (N, C, H, W) but lie channels-last in memory: what is computed on
+(N, H, W, C), in `tensor/correlation.py`, returns as a transposed view, and elementwise ops keep
+that order. On a GPU, where CuPy's write images channels-first, so do the kernels of
+`tensor/gpu.py`, which read them as they lie.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
-from tensor.arrays import Array, Pair, integers
+from tensor import gpu
+from tensor.arrays import Array, Pair, integers, is_on_gpu
 from tensor.autodiff import op
 from tensor.correlation import Geometry, correlate, gather, weight_gradient
 from tensor.errors import composite
@@ -36,16 +39,25 @@ def _channels_first(x: Array) -> Array:
     return x.transpose(0, 3, 1, 2)
 
 
+def _of_weight_and_bias(g, x, weight_shape, bias_shape, geometry):
+    """Their gradients, of which a GPU makes both at once."""
+    if is_on_gpu(g):
+        return gpu.weight_gradient(x, g, weight_shape[2:], geometry)
+    of_bias = sum(g, (0, 2, 3)) if bias_shape else None
+    return conv_weight(x, g, weight_shape[2:], geometry), of_bias
+
+
 @op(
     x=lambda g, x_shape, weight, geometry: conv_input(g, weight, None, x_shape[2:], geometry),
-    weight=lambda g, x, weight_shape, geometry: conv_weight(x, g, weight_shape[2:], geometry),
-    bias=lambda g: sum(g, (0, 2, 3)),
+    **{"weight bias": _of_weight_and_bias},
 )
 def conv(x: Array, weight: Array, bias: Array | None, size: Pair, geometry: Geometry) -> Tensor:
     """y[n, o, p] = bias[o] + sum_ck weight[o, c, k] x[n, c, stride p + dilation k - padding].
 
     There are `size` pixels p. Outside the image x is 0.
     """
+    if is_on_gpu(x):
+        return gpu.convolve(x, weight, bias, size, geometry)
     return _channels_first(correlate(_channels_last(x), weight, bias, size, geometry))
 
 
@@ -58,6 +70,8 @@ def conv_input(
     z: Array, weight: Array, bias: Array | None, size: Pair, geometry: Geometry
 ) -> Tensor:
     """The x of `size` pixels for which <conv(v, weight), z> = <v, x> for all v; plus `bias`."""
+    if is_on_gpu(z):
+        return gpu.convolve_back(z, weight, bias, size, geometry)
     return _channels_first(gather(_channels_last(z), weight, bias, size, geometry))
 
 
@@ -67,6 +81,8 @@ def conv_input(
 )
 def conv_weight(x: Array, z: Array, kernel: Pair, geometry: Geometry) -> Tensor:
     """The w of `kernel` size for which <conv(x, v), z> = <v, w> for all v."""
+    if is_on_gpu(x):
+        return gpu.weight_gradient(x, z, kernel, geometry)[0]
     return weight_gradient(_channels_last(x), _channels_last(z), kernel, geometry)
 
 
@@ -87,8 +103,17 @@ def as_pair(value, name: str, minimum: int) -> Pair:
 
 def as_geometry(stride, padding, dilation=1) -> Geometry:
     """How a window steps, from integers or pairs; ValueError for anything else."""
+    if type(stride) is type(padding) is type(dilation) is int:
+        return _geometry_of_integers(stride, padding, dilation)
+    return _geometry(stride, padding, dilation)
+
+
+def _geometry(stride, padding, dilation) -> Geometry:
     pairs = as_pair(stride, "stride", 1), as_pair(padding, "padding", 0)
     return Geometry(*pairs, as_pair(dilation, "dilation", 1))
+
+
+_geometry_of_integers = functools.lru_cache(_geometry)
 
 
 def _check(x, weight, bias, groups: int, transposed: bool) -> None:

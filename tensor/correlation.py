@@ -1,4 +1,4 @@
-"""How a convolution is computed, on images (N, H, W, C): there, back, and to the kernel.
+"""How a convolution is computed on the CPU, on images (N, H, W, C): there, back, to the kernel.
 
 A convolution is one matrix product, columns (N h w, kh kw C) @ weight (kh kw C, O), made for a few
 images at a time so that the columns never leave the cache. Kernels of 2 to 4 pixels a side that
@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tensor import gpu, winograd
-from tensor.arrays import Array, Pair, Shape, array_module, is_on_gpu
-from tensor.kernels import bias_operand, loops_for, operand, shared_work
+from tensor import winograd
+from tensor.arrays import Array, Pair, Shape
+from tensor.kernels import bias_operand, loops_for, operand
 from tensor.parallel import map_blocks, one_blas_thread
 
 
@@ -60,12 +60,10 @@ def _columns(x: Array, kernel: Pair, size: Pair, geometry: Geometry) -> Array:
     n, _, _, C = x.shape
     loops = loops_for(x)
     if kernel == (1, 1) and geometry == ((1, 1), (0, 0), (1, 1)) and size == x.shape[1:3]:
-        columns = array_module(x).ascontiguousarray(x)
+        columns = np.ascontiguousarray(x)
     elif loops:
         columns = np.empty((n, h, w, kh, kw, C), x.dtype)
         loops.columns(operand(x), *geometry, columns)
-    elif is_on_gpu(x):
-        columns = gpu.columns(x, kernel, size, geometry)
     else:
         span_h, span_w = geometry.span(kernel)
         seen = max(0, sh * (h - 1) + span_h), max(0, sw * (w - 1) + span_w)
@@ -92,16 +90,15 @@ def correlate(x: Array, weight: Array, bias: Array | None, size: Pair, geometry:
         blocks, weight = _blocks(x, shape, size, geometry), _over_blocks(weight, shape)
         return winograd.convolve(loops_for(x), blocks, weight, bias, size, (0, 0))
     matrix = _matrix(weight)
-    xp = array_module(x)
-    y = xp.empty((len(x), *size, O), xp.result_type(x, weight))
+    y = np.empty((len(x), *size, O), np.result_type(x, weight))
 
     def block(images: slice) -> None:
         out = y[images].reshape(-1, O)
-        xp.matmul(_columns(x[images], tuple(kernel), size, geometry), matrix, out=out)
+        np.matmul(_columns(x[images], tuple(kernel), size, geometry), matrix, out=out)
         if bias is not None:
             out += bias
 
-    map_blocks(block, len(x), shared_work(x, len(x) * math.prod(size) * len(matrix)))
+    map_blocks(block, len(x), len(x) * math.prod(size) * len(matrix))
     return y
 
 
@@ -201,11 +198,8 @@ def gather(z: Array, weight: Array, bias: Array | None, size: Pair, geometry: Ge
     Each pixel of x gathers from the pixels of z that saw it. With stride 1 that is a convolution
     with the turned kernel; with stride s there are s^2 phases of pixels, for each of which another
     part of the turned kernel is used; where the stride divides the kernel and Winograd's way
-    serves, all phases are the channels of one convolution. On a GPU that are kernels for each
-    phase; there the product comes first, and a pixel gathers from what all pixels have for it.
+    serves, all phases are the channels of one convolution.
     """
-    if is_on_gpu(z):
-        return _gather_products(z, weight, bias, size, geometry)
     (kh, kw), (sh, sw) = weight.shape[2:], geometry.stride
     shape = _winograd_shape(z, weight.shape, z.shape[1:3], geometry)
     if shape and geometry.stride != (1, 1):
@@ -229,14 +223,6 @@ def gather(z: Array, weight: Array, bias: Array | None, size: Pair, geometry: Ge
     return x
 
 
-def _gather_products(
-    z: Array, weight: Array, bias: Array | None, size: Pair, geometry: Geometry
-) -> Array:
-    O, C, kh, kw = weight.shape
-    products = z.reshape(-1, O) @ _matrix(weight).T
-    return gpu.pixels(products.reshape(*z.shape[:3], kh, kw, C), bias, size, geometry)
-
-
 # To the kernel
 
 
@@ -254,7 +240,5 @@ def weight_gradient(x: Array, g: Array, kernel: Pair, geometry: Geometry) -> Arr
     def block(images: slice) -> Array:
         return _columns(x[images], kernel, size, geometry).T @ g[images].reshape(-1, O)
 
-    parts = map_blocks(
-        block, len(x), shared_work(x, len(x) * math.prod(size) * math.prod(kernel) * C)
-    )
+    parts = map_blocks(block, len(x), len(x) * math.prod(size) * math.prod(kernel) * C)
     return reduce(add, parts).reshape(*kernel, C, O).transpose(3, 2, 0, 1)

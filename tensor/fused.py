@@ -38,11 +38,11 @@ def fused(targets: str, loops: Way | None, kernels: Way) -> Callable[[F], F]:
     def declare(definition: F) -> F:
         op = _op(definition, targets, kernels)
         on_cpu = recorded(_op(definition, targets, loops)) if loops else None
-        on_gpu, by_definition = recorded(op), composite(definition)
+        on_gpu, by_definition, arity = recorded(op), composite(definition), len(op.arguments)
 
         @functools.wraps(definition)
         def call(*args, **kwargs):
-            values = op.bind(args, kwargs)
+            values = op.bind(args, kwargs) if kwargs or len(args) != arity else args
             x = raw(values[0])
             if on_cpu and loops_for(x):
                 return on_cpu(*values)

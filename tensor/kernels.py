@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from tensor.arrays import Array, array_module, inverse, is_on_gpu, memory_order
+from tensor import gpu
+from tensor.arrays import Array, inverse, is_on_gpu, memory_order
 from tensor.parallel import map_blocks
 
 
@@ -83,7 +84,7 @@ def total(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
     if x.dtype.kind != "f":
         return x.sum(axes, np.int64, keepdims=keepdims)
     if is_on_gpu(x):
-        return x.sum(axes, np.float64, _reduced(x, axes, keepdims), keepdims)
+        return gpu.total(x, axes, keepdims)
     if x.size < SMALL or not (axes and loops_for(x)):
         return x.sum(axes, np.float64, keepdims=keepdims).astype(x.dtype)
     order = memory_order(x)
@@ -102,14 +103,8 @@ def total(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
 def average(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
     """x.mean(axes), carried in float64."""
     if is_on_gpu(x):
-        return x.mean(axes, np.float64, _reduced(x, axes, keepdims), keepdims)
+        return gpu.total(x, axes, keepdims, mean=True)
     return total(x, axes, keepdims) / math.prod(x.shape[k] for k in axes)
-
-
-def _reduced(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
-    """Where a GPU writes what it reduces x to over some axes: the kernel that sums also casts."""
-    kept = [1 if k in axes else n for k, n in enumerate(x.shape) if keepdims or k not in axes]
-    return array_module(x).empty(kept, x.dtype)
 
 
 def _sums_between(x: Array) -> Array:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tensor import elementwise, gpu
-from tensor.arrays import Array, Shape, array_module, device_of, integers, to_device
+from tensor.arrays import Array, Shape, array_module, device_of, integers, is_on_gpu, to_device
 from tensor.autodiff import op
-from tensor.base import TensorBase, raw, wrap
+from tensor.base import TensorBase, raw
 from tensor.elementwise import sqrt, square
 from tensor.errors import composite
 from tensor.fused import Way, fused
@@ -43,12 +43,19 @@ def _unit(x: Array, dims: Shape) -> Tensor:
 
 
 def _normalize(
-    x: Array, weight: Array, bias: Array, groups: int, eps: float, batch=False, silu=False
+    x: Array,
+    weight: Array | None,
+    bias: Array | None,
+    groups: int,
+    eps: float,
+    batch=False,
+    silu=False,
 ) -> Tensor:
     """y = h weight + bias with h = (x - mean) / sqrt(variance + eps) in each group; SiLU if `silu`.
 
-    x is (N, C, ...), weight and bias (C,). A group is of pixels and channels, with `batch` of all
-    N items. In large units, which cancel, the squares of large numbers do not overflow.
+    x is (N, C, ...), weight and bias (C,), or None for ones and zeros. A group is of pixels and
+    channels, with `batch` of all N items. In large units, which cancel, the squares of large
+    numbers do not overflow.
     """
     N, C, *size = x.shape
     split = reshape(x, (N, groups, C // groups, math.prod(size)))
@@ -57,8 +64,9 @@ def _normalize(
     unit = _unit(centred, over)
     centred = centred / unit
     h = centred / sqrt(mean(square(centred), over, True) + eps / square(unit))
-    channels = (C,) + (1,) * len(size)
-    y = reshape(h, x.shape) * reshape(weight, channels) + reshape(bias, channels)
+    channels, y = (C,) + (1,) * len(size), reshape(h, x.shape)
+    y = y if weight is None else y * reshape(weight, channels)
+    y = y if bias is None else y + reshape(bias, channels)
     return elementwise.silu(y) if silu else y
 
 
@@ -78,8 +86,14 @@ def _images(rows: Array, shape: Shape) -> Array:
     return rows.reshape(N, *size, C).transpose(0, len(shape) - 1, *range(1, len(shape) - 1))
 
 
+def _affine(x: Array, weight: Array | None, bias: Array | None) -> tuple[Array, Array]:
+    """weight and bias as loops take them, ones and zeros for None."""
+    weight = np.ones(x.shape[1], x.dtype) if weight is None else weight
+    return operand(weight), operand(np.zeros(x.shape[1], x.dtype) if bias is None else bias)
+
+
 def _normalize_forward(x, weight, bias, groups: int, eps: float, batch: bool, silu: bool):
-    rows, weight, bias, eps = _rows(x, batch), operand(weight), operand(bias), float(eps)
+    rows, (weight, bias), eps = _rows(x, batch), _affine(x, weight, bias), float(eps)
     y, moments = np.empty(rows.shape, x.dtype), np.empty((2, len(rows), x.shape[1]))
     mean, rstd = moments
 
@@ -99,7 +113,7 @@ def _normalize_forward(x, weight, bias, groups: int, eps: float, batch: bool, si
 
 def _normalize_vjp(g, y, moments, x, weight, bias, groups: int, eps, batch: bool, silu: bool):
     g, y, rows = _rows(g, batch), _rows(y, batch), _rows(x, batch)
-    weight, bias = operand(weight), operand(bias)
+    weight, bias = _affine(x, weight, bias)
     gx, (mean, rstd) = np.empty(rows.shape, x.dtype), moments
 
     def block(items: slice) -> Array:
@@ -117,31 +131,15 @@ def _normalize_vjp(g, y, moments, x, weight, bias, groups: int, eps, batch: bool
     return _images(gx, x.shape), g_weight, g_bias
 
 
-# The same by kernels of a GPU, on groups
-
-
-def _groups(x: Array, weight: Array, bias: Array, groups: int) -> tuple[Array, Array, Array]:
-    """x (N, C, ...) as (N, G, D, M); weight and bias as (G, D, 1)."""
-    N, C, *size = x.shape
-    channels = groups, C // groups
-    vectors = weight.reshape(*channels, 1), bias.reshape(*channels, 1)
-    return x.reshape(N, *channels, math.prod(size)), *vectors
+# The same by kernels of a GPU
 
 
 def _forward_on_gpu(x, weight, bias, groups: int, eps: float, batch: bool, silu: bool):
-    split, *affine = _groups(x, weight, bias, groups)
-    moments = gpu.moments(split, (0, 2, 3) if batch else (2, 3), float(eps))
-    standardise = gpu.standardise_silu if silu else gpu.standardise
-    return standardise(split, *moments, *affine).reshape(x.shape), moments
+    return gpu.normalize(x, weight, bias, groups, eps, batch, silu)
 
 
 def _vjp_on_gpu(g, y, moments, x, weight, bias, groups: int, eps, batch: bool, silu: bool):
-    split, *affine = _groups(x, weight, bias, groups)
-    g = g.reshape(split.shape)
-    g = gpu.through_silu(g, split, *moments, *affine) if silu else g
-    mean, rstd = moments
-    gx, g_weight, g_bias = gpu.standardise_vjp(g, split, mean, rstd, affine[0], batch)
-    return gx.reshape(x.shape), g_weight.reshape(weight.shape), g_bias.reshape(bias.shape)
+    return gpu.normalize_vjp(g, x, weight, bias, moments, groups, batch, silu)
 
 
 normalize = fused(
@@ -164,15 +162,6 @@ def _check_shapes(shape: Shape, **vectors) -> None:
             raise ValueError(f"{name} has shape {vector.shape}, expected {shape}")
 
 
-def _affine(x, weight, bias, channels: int):
-    """weight and bias, or ones and zeros in their place."""
-    xp = array_module(raw(x))
-    made = wrap if isinstance(x, TensorBase) else raw  # tensors are not copied when recorded
-    weight = made(xp.ones(channels, x.dtype)) if weight is None else weight
-    bias = made(xp.zeros(channels, x.dtype)) if bias is None else bias
-    return weight, bias
-
-
 @composite
 def group_norm(x, num_groups: int, weight=None, bias=None, eps=1e-5, *, silu=False) -> Tensor:
     """Normalise each image x (N, C, ...) over its pixels and each group of channels (Wu & He 2018).
@@ -184,8 +173,7 @@ def group_norm(x, num_groups: int, weight=None, bias=None, eps=1e-5, *, silu=Fal
     if num_groups < 1 or C % num_groups:
         raise ValueError(f"{C} channels cannot be split into {num_groups} groups")
     _check_shapes((C,), weight=weight, bias=bias)
-    weight, bias = _affine(x, weight, bias, C)
-    return normalize(x, weight, bias, num_groups, eps, silu=silu)
+    return normalize(x, weight, bias, num_groups, eps, False, silu)
 
 
 @composite
@@ -220,7 +208,6 @@ def layer_norm(x, normalized_shape: int | Shape, weight=None, bias=None, eps=1e-
     _check_shapes(shape, weight=weight, bias=bias)
     features = math.prod(shape)
     weight, bias = (v if v is None else reshape(v, (features,)) for v in (weight, bias))
-    weight, bias = _affine(x, weight, bias, features)
     return reshape(normalize(reshape(x, (-1, features)), weight, bias, 1, eps), x.shape)
 
 
@@ -247,7 +234,6 @@ def batch_norm(
     _check_shapes((C,), weight=weight, bias=bias, **running)
     if (running_mean is None) != (running_var is None):
         raise ValueError("running_mean and running_var belong together: give both or neither")
-    weight, bias = _affine(x, weight, bias, C)
     if not training:
         if running_mean is None:
             raise ValueError("without training=True it needs running_mean and running_var")
@@ -255,9 +241,12 @@ def batch_norm(
         running_mean, running_var = (
             v if isinstance(v, TensorBase) else to_device(v, device) for v in running.values()
         )
-        scale = weight * (running_var + eps) ** -0.5
+        scale = (running_var + eps) ** -0.5
+        scale = scale if weight is None else weight * scale
+        shift = -running_mean * scale
+        shift = shift if bias is None else bias + shift
         across = (1, C) + (1,) * (x.ndim - 2)
-        return x * reshape(scale, across) + reshape(bias - running_mean * scale, across)
+        return x * reshape(scale, across) + reshape(shift, across)
     rows = x.shape[0] * math.prod(x.shape[2:])
     if rows < 2:
         raise ValueError(f"training needs more than one value per channel, got {x.shape}")
@@ -265,11 +254,17 @@ def batch_norm(
         if not all(isinstance(statistic, TensorBase) for statistic in running.values()):
             raise TypeError("training updates running_mean and running_var, which must be tensors")
         _update_running(running_mean, running_var, x, momentum)
-    return normalize(x, weight, bias, C, eps, batch=True)
+    return normalize(x, weight, bias, C, eps, True, False)
 
 
 @no_grad()
 def _update_running(running_mean: Tensor, running_var: Tensor, x, momentum: float) -> None:
+    statistics = running_mean, running_var
+    if is_on_gpu(raw(x)) and all(v.is_leaf and v.dtype == x.dtype for v in statistics):
+        old_mean, old_var = (v.data for v in statistics)
+        found = gpu.running(raw(x), old_mean, old_var, momentum)
+        running_mean._data, running_var._data = found
+        return
     over = (0, *range(2, x.ndim))
     running_mean.copy_((1 - momentum) * running_mean + momentum * mean(x, over))
     running_var.copy_((1 - momentum) * running_var + momentum * var(x, over))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tensor.arrays import Array, array_module
+from tensor import gpu
+from tensor.arrays import Array, array_module, is_on_gpu
 from tensor.autodiff import op
 from tensor.calls import only
 from tensor.elementwise import mul
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     a=lambda g, b: _matmul(g, transpose(b, -1, -2)), b=lambda g, a: _matmul(transpose(a, -1, -2), g)
 )
 def _matmul(a: Array, b: Array) -> Tensor:
-    return a @ b
+    return gpu.product(a, b) if is_on_gpu(a) else a @ b
 
 
 @composite
@@ -82,12 +83,17 @@ def outer(a, b) -> Tensor:
     return mul(reshape(a, (-1, 1)), b)
 
 
-@op(
-    x=lambda g, weight: _matmul(g, weight),
-    weight=lambda g, x: _matmul(transpose(g, 0, 1), x),
-    bias=lambda g: sum(g, 0),
-)
+def _of_weight_and_bias(g, x, bias_shape):
+    """Their gradients, of which a GPU makes both at once."""
+    if is_on_gpu(g):
+        return gpu.linear_gradient(x, g)
+    return _matmul(transpose(g, 0, 1), x), sum(g, 0) if bias_shape else None
+
+
+@op(x=lambda g, weight: _matmul(g, weight), **{"weight bias": _of_weight_and_bias})
 def _linear(x: Array, weight: Array, bias: Array | None) -> Tensor:
+    if is_on_gpu(x):
+        return gpu.product(x, weight.T, bias)
     y = x @ weight.T
     if bias is not None:
         y += bias

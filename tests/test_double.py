@@ -108,20 +108,25 @@ def test_a_fused_function_returns_arrays_or_writes_to_them(cupy: ModuleType, x: 
     assert isinstance(first, cupy.ndarray) and fused(cupy, lambda x: x + 1, x.T).flags.c_contiguous
 
 
-def test_sums_of_terms(cupy: ModuleType, x: Array) -> None:
-    """Operands broadcast; numbers serve in the result, too; dtypes must be as declared."""
-    given = "T x, float64 mean, float64 n", "float64 y"
-    spread = cupy.ReductionKernel(*given, "(x - mean) * (x - mean)", "a + b", "y = a / n", "0")
-    mean = x.mean(1, np.float64, keepdims=True)
-    found = spread(x, mean, 3.0, axis=(1,), keepdims=True)
-    assert found.dtype == np.float64 and found.shape == (2, 1)
-    np.testing.assert_allclose(found.get(), x.get().var(1, keepdims=True), rtol=1e-6)
-    out = cupy.empty((2,), np.float64)
-    assert spread(x, mean, 3.0, axis=(1,), out=out) is out
-    with pytest.raises(TypeError, match="mismatched"):
-        spread(x, mean.astype("float32"), 3.0, axis=(1,))
-    with pytest.raises(TypeError, match="mismatched"):
-        spread(x, mean, 3.0, axis=(1,), out=cupy.empty((2,), np.float32))
+def test_a_kernel_in_cuda_takes_what_it_declares(double: ModuleType, x: Array) -> None:
+    """CuPy would hand over memory of any type, and scalars in the place of it."""
+    source = "typedef float T; typedef int I; void minigen_total(const T* x, T* y, double d, I* f)"
+    kernel = double.RawKernel(source.replace("; ", ";\n"), "minigen_total")
+    form = double.array([2, 3, 1, 1, 2, 0, 0, 3, 1, 1, 3, 0, 0, 1, 32], "i")
+    y = double.empty((2,), np.float32)
+    kernel((1,), (256,), (x, y, 3.0, form))
+    assert y.tolist() == [1, 4]
+    for wrong in (
+        (x.astype("float64"), y, 3.0, form),
+        (x, y, 3, form),
+        (x, y, 3.0, form.astype("int64")),
+        (x, 1.0, 3.0, form),
+        (HOST, y, 3.0, form),
+    ):
+        with pytest.raises(TypeError):
+            kernel((1,), (256,), wrong)
+    with pytest.raises(ValueError, match="grid"):
+        kernel((0,), (256,), (x, y, 3.0, form))
 
 
 @pytest.mark.parametrize("name", REFUSED)

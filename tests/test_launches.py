@@ -28,15 +28,15 @@ def test_launches_copies_and_waits_of_a_step_are_counted() -> None:
 
 
 BARS = {
-    "ae": 55,
-    "vae": 90,
-    "ddpm": 450,
-    "ncsn": 450,
-    "gan": 300,
-    "cyclegan": 850,
-    "pix2pix": 600,
-    "ae, contractive": 1100,
-    "gan, wgan-gp": 300,
+    "ae": 40,
+    "vae": 70,
+    "ddpm": 200,
+    "ncsn": 205,
+    "gan": 125,
+    "cyclegan": 380,
+    "pix2pix": 255,
+    "ae, contractive": 1060,
+    "gan, wgan-gp": 145,
 }
 """The most kernels that a step may launch."""
 

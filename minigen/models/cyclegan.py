@@ -94,8 +94,9 @@ class ImagePool:
                 k = rng.integers(self.count)
                 returned[i], kept[k] = kept[k], image
         all_images = T.cat([self.images.to(images.device), images.detach()])
-        self.images = all_images[kept]
-        return all_images[returned]
+        chosen = all_images[kept + returned]
+        self.images = chosen[:size]
+        return chosen[size:]
 
     def state_dict(self) -> dict[str, Any]:
         """The images, and how many of them there are."""

@@ -42,7 +42,7 @@ class Learner:
     ):  # fmt: skip
         self.network, self.lr, self.schedule = network, lr, schedule
         self.optimizer = nn.Adam(network.parameters(), lr, betas)
-        self.average = None if ema is None else nn.EMA(network.parameters(), ema)
+        self.average = None if ema is None else nn.EMA(self.optimizer.view, ema)
 
     def descend(self, loss: Tensor, k: int) -> None:
         """Step k: the network moves down the gradient of the loss, and the average follows.

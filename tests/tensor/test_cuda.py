@@ -61,21 +61,49 @@ def test_convolutions_and_their_gradients_equal_loops(
         assert (gradient * change).sum() == pytest.approx((difference * g).sum(), abs=1e-10)
 
 
-def test_arrays_of_more_than_2_to_the_31_elements_are_counted_in_64_bits() -> None:
-    assert gpu._index_type(np.broadcast_to(np.int8(0), 2**31 - 1)) == "int32"
-    assert gpu._index_type(np.empty(1), np.broadcast_to(np.int8(0), 2**31)) == "int64"
+@pytest.mark.parametrize(
+    ("f", "weight_shape", "options"),
+    [
+        (conv2d, (40, 20, 3, 3), {"padding": 1}),
+        (conv2d, (40, 20, 3, 2), {"stride": (2, 1), "dilation": (1, 2)}),
+        (conv_transpose2d, (20, 40, 4, 4), {"stride": 2, "padding": 1}),
+        (conv_transpose2d, (20, 40, 3, 2), {"stride": (3, 2), "dilation": 2}),
+        (T.linear, (40, 11), {}),
+    ],
+)
+def test_products_of_many_tiles_are_those_of_the_cpu(
+    f: Callable, weight_shape: tuple[int, ...], options: dict
+) -> None:
+    """More pixels, channels and terms than a block of threads makes, none of them whole tiles."""
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal(shape) for shape in ((3, 20, 11, 11), weight_shape, (40,))]
+    results = []
+    for leaf in (lambda x: Tensor(x, requires_grad=True), on_cuda):
+        leaves = [leaf(x) for x in arrays]
+        y = f(*leaves, **options)
+        g = Tensor(np.cos(np.arange(y.numel())).reshape(y.shape), device=y.device)
+        results.append([a.numpy() for a in (y, *grad(y, leaves, g))])
+    for here, there in zip(*results, strict=True):
+        np.testing.assert_allclose(there, here, rtol=1e-11, atol=1e-11)
 
 
-def test_convolutions_count_in_64_bits_as_in_32(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernels_count_in_64_bits_where_a_tile_past_the_end_needs_them() -> None:
+    assert gpu._index(5, 2**30 - 1) == "i"
+    assert gpu._index(5, 2**30) == "q"
+
+
+def test_kernels_count_in_64_bits_as_in_32(monkeypatch: pytest.MonkeyPatch) -> None:
     x, weight = (np.random.default_rng(0).standard_normal(s) for s in ((2, 3, 5, 4), (4, 3, 3, 2)))
     results = []
-    for index in ("int32", "int64"):
-        monkeypatch.setattr(gpu, "_index_type", lambda *arrays, index=index: index)
-        leaf = on_cuda(x)
-        y = conv2d(leaf, on_cuda(weight), stride=2, padding=1)
-        results.append((y.numpy(), grad(y.sum(), leaf)[0].numpy()))
-    np.testing.assert_array_equal(results[0][0], results[1][0])
-    np.testing.assert_array_equal(results[0][1], results[1][1])
+    for index in ("i", "q"):
+        monkeypatch.setattr(gpu, "_index", lambda *extents, index=index: index)
+        for form in (gpu._sums, gpu._norms, gpu._convolution, gpu._weight_gradient):
+            form.cache_clear()
+        leaves = on_cuda(x), on_cuda(weight)
+        y = T.group_norm(conv2d(*leaves, stride=2, padding=1), 2, silu=True).sum((0, 2))
+        results.append([a.numpy() for a in (y, *grad((y * y).sum(), leaves))])
+    for of_32, of_64 in zip(*results, strict=True):
+        np.testing.assert_array_equal(of_32, of_64)
 
 
 def in_float64(norm: Callable, sets: Callable, x: np.ndarray) -> np.ndarray:
@@ -105,16 +133,53 @@ def test_gradients_of_norms_near_a_large_mean_are_right(norm: Callable, sets: Ca
     np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-5, atol=1e-6)
 
 
+@given(sizes=st.lists(st.integers(0, 5), min_size=1, max_size=140), rng=generators)
+def test_vectors_are_joined_in_their_order(sizes: list[int], rng: np.random.Generator) -> None:
+    vectors = [rng.standard_normal(2 * n)[::2] for n in sizes]
+    joined = gpu.join([on_cuda(np.repeat(x, 2)).data[::2] for x in vectors])
+    np.testing.assert_array_equal(joined.get(), np.concatenate(vectors))
+
+
+@given(data=st.data(), rng=generators)
+def test_sums_over_any_dimensions_in_any_order_of_memory(
+    data: st.DataObject, rng: np.random.Generator
+) -> None:
+    shape = data.draw(st.lists(st.sampled_from([1, 2, 3, 5, 40]), min_size=1, max_size=4))
+    axes = tuple(data.draw(st.sets(st.integers(0, len(shape) - 1), min_size=1)))
+    order = data.draw(st.permutations(range(len(shape))))
+    x = rng.standard_normal(shape)
+    there = on_cuda(x.transpose(order)).permute(*np.argsort(order).tolist())
+    if data.draw(st.booleans()):
+        x, there = x[..., ::-2], T.flip(there, -1)[..., ::2]
+    for function, reference in ((T.sum, np.sum), (T.mean, np.mean)):
+        found = function(there, axes).numpy()
+        np.testing.assert_allclose(found, reference(x, axes), rtol=1e-12, atol=1e-12)
+
+
+def test_batch_norm_remembers_on_a_gpu_what_it_does_on_the_cpu() -> None:
+    """And leaves the old arrays as they were: a graph may need them."""
+    x, old = np.random.default_rng(0).standard_normal((3, 4, 5, 1)), np.arange(1.0, 5.0)
+    results = []
+    for device in ("cpu", "cuda"):
+        running = Tensor(old, device=device), Tensor(2 * old, device=device)
+        arrays = [v.data for v in running]
+        T.batch_norm(Tensor(x, device=device), *running, training=True, momentum=0.3)
+        results.append([v.numpy() for v in (*running, *map(Tensor, arrays))])
+    np.testing.assert_allclose(results[0], results[1], rtol=1e-12)
+    np.testing.assert_array_equal(results[1][2:], [old, 2 * old])
+
+
+@pytest.mark.parametrize("count", [50_000, 300_000])
 @pytest.mark.parametrize("axis", [0, 1])
-def test_sums_of_many_numbers_are_right(axis: int) -> None:
+def test_sums_of_many_numbers_are_right(axis: int, count: int) -> None:
     """Added one by one in float32, ten million times 0.1 is 8.6 % too much."""
-    x = np.full((2, 300_000), 0.1, np.float32)
+    x = np.full((2, count), 0.1, np.float32)
     x[1] *= np.resize([1.0, -0.999], x.shape[1]).astype(np.float32)
     x = x if axis else np.ascontiguousarray(x.T)
     expected = [math.fsum(row) for row in (x if axis else x.T).tolist()]
     there = Tensor(x, device="cuda")
     np.testing.assert_allclose(T.sum(there, axis).numpy(), expected, rtol=1e-6)
-    np.testing.assert_allclose(T.mean(there, axis).numpy() * 300_000, expected, rtol=1e-6)
+    np.testing.assert_allclose(T.mean(there, axis).numpy() * count, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["silu", "gelu", "sigmoid", "softplus", "tanh"])

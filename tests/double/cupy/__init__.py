@@ -48,7 +48,7 @@ from cupy._functions import (
     zeros,
     zeros_like,
 )
-from cupy._fusion import ElementwiseKernel, ReductionKernel, fuse
+from cupy._fusion import ElementwiseKernel, RawKernel, fuse
 from cupy._kernels import UFUNCS, matmul, ufunc
 
 __version__ = "14.0.0"

@@ -1,11 +1,11 @@
-"""Kernels that the project writes itself: `fuse`, `ReductionKernel` and `ElementwiseKernel`.
+"""Kernels that the project writes itself: `fuse`, `RawKernel` and `ElementwiseKernel`.
 
-Nothing is compiled. A fused function is called as it is; terms and results of a reduction are
-expressions that mean the same in C and in Python; for a kernel in C of its own, `_written.py` says
+Nothing is compiled. A fused function is called as it is; for a kernel in CUDA, `_written.py` says
 in NumPy what it does.
 """
 
 import functools
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -71,6 +71,39 @@ def fuse(*, kernel_name: str) -> Callable[[Callable], Callable]:
     return decorate
 
 
+class RawKernel:
+    """A kernel in CUDA: `_written.py` has the same in NumPy. TypeError for arguments of other types
+    than the source declares, which CuPy would take for what they are not."""
+
+    def __init__(self, code: str, name: str):
+        self.name, self.compute = name, KERNELS[name]
+        types = {name: kind for kind, name in re.findall(r"typedef (.+) (\w+);", code)}
+        declared = re.search(rf"void {name}\(([^)]*)\)", code)[1].split(",")  # type: ignore[index]
+        declared = [p.replace("const", "").replace("Form", "I").split()[0] for p in declared]
+        self.kinds = [types.get(kind.rstrip("*"), kind.rstrip("*")) for kind in declared]
+        self.pointers = [kind.endswith("*") for kind in declared]
+
+    def __call__(self, grid: tuple, block: tuple, args: tuple) -> None:
+        _events.happened("launch", self.name)
+        if 0 in grid or len(args) != len(self.kinds):
+            raise ValueError(f"double of CuPy: {self.name}: grid {grid}, {len(args)} arguments")
+        for x, kind, pointer in zip(args, self.kinds, self.pointers):
+            given = x.dtype if isinstance(x, ndarray) else np.dtype(type(x))
+            null = pointer and type(x) is int and x == 0
+            if not null and (given != _C_TYPES[kind] or pointer != isinstance(x, ndarray)):
+                raise TypeError(f"double of CuPy: {self.name}: {given} for {kind}")
+        with np.errstate(all="ignore"):
+            self.compute(*map(operand, args))
+
+
+_C_TYPES = {
+    "bool": "?", "signed char": "b", "short": "h", "int": "i", "long": "l", "long long": "q",
+    "unsigned char": "B", "unsigned short": "H", "unsigned int": "I", "unsigned long": "L",
+    "unsigned long long": "Q", "float": "f", "double": "d",
+}  # fmt: skip
+"""As NumPy's characters."""
+
+
 def _named(parameters: str, args: Sequence) -> dict[str, Any]:
     """The values of the parameters "float64 x, T y", by name. TypeError for another number of them,
     and for arrays of another dtype than is declared."""
@@ -87,29 +120,6 @@ def _named(parameters: str, args: Sequence) -> dict[str, Any]:
             if x.dtype != expected:
                 raise TypeError(f"Type is mismatched. {name} {x.dtype} {expected}")
     return {name: operand(x) for (_, name), x in zip(declared, args)}
-
-
-class ReductionKernel:
-    """Sums, of a term in float64."""
-
-    def __init__(self, in_params, out_params, map_expr, reduce_expr, post_map_expr, identity):
-        y, result = post_map_expr.split(" = ")
-        if (out_params, reduce_expr, y, identity) != ("float64 y", "a + b", "y", "0"):
-            raise NotImplementedError("double of CuPy: only sums in float64")
-        self.parameters, self.term, self.result = in_params, map_expr, result
-
-    def __call__(self, *args, axis=None, keepdims=False, out=None):
-        _events.happened("launch", self.term)
-        values = _named(self.parameters, args)
-        with np.errstate(all="ignore"):
-            terms = eval(self.term, {}, values)
-            total = np.sum(terms, axis, np.float64, keepdims=keepdims)
-            functions = {"rsqrt": lambda x: 1 / np.sqrt(x)}
-            numbers = {name: x for name, x in values.items() if np.ndim(x) == 0}
-            result = eval(self.result, functions, numbers | {"a": total})
-        if out is not None and out.dtype != np.float64:
-            raise TypeError("Type is mismatched. y")
-        return written(result, out)
 
 
 class ElementwiseKernel:
