@@ -2,16 +2,19 @@
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from minigen import api
 from minigen.api import SAMPLES_EVALUATED, SAMPLES_OF_A_RUN, TrainedModel, UsageError
 from minigen.data.folders import image_files, read_images
-from minigen.data.images import write_png
+from minigen.data.images import adaptations
 from minigen.recipes import RECIPES
 from minigen.recipes.ddpm import SAMPLERS
 from minigen.recipes.translation import DIRECTIONS
@@ -128,12 +131,15 @@ def _parser() -> argparse.ArgumentParser:
     translator.set_defaults(command=_translate)
     add = translator.add_argument
     add("run", metavar="DIR", help="a run's folder")
-    add("--input", required=True, metavar="FILE|DIR", help="an image, or a folder of them")
+    image = "an image, or a folder of them (default: the test images of the run)"
+    add("--input", metavar="FILE|DIR", help=image)
     add("--direction", required=True, choices=DIRECTIONS, help="from X to Y, or from Y to X")
     device = _setting(DataSettings, "device")
     add("--device", type=device, metavar="NAME", help="default: that of the training")
     out = "where the translations go (default: DIR/translated-DIRECTION)"
     add("--out", metavar="DIR", help=out)
+    add("--data-x", metavar="DIR", help="where the images of X lie now")
+    add("--data-y", metavar="DIR", help="where those of Y lie now")
 
     all_commands = *models.choices.values(), sampler, evaluator, translator
     parser.epilog = "\n".join(command.format_usage() for command in all_commands)
@@ -228,18 +234,31 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _translate(options: argparse.Namespace) -> int:
     model, _ = _trained(options)
     model.check_able("translate")
-    source = Path(options.input)
-    try:
-        paths = image_files(source, fewest=1) if source.is_dir() else [source]
-        x = read_images(paths, model.recipe.settings.size)
-    except (ValueError, OSError) as error:
-        raise UsageError(f"--input {error}") from error
+    if options.input is None:
+        x = model.test_images(options.direction)
+        names = [f"{k}.png" for k in range(len(x))]
+    else:
+        x, names = _read(Path(options.input), model.recipe.settings.size)
     y = model.translate(x, options.direction)
     out = _out(options, model, f"translated-{options.direction}")
-    for path, image in zip(paths, y):
-        write_png(out / (path.name if path.suffix == ".png" else f"{path.name}.png"), image)
-    print(f"{len(y)} translations are in {out}")
+    sheet = model.save_translations(out, x, y, names, options.direction)
+    print(
+        f"{len(y)} translations are in {out}, some of them beside their originals in {sheet.name}"
+    )
     return 0
+
+
+def _read(source: Path, size: int) -> tuple[np.ndarray, list[str]]:
+    """The images that --input names, and names of PNGs for them; what is done to unusual ones is
+    printed."""
+    try:
+        paths = image_files(source, fewest=1) if source.is_dir() else [source]
+        x = read_images(paths, size)
+    except (ValueError, OSError) as error:
+        raise UsageError(f"--input {error}") from error
+    for what, count in Counter(what for path in paths for what in adaptations(path, size)).items():
+        print(f"note: {count} of {len(paths)} images: {what}")
+    return x, [path.name if path.suffix == ".png" else f"{path.name}.png" for path in paths]
 
 
 # What commands share

@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 import nn
 import tensor as T
 from minigen.data import Dataset
-from minigen.evaluation import pictures
+from minigen.evaluation import curves, pictures
 from minigen.evaluation.batches import finite
 from minigen.evaluation.report import FLOOR, Measures, sample_measures
 from minigen.models.ddpm import SCHEDULES, Diffusion, Rng, States, beta_schedule
@@ -125,7 +125,8 @@ class DDPMRecipe:
                 size = min(BATCH_OF_SAMPLES, n - start)
                 states = self.states(size, rng, sampler, sampler_steps)
                 progress = f"sampling {start + size} of {n}"
-                for state in tqdm(states, desc=progress, total=total, unit="step"):
+                bar = tqdm(states, desc=progress, total=total, unit="step", leave=None)
+                for state in bar:
                     x = state.x
                 batches.append(x.numpy())
             return finite(np.concatenate(batches))
@@ -139,7 +140,7 @@ class DDPMRecipe:
     def draw(self, run: Run) -> None:
         """The loss, the forward process, and the denoising of a few samples."""
         diffusion = self.diffusion
-        pictures.losses(run, ["loss"], f"{self.heading}: simple loss (DDPM eq. 14)")
+        curves.losses(run, ["loss"], f"{self.heading}: simple loss (DDPM eq. 14)")
         are_images = len(self.shape) == 3
         times = _times(diffusion.T, 9 if are_images else 8)
         n = min(len(self.data.test), pictures.SHOWN if are_images else pictures.POINTS)

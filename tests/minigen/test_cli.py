@@ -27,7 +27,7 @@ import pytest
 
 import nn
 from minigen import api, cli
-from minigen.evaluation import batches, pictures
+from minigen.evaluation import batches, slides
 from minigen.recipes import vae
 from minigen.recipes.ae import REGULARISERS, AERecipe, AESettings
 from minigen.recipes.ddpm import DDPMRecipe, DDPMSettings
@@ -42,10 +42,11 @@ from tensor.arrays import gpu_name, import_cupy
 FILES = {"config.json", "metrics.jsonl", "checkpoint.npz", "samples.npz"}
 PICTURES = {
     "ddpm": {"samples.png", "loss.png", "forward.png", "trajectory.png", "denoising.gif"},
-    "ae": {"samples.png", "loss.png", "reconstructions.png"},
+    "ae": {"samples.png", "loss.png", "reconstructions.png", "codes.png"},
     "vae": {"samples.png", "loss.png", "reconstructions.png", "interpolation.png", "traversal.png"},
     "gan": {"samples.png", "loss.png"},
 }
+OF_OPTIONS = {"contractive": {"sensitivity.png"}, "gaussian": {"labels.png"}}
 OF_SAMPLES = ["Fréchet distance", "precision (k = 3)", "recall (k = 3)"]
 OF_MODES = ["modes covered", "good samples", "reverse KL, nats"]
 MEASURES = {
@@ -110,14 +111,14 @@ def contents(folder: Path) -> dict[str, bytes | None]:
     }
 
 
-save_picture = pictures._save
+save_picture = slides.save
 
 
 @pytest.fixture(scope="module", autouse=True)
 def small_runs() -> Iterator[None]:
     """Runs that take a moment, and pictures that nobody looks at."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pictures, "_save", lambda figure, path: path.touch())
+        patch.setattr(slides, "save", lambda figure, path: path.touch())
         patch.setattr(DDPMRecipe, "Settings", Small)
         patch.setattr(AERecipe, "Settings", SmallAE)
         patch.setattr(VAERecipe, "Settings", SmallVAE)
@@ -206,16 +207,17 @@ SHAPES = {
 def test_from_training_to_measures(
     place: Path, monkeypatch: pytest.MonkeyPatch, kind: str, data: str, options: list[Any]
 ) -> None:
-    monkeypatch.setattr(pictures, "_save", save_picture)
+    monkeypatch.setattr(slides, "save", save_picture)
     monkeypatch.setattr(vae, "IWAE_SAMPLES", 2)
     options = [*options, *(["--data-dir", write_mnist(place / "mnist")] if data == "mnist" else [])]
     training = minigen("train", kind, "--data", data, "--seed", 3, *options)
     run, shape = Path(f"runs/{kind}-{data}"), SHAPES[data]
     assert training.status == 0 and f"3 steps, in {run}" in training.out
-    assert {path.name for path in run.iterdir()} == FILES | PICTURES[kind]
+    drawn = PICTURES[kind].union(*(OF_OPTIONS.get(option, ()) for option in options))
+    assert {path.name for path in run.iterdir()} == FILES | drawn
     assert len(Run(run).metrics()) == 3 and Run(run).config["seed"] == 3
     check_samples(run, shape)
-    for name in PICTURES[kind]:
+    for name in drawn:
         assert matplotlib.image.imread(run / name).std() > 0
 
     ddim = ["--sampler", "ddim", "--sampler-steps", 2] if kind == "ddpm" else []

@@ -193,6 +193,14 @@ def test_checkpoints_come_at_intervals_and_at_the_end(
     assert saved == [2, 4, 5]
 
 
+def test_the_recipe_is_looked_at_before_the_first_step_and_after_each(tmp_path: Path) -> None:
+    run, counter, seen = new_run(tmp_path / "run"), Counter(), []
+    look = lambda done: seen.append((done, int(counter.count[0])))  # noqa: E731
+    assert train(counter, run, 2, watch=look)
+    assert train(counter, run, 3, 2, watch=look)
+    assert seen == [(0, 0), (1, 1), (2, 2), (2, 2), (3, 3)]
+
+
 def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     run = trained(tmp_path / "ring")
     with pytest.raises(CheckpointError, match=rf"{run.path}.* of another model"):
