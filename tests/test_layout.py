@@ -147,7 +147,8 @@ def test_a_page_of_the_readme_prints_what_it_says(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     section = (ROOT / "README.md").read_text().split(f"\n## {heading}\n")[1]
-    page = section.split("```python\n")[1].split("```")[0]
+    section = section.split("\n## ")[0]
+    page = "\n".join(re.findall(r"```python\n(.*?)```", section, re.DOTALL))
     with redirect_stdout(io.StringIO()) as out:
         exec(page, {})
     said = re.findall(r"^print.*?  # (.*)$", page, re.MULTILINE)

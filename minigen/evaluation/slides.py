@@ -27,15 +27,15 @@ def save(figure: Figure, path: Path) -> None:
     write_atomically(path, _png(figure, dpi=100).getvalue())
 
 
-def frame(figure: Figure) -> Image.Image:
+def frame(figure: Figure, dpi: int = 60) -> Image.Image:
     """A figure as a frame of a film."""
-    return Image.open(_png(figure, dpi=75)).convert("RGB")
+    return Image.open(_png(figure, dpi)).convert("RGB")
 
 
 def save_film(path: Path, frames: Sequence[Image.Image]) -> None:
     """Write a GIF, which rests at its last frame."""
     durations = [100] * (len(frames) - 1) + [3000]  # in milliseconds
-    first, *others = (image.quantize(64, dither=Image.Dither.NONE) for image in frames)
+    first, *others = (image.quantize(dither=Image.Dither.NONE) for image in frames)
     buffer = io.BytesIO()
     first.save(buffer, "GIF", save_all=True, append_images=others, duration=durations, loop=0)
     write_atomically(path, buffer.getvalue())

@@ -151,7 +151,7 @@ class VAERecipe:
         t = np.linspace(0, 1, 9)
         ways = np.stack([slerp(a, b, len(t)) for a, b in zip(z, np.roll(z, -1, 0))], 1)
         shown, titles = [self.decode(codes, labels) for codes in ways], [f"{u:.2f}" for u in t]
-        title = f"{self.heading}: spherical ways from a test image to the next{self._as(labels)}"
+        title = f"{self.heading}: spherical ways between test images{self._as(labels)}"
         pictures.sequence(run.path / "interpolation.png", shown, titles, title)
 
     def _draw_traversal(self, run: Run, z: np.ndarray, kl: np.ndarray, label: Labels) -> None:
