@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from docs import draw
 from tests import surface
 
 ROOT = Path(__file__).parent.parent
@@ -153,3 +154,12 @@ def test_a_page_of_the_readme_prints_what_it_says(
         exec(page, {})
     said = re.findall(r"^print.*?  # (.*)$", page, re.MULTILINE)
     assert out.getvalue().splitlines() == said != []
+
+
+def test_the_pictures_of_the_readme_are_there_and_small() -> None:
+    """All that `python -m docs.draw` makes, and no other; a page that loads at once."""
+    shown = re.findall(r"!\[.+?\]\(docs/pictures/(.*?)\)", (ROOT / "README.md").read_text())
+    sizes = {path.name: path.stat().st_size for path in (ROOT / "docs" / "pictures").iterdir()}
+    drawn = re.findall(r'"(\w+\.(?:png|gif))"', (ROOT / "docs" / "draw.py").read_text())
+    assert sizes.keys() == set(shown) == {*drawn, *(f"{name}.png" for name in draw.EXAMPLES)}
+    assert max(sizes.values()) <= 150_000 and sum(sizes.values()) <= 700_000
