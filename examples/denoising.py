@@ -4,9 +4,10 @@
 
 On the left x_t, on its way from noise at t = T to digits at t = 0 (DDPM Algorithm 2). On the right
 the x_0 that the network sees behind that x_t: what is left when the noise that it predicts is taken
-away (eq. 4 solved for x_0). At first that is a blur, the average of all digits; it settles from
-coarse to fine, and long before the noise on the left is gone the digit on the right is decided.
-Printed: how far what is seen is from what comes out, a root mean square over pixels in [-1, 1].
+away (eq. 4 solved for x_0), held in [-1, 1]. In x_T, which is nothing but noise, it sees nothing
+but its own error; then a blur, the average of all digits, which settles from coarse to fine, and
+long before the noise on the left is gone the digit on the right is decided. Printed: how far what
+is seen is from what comes out, a root mean square over pixels.
 """
 
 from __future__ import annotations

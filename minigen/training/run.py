@@ -114,14 +114,21 @@ class Run:
         write_atomically(self._frame(step), content.getvalue())
 
     def frames(self) -> dict[int, np.ndarray]:
-        """The frames that were kept, by their steps."""
-        return {step: np.load(self._frame(step)) for step in self._frame_steps()}
+        """The frames that were kept, by their steps. RunError for a damaged one."""
+        frames = {}
+        for step in self._frame_steps():
+            try:
+                frames[step] = np.load(self._frame(step))
+            except (OSError, ValueError, EOFError) as error:
+                raise RunError(f"{self._frame(step)} is damaged: delete it ({error})") from None
+        return frames
 
     def _frame(self, step: int) -> Path:
         return self.path / "frames" / f"{step}.npy"
 
     def _frame_steps(self) -> list[int]:
-        return sorted(int(path.stem) for path in (self.path / "frames").glob("[0-9]*.npy"))
+        names = (path.stem for path in (self.path / "frames").glob("*.npy"))
+        return sorted(int(name) for name in names if name.isdecimal())
 
     def forget_after(self, step: int) -> None:
         """Drop metrics and frames beyond `step`, which a run that goes on from there will write

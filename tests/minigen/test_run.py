@@ -53,6 +53,10 @@ def test_frames_are_kept_in_order_and_forgotten_beyond_a_step(tmp_path: Path) ->
     assert list(frames) == [9, 10, 100] and all((x == step).all() for step, x in frames.items())
     run.forget_after(10)
     assert list(Run(run.path).frames()) == [9, 10]
+    (run.path / "frames" / "notes.npy").write_bytes(b"not mine")
+    (run.path / "frames" / "9.npy").write_bytes(b"cut")
+    with pytest.raises(RunError, match=r"9\.npy is damaged: delete it"):
+        run.frames()
     run.forget_after(0)
     assert run.frames() == {}
 
