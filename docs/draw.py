@@ -31,7 +31,8 @@ def ddpm(folder: Path) -> None:
     with recipe.learner.using_average():
         states = [state.x.numpy() for state in recipe.states(24, rng)]
     sheets = [np.kron(tiles(x, 12)[:, :, 0], np.ones((4, 4))) for x in states]
-    frames = [Image.fromarray(np.uint8(255 * sheet)).convert("RGB") for sheet in sheets]
+    levels = [np.uint8(np.rint(16 * sheet) / 16 * 255) for sheet in sheets]  # as the digits have
+    frames = [Image.fromarray(grey).convert("RGB") for grey in levels]
     save_film(PICTURES / "denoising.gif", frames)
 
 
@@ -48,10 +49,10 @@ def cyclegan(folder: Path) -> None:
 
 
 def keep(path: Path, name: str) -> None:
-    """Copy a picture, in few colours and not wider than a page, to be small."""
+    """Copy a picture, in 256 colours and not wider than a page, to be small."""
     image = Image.open(path).convert("RGB")
     image.thumbnail((1200, 1200))
-    image.quantize(128, dither=Image.Dither.NONE).save(PICTURES / name, optimize=True)
+    image.quantize(dither=Image.Dither.NONE).save(PICTURES / name, optimize=True)
 
 
 def main(names: list[str]) -> None:
