@@ -1,5 +1,6 @@
 """`python -m docs.draw` draws the pictures of README.md anew, in docs/pictures: by the commands and
-examples that the page names, with their default seeds. `python -m docs.draw gan` draws one of them.
+examples that the page names, with their default seeds, in some five minutes. `python -m docs.draw
+gan` draws one of them.
 """
 
 import sys

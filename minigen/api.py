@@ -337,8 +337,8 @@ class TrainedModel:
     def save_translations(
         self, folder: Path, x: np.ndarray, y: np.ndarray, names: Sequence[str], direction: str
     ) -> Path:
-        """Images y (N, 3, H, W) as PNGs of these names, and a sheet of as many as it holds below
-        those of x that they are translations of; returns the sheet's path."""
+        """Images y (N, 3, H, W), translations of x, as PNGs of these names, and a sheet of both,
+        side by side, as many as it holds; returns the sheet's path."""
         for name, image in zip(names, y):
             write_png(folder / name, image)
         sheet = folder / "before-after.png"

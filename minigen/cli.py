@@ -242,9 +242,7 @@ def _translate(options: argparse.Namespace) -> int:
     y = model.translate(x, options.direction)
     out = _out(options, model, f"translated-{options.direction}")
     sheet = model.save_translations(out, x, y, names, options.direction)
-    print(
-        f"{len(y)} translations are in {out}, some of them beside their originals in {sheet.name}"
-    )
+    print(f"{len(y)} translations are in {out}; {sheet.name} shows some beside what they were")
     return 0
 
 

@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from minigen.evaluation import slides
 from minigen.evaluation.pictures import ROWS, show
-from minigen.evaluation.slides import FONT, SLIDE, TITLE
+from minigen.evaluation.slides import FONT
 
 IMAGES = 100
 """How many codes are drawn as rows."""
@@ -23,7 +22,7 @@ def activations(path: Path, h: np.ndarray, title: str) -> None:
     magnitude = np.abs(h)
     units = magnitude.mean(0).argsort()[::-1]
     ranked = np.sort(magnitude, 1)[:, ::-1].mean(0)
-    figure = _figure(title)
+    figure = slides.titled(title)
     left, right = figure.subplots(1, 2)
     limit = np.quantile(magnitude, 0.99) or 1.0
     low, cmap = (0, "Blues") if h.min() >= 0 else (-limit, "RdBu")
@@ -54,11 +53,8 @@ def sensitivity(path: Path, x: np.ndarray, J: np.ndarray, title: str) -> None:
     _, S, V = np.linalg.svd(J.reshape(N, latent, -1), full_matrices=False)
     directions = V[:, :DIRECTIONS].reshape(N, -1, *x.shape[1:])
     directions /= np.abs(directions).max((2, 3, 4), keepdims=True) + 1e-30
-    rows = min(N, ROWS)
-    sheet = np.concatenate(
-        [x[:rows, None], directions[:rows]], 1
-    )  # (rows, 1 + directions, C, H, W)
-    figure = _figure(title)
+    sheet = np.concatenate([x[:, None], directions], 1)[:ROWS]  # (rows, columns, C, H, W)
+    figure = slides.titled(title)
     left, right = figure.subplots(1, 2, width_ratios=(1.1, 1))
     show(left, sheet.reshape(-1, *x.shape[1:]), sheet.shape[1])
     left.set_title("a test image a row, and the directions\nthat move its code most", fontsize=FONT)
@@ -74,9 +70,3 @@ def sensitivity(path: Path, x: np.ndarray, J: np.ndarray, title: str) -> None:
     right.tick_params(labelsize=FONT)
     right.legend(fontsize=FONT)
     slides.save(figure, path)
-
-
-def _figure(title: str) -> Figure:
-    figure = Figure(figsize=SLIDE, layout="constrained")
-    figure.suptitle(slides.wrapped(title, SLIDE[0]), fontsize=TITLE, parse_math=False)
-    return figure

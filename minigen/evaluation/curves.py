@@ -5,11 +5,10 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from minigen.evaluation import slides
-from minigen.evaluation.slides import FONT, SLIDE, TITLE
+from minigen.evaluation.slides import FONT
 from minigen.training.run import Run
 
 
@@ -29,8 +28,7 @@ def curves(
     size = {name: np.median(np.abs(values[name])) for name in names}
     large = [name for name in names if 10 * size[name] >= max(size.values())]
     groups = [large] + ([small] if (small := [n for n in names if n not in large]) else [])
-    figure = Figure(figsize=SLIDE, layout="constrained")
-    figure.suptitle(slides.wrapped(title, SLIDE[0]), fontsize=TITLE, parse_math=False)
+    figure = slides.titled(title)
     for axes, group in zip(figure.subplots(len(groups), 1, squeeze=False)[:, 0], groups):
         for name in group:
             color = f"C{list(names).index(name)}"

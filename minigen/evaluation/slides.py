@@ -57,7 +57,7 @@ def panels(
     W = columns * (width + GAP) + GAP
     if not math:
         labels = [textwrap.fill(label, max(1, int(width / LETTER))) for label in labels]
-    title = wrapped(title, W)
+    title = _wrapped(title, W)
     above = GAP + LINE * max(1 + label.count("\n") for label in labels)
     top = GAP + LINE * (1 + title.count("\n"))
     H = top + rows * (above + height) + GAP
@@ -72,6 +72,12 @@ def panels(
     return figure, axes_of
 
 
-def wrapped(title: str, width: float) -> str:
-    """A title in lines that are as wide as a figure, in inches."""
+def titled(title: str) -> Figure:
+    """A figure as large as a slide, for panels of any kind."""
+    figure = Figure(figsize=SLIDE, layout="constrained")
+    figure.suptitle(_wrapped(title, SLIDE[0]), fontsize=TITLE, parse_math=False)
+    return figure
+
+
+def _wrapped(title: str, width: float) -> str:
     return textwrap.fill(title, int(width / LETTER * FONT / TITLE))
