@@ -42,7 +42,7 @@ LATENT = 16
 SHARES = (0.1, 0.3, 0.5, 0.7, 1.0)
 
 
-def main(steps: int = 1500, out: Path = OUT) -> None:
+def main(steps: int = 1000, out: Path = OUT) -> None:
     ring = data.load("ring")
     centres, sigma = data.MODES["ring"]
     moments = sorted({max(1, round(share * steps)) for share in SHARES})
