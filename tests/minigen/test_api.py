@@ -492,6 +492,35 @@ def test_checkpoints_come_as_often_as_asked(monkeypatch: pytest.MonkeyPatch) -> 
     assert saved == [2, 4, 5]
 
 
+# The pictures of a conditional VAE
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+def test_pictures_of_a_vae_say_with_which_label(
+    conditional: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And one of them has the same codes in each column, with a label for each."""
+    drawn: dict[str, tuple[Any, ...]] = {}
+    monkeypatch.setattr(
+        pictures, "sequence", lambda path, *arguments: drawn.update({path.name: arguments})
+    )
+    settings = SMALL["vae"] | {"size": 8, "conditional": conditional}
+    model = minigen.new("vae", COLOURS, LABELS, **settings)
+    monkeypatch.setattr(model.recipe, "decode", lambda z, labels=None: (z, labels))
+    model.recipe.draw(model.run)
+    of_ways, of_moves = (drawn[f"{name}.png"][2] for name in ("interpolation", "traversal"))
+    if not conditional:
+        assert "labels.png" not in drawn and "decoded" not in of_ways + of_moves
+        return
+    tested = [("rose", "tulip")[k] for k in model.recipe.data.test_labels[:5]]
+    assert of_ways.endswith(f", decoded as {', '.join(tested)}")
+    assert of_moves.endswith(f", decoded as {tested[0]}")
+    columns, names, _ = drawn["labels.png"]
+    assert names == ["rose", "tulip"]
+    for k, (z, labels) in enumerate(columns):
+        assert z.shape == (5, 3) and np.array_equal(z, columns[0][0]) and (labels == k).all()
+
+
 # The picture of samples
 
 

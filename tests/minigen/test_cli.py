@@ -46,7 +46,7 @@ PICTURES = {
     "vae": {"samples.png", "loss.png", "reconstructions.png", "interpolation.png", "traversal.png"},
     "gan": {"samples.png", "loss.png"},
 }
-OF_OPTIONS = {"contractive": {"sensitivity.png"}, "gaussian": {"labels.png"}}
+OF_OPTIONS = {("ae", "contractive"): {"sensitivity.png"}, ("vae", "--conditional"): {"labels.png"}}
 OF_SAMPLES = ["Fréchet distance", "precision (k = 3)", "recall (k = 3)"]
 OF_MODES = ["modes covered", "good samples", "reverse KL, nats"]
 MEASURES = {
@@ -213,7 +213,7 @@ def test_from_training_to_measures(
     training = minigen("train", kind, "--data", data, "--seed", 3, *options)
     run, shape = Path(f"runs/{kind}-{data}"), SHAPES[data]
     assert training.status == 0 and f"3 steps, in {run}" in training.out
-    drawn = PICTURES[kind].union(*(OF_OPTIONS.get(option, ()) for option in options))
+    drawn = PICTURES[kind].union(*(OF_OPTIONS.get((kind, option), ()) for option in options))
     assert {path.name for path in run.iterdir()} == FILES | drawn
     assert len(Run(run).metrics()) == 3 and Run(run).config["seed"] == 3
     check_samples(run, shape)
