@@ -337,12 +337,12 @@ class TrainedModel:
     def save_translations(
         self, folder: Path, x: np.ndarray, y: np.ndarray, names: Sequence[str], direction: str
     ) -> Path:
-        """Images y (N, 3, H, W), translations of x, as PNGs of these names, and a sheet of both,
-        side by side, as many as it holds; returns the sheet's path."""
+        """Images y (N, 3, H, W), translations of x, as PNGs of these names in a folder, and beside
+        it a sheet of both, as many as it holds; returns the sheet's path, which is a new one."""
         for name, image in zip(names, y):
             write_png(folder / name, image)
-        sheet = folder / "before-after.png"
-        while sheet.name in names:
+        sheet = folder.parent / f"{folder.resolve().name}.png"
+        while sheet.exists():
             sheet = sheet.with_name(f"_{sheet.name}")
         title = f"{self.recipe.heading}: {direction[0].upper()} to {direction[-1].upper()}"
         pictures.sequence(sheet, [x, y], ["before", "after"], title)

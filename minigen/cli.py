@@ -136,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--direction", required=True, choices=DIRECTIONS, help="from X to Y, or from Y to X")
     device = _setting(DataSettings, "device")
     add("--device", type=device, metavar="NAME", help="default: that of the training")
-    out = "where the translations go (default: DIR/translated-DIRECTION)"
+    out = "a folder for the translations, beside a sheet (default: DIR/translated-DIRECTION)"
     add("--out", metavar="DIR", help=out)
     add("--data-x", metavar="DIR", help="where the images of X lie now")
     add("--data-y", metavar="DIR", help="where those of Y lie now")
@@ -242,7 +242,7 @@ def _translate(options: argparse.Namespace) -> int:
     y = model.translate(x, options.direction)
     out = _out(options, model, f"translated-{options.direction}")
     sheet = model.save_translations(out, x, y, names, options.direction)
-    print(f"{len(y)} translations are in {out}; {sheet.name} shows some beside what they were")
+    print(f"{len(y)} translations are in {out}; {sheet} shows some beside what they were")
     return 0
 
 

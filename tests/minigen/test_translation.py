@@ -293,8 +293,9 @@ def test_from_training_to_translations(place: Path, model: str, options: list[An
     ):
         status, out, _ = minigen("translate", "run", "--input", source, "--direction", direction)
         folder = Path(f"run/translated-{direction}")
-        assert status == 0 and str(folder) in out and "before-after.png" in out
-        assert {path.name for path in folder.iterdir()} == names | {"before-after.png"}
+        assert status == 0 and str(folder) in out and f"{folder}.png" in out
+        assert {path.name for path in folder.iterdir()} == names
+        assert Path(f"{folder}.png").exists()
         expected = load("run").translate(read_image("X/3.png", size)[None], direction)[0]
         assert read_image(folder / "3.png", size) == pytest.approx(expected, abs=1 / 127)
 
@@ -310,11 +311,11 @@ def test_without_an_input_the_test_images_are_translated(
     for direction, x in (("x2y", recipe.data.test_x), ("y2x", recipe.data.test_y)):
         assert minigen("translate", "run", "--direction", direction)[0] == 0
         path, (before, after), labels, title = sheets[-1]
-        assert path == Path(f"run/translated-{direction}/before-after.png")
+        assert path == Path(f"run/translated-{direction}.png")
         assert np.array_equal(before, x) and labels == ["before", "after"]
         assert np.array_equal(after, recipe.translate(x, direction))
         assert title == f"CycleGAN on digits: {direction[0].upper()} to {direction[-1].upper()}"
-        assert len(list(path.parent.iterdir())) == len(x)
+        assert len(list(path.with_suffix("").iterdir())) == len(x)
     folders = ("--data-x", "X", "--data-y", "Y", "--size", 8)
     minigen("train", "cyclegan", *FEW, *folders, "--out", "own")
     assert minigen("translate", "own", "--direction", "x2y")[0] == 0
@@ -325,17 +326,21 @@ def test_without_an_input_the_test_images_are_translated(
     assert minigen("translate", "own", "--direction", "x2y", "--data-x", "moved")[0] == 0
 
 
-def test_the_sheet_never_takes_the_place_of_a_translation(place: Path) -> None:
+def test_a_sheet_never_takes_the_place_of_another_file(place: Path) -> None:
     minigen("train", "cyclegan", *FEW, "--out", "run")
-    Path("Z").mkdir()
-    for name in ("before-after.png", "_before-after.png"):
-        Path("X/0.png").rename(f"Z/{name}") if name[0] == "b" else Path("X/1.png").rename(
-            f"Z/{name}"
-        )
-    status, out, _ = minigen("translate", "run", "--input", "Z", "--direction", "x2y")
-    found = {path.name for path in Path("run/translated-x2y").iterdir()}
-    assert status == 0 and "__before-after.png" in out
-    assert found == {"before-after.png", "_before-after.png", "__before-after.png"}
+    for name in ("out.png", "_out.png"):
+        Path(name).write_bytes(b"mine")
+    translate = "translate", "run", "--input", "X/3.png", "--direction", "x2y", "--out"
+    status, out, _ = minigen(*translate, "out")
+    assert status == 0 and "__out.png shows" in out and Path("__out.png").exists()
+    assert Path("out.png").read_bytes() == Path("_out.png").read_bytes() == b"mine"
+
+
+def test_translations_can_be_translated_back_as_they_lie(place: Path) -> None:
+    minigen("train", "cyclegan", *FEW, "--out", "run")
+    minigen("translate", "run", "--input", "X", "--direction", "x2y")
+    back = "translate", "run", "--input", "run/translated-x2y", "--direction", "y2x"
+    assert minigen(*back)[1].startswith("60 translations")
 
 
 def test_unusual_images_are_translated_with_a_word(place: Path) -> None:
