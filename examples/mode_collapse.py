@@ -71,7 +71,7 @@ def main(steps: int = 1000, out: Path = OUT) -> None:
                 rings = {"facecolors": "none", "edgecolors": "black", "linewidths": 1.2}
                 axes.scatter(*samples.T, s=3, color=colour, alpha=0.3)
                 axes.scatter(*centres.T, s=150, **rings)
-                axes.set_title(f"{loss}, step {k}\n{modes} modes, KL {kl:.2f}", fontsize=FONT)
+                axes.set_title(f"{loss}, step {k}\nmodes: {modes}, KL {kl:.2f}", fontsize=FONT)
                 axes.set(xticks=[], yticks=[], xlim=(-1.6, 1.6), ylim=(-1.6, 1.6), aspect="equal")
         print(f"{loss}: {modes} of 8 modes, {good:.1%} good samples, reverse KL {kl:.3f}")
     save(figure, out / "mode_collapse.png")

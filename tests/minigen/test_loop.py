@@ -266,13 +266,13 @@ def test_arrays_are_restored_as_they_are_or_not_at_all(
 
 
 def test_a_checkpoint_knows_its_settings(tmp_path: Path) -> None:
-    """But for those that may change: how far the run goes, where it runs, and where the data
-    lie."""
+    """But for those that may change: how far the run goes, what it leaves at which steps, where it
+    runs, and where the data lie."""
     run = trained(tmp_path / "run")
     for name, value in (asdict(RING) | {"model": "ddpm", "another": 1}).items():
         changed = Run(run.path)
         changed.config[name] = "other"
-        if name in ("steps", "device", "data_dir"):
+        if name in ("steps", "save_every", "sample_every", "device", "data_dir"):
             assert changed.load()["step"] == 6
         else:
             was = value if name != "another" else None
