@@ -40,7 +40,7 @@ class AESettings(ImageSettings):
     latent: int = setting(16, "dimensions of the latent code", within=(1, 10**4))
     networks: str = setting("mlp", "dense or convolutional networks", choices=tuple(ENCODERS))
     regulariser: str = setting("none", "what keeps the code from copying", choices=REGULARISERS)
-    weight: float = setting(1.0, "weight of the penalty", within=(0, 1e6))
+    weight: float = setting(0.1, "weight of the penalty", within=(0, 1e6))
     corruption: str = setting("gaussian", "what denoising removes", choices=tuple(CORRUPTIONS))
     strength: float = setting(0.5, "deviation of the noise, or share of pixels", within=(0, 1e3))
 
