@@ -166,7 +166,7 @@ class AERecipe:
         title = f"{self.heading}: what the units of the code do"
         codes.activations(run.path / "codes.png", self.encode(self.data.test), title)
         if self.settings.regulariser == "contractive":
-            title = f"{self.heading}: what the code feels of an image"
+            title = f"{self.heading}: what moves the code of an image"
             codes.sensitivity(run.path / "sensitivity.png", x, self.jacobians(x), title)
 
     def jacobians(self, x: np.ndarray) -> np.ndarray:
