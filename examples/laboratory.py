@@ -15,16 +15,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from matplotlib.animation import PillowWriter
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from tqdm import trange
 
 import tensor as T
 from examples.common import OUT, apply
 from minigen import data
 from minigen.evaluation.metrics import mode_coverage
+from minigen.evaluation.slides import FONT, TITLE, frame, save_film
 from minigen.models.gan import GAN
 from minigen.networks.points import mlp_discriminator, mlp_generator
 from minigen.training.learner import Learner, cosine
@@ -55,19 +56,19 @@ def draw(axes: Axes, model: GAN, real: np.ndarray) -> np.ndarray:
     with T.no_grad():
         samples = model.generate(600, rng=np.random.default_rng(1)).numpy()
     axes.clear()
-    corners = (-LIMIT, LIMIT, -LIMIT, LIMIT)
-    image = axes.imshow(D, cmap="bwr", vmin=0, vmax=1, alpha=0.6, extent=corners, origin="lower")
-    image.set_interpolation("bilinear")
+    axes.contourf(*plane.transpose(2, 0, 1), D, np.linspace(0, 1, 21), cmap="bwr", alpha=0.6)
     lines = [*net, *net.transpose(1, 0, 2)]
-    axes.add_collection(LineCollection(lines, colors="gray", linewidths=0.5, alpha=0.7))
-    axes.scatter(real[:, 0], real[:, 1], s=4, color="black", label="data")
-    axes.scatter(samples[:, 0], samples[:, 1], s=4, color="C2", label="samples")
+    axes.add_collection(LineCollection(lines, colors="gray", linewidths=0.7, alpha=0.7))
+    axes.scatter(real[:, 0], real[:, 1], s=12, color="black", label="data")
+    axes.scatter(samples[:, 0], samples[:, 1], s=12, color="C2", label="samples")
     arrows = samples[:60]
     field = *arrows.T, *uphill(model, arrows).T
     axes.quiver(*field, angles="xy", scale_units="xy", scale=20, width=0.004, color="darkgreen")
     axes.set(xlim=(-LIMIT, LIMIT), ylim=(-LIMIT, LIMIT), aspect="equal")
-    axes.set(xlabel="$x_1$", ylabel="$x_2$")
-    axes.legend(loc="upper right")
+    axes.set_xlabel("$x_1$", fontsize=FONT)
+    axes.set_ylabel("$x_2$", fontsize=FONT)
+    axes.tick_params(labelsize=FONT)
+    axes.legend(loc="upper right", fontsize=FONT, markerscale=2)
     return samples
 
 
@@ -80,22 +81,23 @@ def main(steps: int = 1000, out: Path = OUT) -> None:
     G = Learner(model.generator, 1e-3, (0.5, 0.9), cosine(steps))
 
     moments = {round(k) for k in np.geomspace(1, steps, FRAMES)}
-    figure = Figure(figsize=(6.4, 5.8), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(9.6, 8.1), layout=ConstrainedLayoutEngine(w_pad=0.15))
+    axes, frames = figure.subplots(), []
+    for k in trange(1, steps + 1, unit="step"):
+        x, _ = ring.batch(256, rng)
+        D.descend(model.discriminator_loss(x, rng=rng, penalty=0.1), k)
+        G.descend(model.generator_loss(256, rng=rng), k)
+        if k in moments:
+            samples = draw(axes, model, ring.test[:400])
+            modes, good, _ = mode_coverage(samples, *data.MODES["ring"])
+            axes.set_title(f"step {k}: {modes} modes, {good:.0%} good samples", fontsize=TITLE)
+            if not figure.axes[1:]:
+                bar = figure.colorbar(axes.collections[0], ax=axes, ticks=np.linspace(0, 1, 6))
+                bar.set_label("D(x)", fontsize=FONT)
+                bar.ax.tick_params(labelsize=FONT)
+            frames.append(frame(figure, dpi=80))
     out.mkdir(parents=True, exist_ok=True)
-    film = PillowWriter(fps=8)
-    with film.saving(figure, str(out / "laboratory.gif"), dpi=80):
-        for k in trange(1, steps + 1, unit="step"):
-            x, _ = ring.batch(256, rng)
-            D.descend(model.discriminator_loss(x, rng=rng, penalty=0.1), k)
-            G.descend(model.generator_loss(256, rng=rng), k)
-            if k in moments:
-                samples = draw(axes, model, ring.test[:400])
-                modes, good, _ = mode_coverage(samples, *data.MODES["ring"])
-                axes.set_title(f"step {k}: {modes} modes, {good:.0%} good samples")
-                if not figure.axes[1:]:
-                    figure.colorbar(axes.images[0], ax=axes, label="D(x)", shrink=0.85)
-                film.grab_frame()
+    save_film(out / "laboratory.gif", frames)
     print(f"after {steps} steps: {modes} of 8 modes, {good:.1%} good samples")
     print(out / "laboratory.gif")
 

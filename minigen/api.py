@@ -9,7 +9,7 @@ generator, or of the process.
 
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ import tensor as T
 from minigen.data import NAMES, from_arrays
 from minigen.data.domains import Domains
 from minigen.data.files import write_atomically
+from minigen.data.images import write_png
 from minigen.data.own import as_array, as_images, as_labels
 from minigen.evaluation import pictures
 from minigen.evaluation.report import Measure, too_few
@@ -198,14 +199,32 @@ class TrainedModel:
             self.run.configure(self.run.config | self._changes)
         settings, finished = self.recipe.settings, False
         try:
-            finished = loop.train(self.recipe, self.run, settings.steps, self.done)
+            steps, every = settings.steps, settings.save_every
+            finished = loop.train(self.recipe, self.run, steps, self.done, every, self._keep_frame)
         finally:
             self.done = settings.steps if finished else self._back_to_checkpoint()
         if finished:
             x = self.recipe.sample(SAMPLES_OF_A_RUN, settings.seed)
             self.save_samples(self.path, x, settings.seed)
             self.recipe.draw(self.run)
+            self._draw_training()
         return finished
+
+    def _keep_frame(self, done: int) -> None:
+        """Keep samples, of the same noise each time, where the film of the training has a frame."""
+        settings = self.recipe.settings
+        every = settings.sample_every
+        if every and (done % every == 0 or done == settings.steps):
+            n = pictures.POINTS if len(settings.about.shape) == 1 else SAMPLES_OF_A_RUN
+            self.run.keep_frame(done, self.recipe.sample(n, settings.seed))
+
+    def _draw_training(self) -> None:
+        """training.gif, if frames were kept: the samples in the course of the training."""
+        if frames := self.run.frames():
+            path, labels = self.path / "training.gif", [f"samples at step {k}" for k in frames]
+            data, classes = getattr(self.recipe.data, "train", None), len(self.class_names)
+            states = list(frames.values())
+            pictures.film(path, states, labels, self.recipe.heading, classes, data)
 
     def _back_to_checkpoint(self) -> int:
         """The step of the last checkpoint, whose weights the model takes, or else its first."""
@@ -380,6 +399,31 @@ class TrainedModel:
         title = ", ".join([self.recipe.heading, *named, f"seed {seed}"])
         pictures.edits(path, sets, title)
 
+    def test_images(self, direction: str) -> np.ndarray:
+        """Held-out images (N, 3, H, W) to translate, of X for "x2y", of Y for "y2x". UsageError
+        where none of Y were held out."""
+        self.check_able("translate")
+        self._load_data()
+        data = self.recipe.data
+        x = data.test_x if direction == "x2y" else data.test_y
+        if x is None:
+            raise UsageError(f"{self.path} holds out no images of Y, which has no pairs: pass some")
+        return x
+
+    def save_translations(
+        self, folder: Path, x: np.ndarray, y: np.ndarray, names: Sequence[str], direction: str
+    ) -> Path:
+        """Images y (N, 3, H, W), translations of x, as PNGs of these names in a folder, and beside
+        it a sheet of both, as many as it holds; returns the sheet's path, which is a new one."""
+        for name, image in zip(names, y):
+            write_png(folder / name, image)
+        sheet = folder.parent / f"{folder.resolve().name}.png"
+        while sheet.exists():
+            sheet = sheet.with_name(f"_{sheet.name}")
+        title = f"{self.recipe.heading}: {direction[0].upper()} to {direction[-1].upper()}"
+        pictures.sequence(sheet, [x, y], ["before", "after"], title)
+        return sheet
+
     def check_can_train(self) -> None:
         """UsageError if the run is beyond the settings' `steps`, or its data cannot be read."""
         steps = self.recipe.settings.steps
@@ -417,7 +461,7 @@ class TrainedModel:
         settings = self.recipe.settings
         if not getattr(settings, "conditional", False):
             return []
-        return settings.class_names or [str(k) for k in range(settings.about.classes)]
+        return settings.names_of_classes
 
     def _images(self, x: Any) -> np.ndarray:
         with _as_usage_errors():

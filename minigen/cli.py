@@ -1,14 +1,15 @@
 """The command line: `minigen train`, `sample`, `evaluate`, `translate` and `edit`."""
 
 import argparse
+import itertools
 import json
 import math
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import Field, fields
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from minigen import __version__, api
 from minigen.api import SAMPLES_EVALUATED, SAMPLES_OF_A_RUN, TrainedModel, UsageError
 from minigen.data.folders import image_files, read_images
-from minigen.data.images import image_size, read_image, read_opacity, write_png
+from minigen.data.images import adaptations, image_size, read_image, read_opacity, write_png
 from minigen.progress import Stream
 from minigen.recipes import RECIPES
 from minigen.recipes.ddpm import GUIDANCE, SAMPLERS
@@ -187,12 +188,15 @@ def _parser() -> argparse.ArgumentParser:
     translator.set_defaults(command=_translate)
     add = translator.add_argument
     add("run", metavar="DIR", help="a run's folder")
-    add("--input", required=True, metavar="FILE|DIR", help="an image, or a folder of them")
+    image = "an image, or a folder of them (default: the test images of the run)"
+    add("--input", metavar="FILE|DIR", help=image)
     add("--direction", required=True, choices=DIRECTIONS, help="from X to Y, or from Y to X")
     device = _setting(DataSettings, "device")
     add("--device", type=device, metavar="NAME", help="default: that of the training")
-    out = "where the translations go (default: DIR/translated-DIRECTION)"
+    out = "a folder for the translations, beside a sheet (default: DIR/translated-DIRECTION)"
     add("--out", metavar="DIR", help=out)
+    add("--data-x", metavar="DIR", help="where the images of X lie now")
+    add("--data-y", metavar="DIR", help="where those of Y lie now")
 
     edits = "repaint a part of an image, redraw all of it, or mix it with another, by a run of ddpm"
     editor = commands.add_parser("edit", help=edits, description=f"{edits[0].upper()}{edits[1:]}.")
@@ -297,7 +301,7 @@ def _sample(options: argparse.Namespace) -> int:
     model, how = _trained(options)
     seed = 1 if options.seed is None else options.seed
     if options.seed is None and options.out is None:
-        seed = next(k for k in count(1) if not (model.path / f"samples-{k}").exists())
+        seed = next(k for k in itertools.count(1) if not (model.path / f"samples-{k}").exists())
     out = _out(options, model, f"samples-{seed}")
     x = model.sample(options.n or SAMPLES_OF_A_RUN, seed, **how)
     model.save_samples(out, x, seed, **how)
@@ -338,19 +342,30 @@ def _json_number(x: float | None) -> float | None:
 def _translate(options: argparse.Namespace) -> int:
     model, _ = _trained(options)
     model.check_able("translate")
-    source = Path(options.input)
-    with _reading("--input"):
-        paths = image_files(source, fewest=1) if source.is_dir() else [source]
-        x = read_images(paths, model.recipe.settings.size)
+    if options.input is None:
+        x = model.test_images(options.direction)
+        names = [f"{k}.png" for k in range(len(x))]
+    else:
+        x, names = _read(Path(options.input), model.recipe.settings.size)
     y = model.translate(x, options.direction)
     out = _out(options, model, f"translated-{options.direction}")
+    sheet = model.save_translations(out, x, y, names, options.direction)
+    print(f"{counted(len(y), 'translation')}: in {out}; beside what they were: {sheet}")
+    return 0
+
+
+def _read(source: Path, size: int) -> tuple[np.ndarray, list[str]]:
+    """The images that --input names, and names of PNGs for them; what is done to unusual ones is
+    printed."""
+    with _reading("--input"):
+        paths = image_files(source, fewest=1) if source.is_dir() else [source]
+        x = read_images(paths, size)
+    for what, count in Counter(what for path in paths for what in adaptations(path, size)).items():
+        print(f"note: {count} of {counted(len(paths), 'image')}: {what}")
     names = [path.stem for path in paths]
     if len(set(names)) < len(names):  # a.png and a.jpg
         names = [path.name for path in paths]
-    for name, image in zip(names, y):
-        write_png(out / f"{name}.png", image)
-    print(f"{counted(len(y), 'translation')}: in {out}")
-    return 0
+    return x, [f"{name}.png" for name in names]
 
 
 def _edit(options: argparse.Namespace) -> int:

@@ -9,7 +9,8 @@ import numpy as _np
 
 # isort: off
 # fmt: off
-from tensor.autodiff import broadcast_to, cast, grad
+from tensor.arrays import Array, array_module
+from tensor.autodiff import broadcast_to, cast, grad, op
 from tensor.contraction import einsum
 from tensor.convolution import conv2d, conv_transpose2d
 from tensor.creation import (
@@ -26,6 +27,7 @@ from tensor.modes import detect_anomaly, enable_grad, is_grad_enabled, no_grad
 from tensor.normalization import batch_norm, group_norm, instance_norm, layer_norm
 from tensor.parallel import get_num_threads, set_num_threads
 from tensor.pooling import avg_pool2d, embedding, max_pool2d, upsample_nearest
+from tensor.promotion import floating
 from tensor.products import bmm, cholesky, dot, linear, matmul, mm, outer, solve
 from tensor.reductions import (
     all, amax, amin, any, argmax, argmin, cumsum, log_softmax, logsumexp, max, mean, min, norm,

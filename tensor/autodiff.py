@@ -136,7 +136,7 @@ def _picker(slots: tuple[int, ...]) -> Callable[[list], Sequence]:
 
 
 def op(**vjps: Callable) -> Callable[[F], F]:
-    """Declare an op: decorate its forward on raw arrays with the VJP of each argument (see above).
+    """Declare an op: decorate its forward on raw arrays with the VJP of each argument.
 
     A VJP may return None, for no gradient. Unless `floating`, integers stay such where NumPy's do.
     """

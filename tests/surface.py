@@ -35,7 +35,8 @@ def public(module: Any) -> Iterator[tuple[str, Any]]:
     for name in sorted(getattr(module, "__all__", vars(module)), key=str.lower):
         value = getattr(module, name)
         own = hasattr(module, "__all__") or getattr(value, "__module__", "") == module.__name__
-        if own and not name.startswith("_") and callable(value) and hasattr(value, "__module__"):
+        listed = callable(value) and hasattr(value, "__module__") and value is not Any
+        if own and listed and not name.startswith("_"):
             yield name, value
 
 

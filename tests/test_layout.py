@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from docs import draw
 from tests import surface
 
 ROOT = Path(__file__).parent.parent
@@ -177,8 +178,18 @@ def test_a_page_of_the_readme_prints_what_it_says(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     section = (ROOT / "README.md").read_text().split(f"\n## {heading}\n")[1]
-    page = section.split("```python\n")[1].split("```")[0]
+    section = section.split("\n## ")[0]
+    page = "\n".join(re.findall(r"```python\n(.*?)```", section, re.DOTALL))
     with redirect_stdout(io.StringIO()) as out:
         exec(page, {})
     said = re.findall(r"^print.*?  # (.*)$", page, re.MULTILINE)
     assert out.getvalue().splitlines() == said != []
+
+
+def test_the_pictures_of_the_readme_are_there_and_small() -> None:
+    """All that `python -m docs.draw` makes, and no other; a page that loads at once."""
+    shown = re.findall(r"!\[.+?\]\(docs/pictures/(.*?)\)", (ROOT / "README.md").read_text())
+    sizes = {path.name: path.stat().st_size for path in (ROOT / "docs" / "pictures").iterdir()}
+    ours = {f"{name}.png" for name in ("ddpm", "gan", "cyclegan", *draw.EXAMPLES)}
+    assert sizes.keys() == set(shown) == ours | {"denoising.gif"}
+    assert max(sizes.values()) <= 150_000 and sum(sizes.values()) <= 700_000

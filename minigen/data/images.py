@@ -94,6 +94,19 @@ def _transparent_level(image: ImageFile.ImageFile) -> Any:
     return key * {"L;2": 85, "L;4": 17}[bits] if bits in ("L;2", "L;4") else key
 
 
+def adaptations(path: str | os.PathLike[str], size: int) -> list[str]:
+    """What `read_image` does to the image `path`, which it can read, beyond making it smaller."""
+    with Image.open(path) as image:
+        W, H = image.size
+        done = {
+            "what is transparent is laid on white": image.has_transparency_data,
+            "the centred square is taken of what is not square": W != H,
+            f"enlarged to {size}x{size}": min(W, H) < size,
+            "the first frame is taken of several": getattr(image, "n_frames", 1) > 1,
+        }
+    return [what for what, is_done in done.items() if is_done]
+
+
 def _centred_square(image: Image.Image) -> Image.Image:
     W, H = image.size
     side = min(W, H)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minigen.evaluation import pictures
+from minigen.evaluation import pictures, slides
 from minigen.evaluation.pictures import GREY, show
 
 SIDE = 17
@@ -27,7 +27,7 @@ def fields(
 ) -> None:  # fmt: skip
     """The directions of arrows (N, 2) at points x (N, 2), over data, in `rows` of panels; their
     colour is their length, by one scale for all panels."""
-    figure, panels = pictures._panels(rows, len(arrows) // rows, 1, labels, title, math=True)
+    figure, panels = slides.panels(rows, len(arrows) // rows, 1, labels, title, math=True)
     lengths = [np.linalg.norm(a, axis=1) for a in arrows]
     longest = np.quantile(np.concatenate(lengths), 0.95)
     for axes, a, length in zip(panels, arrows, lengths):
@@ -37,15 +37,15 @@ def fields(
             *x.T, *u.T, length, cmap="plasma", clim=(0, 1.1 * longest), pivot="mid",
             scale=1.1 * SIDE, width=0.008,
         )  # fmt: skip
-    pictures._frame(panels, x)
-    pictures._save(figure, path)
+    pictures.surround(panels, x)
+    slides.save(figure, path)
 
 
 def paths(
     path: Path, chains: Sequence[np.ndarray], labels: Sequence[str], title: str, data: np.ndarray
 ) -> None:
     """Chains (S, n, 2) of S states, over data: a line for each, from a ring to a dot."""
-    figure, panels = pictures._panels(1, len(chains), 1, labels, title, math=True)
+    figure, panels = slides.panels(1, len(chains), 1, labels, title, math=True)
     for axes, states in zip(panels, chains):
         show(axes, data, 1, GREY)
         for k in range(states.shape[1]):
@@ -53,5 +53,5 @@ def paths(
             axes.plot(*line, color=color, linewidth=1.2, alpha=0.8)
             axes.plot(*line[:, 0], "o", color=color, markersize=9, fillstyle="none")
             axes.plot(*line[:, -1], "o", color=color, markersize=9)
-    pictures._frame(panels, window(data))
-    pictures._save(figure, path)
+    pictures.surround(panels, window(data))
+    slides.save(figure, path)

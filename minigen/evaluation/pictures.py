@@ -1,29 +1,16 @@
-"""Pictures of images, points and losses, made to be projected: as large as a slide, with letters
-that the last row can read, and no empty canvas."""
+"""Pictures of images and points, made to be projected: as large as a slide, with letters that the
+last row can read, and no empty canvas."""
 
-import io
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
-from PIL import Image
 
-from minigen.data.files import write_atomically
-from minigen.training.run import Run
-
-SLIDE = 12.0, 6.75
-"""The width and the height of a slide in inches; a picture is no wider, and hardly higher."""
-
-FONT, TITLE = 16, 18
-"""The sizes of letters in points: 72 are an inch."""
-
-LINE, LETTER, GAP = 0.3, 0.12, 0.12
-"""The height of a line, the width of a letter of FONT, the space between panels, in inches."""
+from minigen.evaluation import slides
+from minigen.evaluation.slides import FONT, SLIDE
 
 ROWS, COLUMNS = 5, 10
 """How many images of a sequence fill a slide from top to bottom, and about how many in a row."""
@@ -35,16 +22,6 @@ POINTS = 1000
 """How many points a cloud shows at most."""
 
 GREY = "0.65"
-
-
-def _png(figure: Figure, dpi: int = 100) -> io.BytesIO:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
-    return buffer
-
-
-def _save(figure: Figure, path: Path) -> None:
-    write_atomically(path, _png(figure).getvalue())
 
 
 def tiles(x: np.ndarray, columns: int) -> np.ndarray:
@@ -69,36 +46,7 @@ def show(axes: Axes, x: np.ndarray, columns: int, color: str = "C0") -> None:
         axes.set_aspect("equal")
 
 
-def _panels(
-    rows: int, columns: int, aspect: float, labels: Sequence[str], title: str, math: bool = False
-) -> tuple[Figure, list[Axes]]:
-    """Equal panels, `aspect` times as high as wide, as large as they can be; one for each label."""
-    W, H = SLIDE
-    width = min((W - GAP) / columns - GAP, ((H - 2 * LINE) / rows - GAP - LINE) / aspect)
-    height = aspect * width
-    W = columns * (width + GAP) + GAP
-    if not math:
-        labels = [textwrap.fill(label, max(1, int(width / LETTER))) for label in labels]
-    title = _wrapped(title, W)
-    above = GAP + LINE * max(1 + label.count("\n") for label in labels)
-    top = GAP + LINE * (1 + title.count("\n"))
-    H = top + rows * (above + height) + GAP
-    figure = Figure(figsize=(W, H))
-    figure.suptitle(title, y=1 - GAP / H, va="top", fontsize=TITLE, parse_math=False)
-    panels = []
-    for (row, column), label in zip(np.ndindex(rows, columns), labels):
-        left, bottom = GAP + column * (width + GAP), H - top - (row + 1) * (above + height)
-        axes = figure.add_axes((left / W, bottom / H, width / W, height / H))
-        axes.set_title(label, fontsize=FONT, parse_math=math)
-        panels.append(axes)
-    return figure, panels
-
-
-def _wrapped(title: str, width: float) -> str:
-    return textwrap.fill(title, int(width / LETTER * FONT / TITLE))
-
-
-def _frame(panels: Sequence[Axes], points: np.ndarray) -> None:
+def surround(panels: Sequence[Axes], points: np.ndarray) -> None:
     """The same limits for all panels, which leave out a few of the outermost points at most."""
     low, high = np.quantile(points, (0.005, 0.995), axis=0)
     half = 0.56 * (high - low).max() or 1.0
@@ -124,16 +72,16 @@ def samples(
         sets = {"samples": x} if data is None else {"data": data[: len(x)], "samples": x}
         columns = _columns(len(x), SLIDE[0] / SLIDE[1] / len(sets))
         figure, _ = _sheets(list(sets.values()), columns, list(sets), title)
-    _save(figure, path)
+    slides.save(figure, path)
 
 
 def edits(path: Path, sets: Mapping[str, np.ndarray], title: str) -> None:
     """Sets of images (N, C, H, W), a square panel for each, in which N = 1 is as large as many."""
     columns = math.ceil(math.sqrt(max(map(len, sets.values()))))
-    figure, panels = _panels(1, len(sets), 1, list(sets), title)
+    figure, panels = slides.panels(1, len(sets), 1, list(sets), title)
     for axes, x in zip(panels, sets.values()):
         show(axes, x, min(columns, len(x)))
-    _save(figure, path)
+    slides.save(figure, path)
 
 
 def _columns(n: int, aspect: float) -> int:
@@ -147,7 +95,7 @@ def _sheets(
 ) -> tuple[Figure, list[Axes]]:
     """Images as tiles, a panel for each set."""
     H, W = tiles(sets[-1], columns).shape[:2]
-    figure, panels = _panels(1, len(sets), H / W, labels, title, math)
+    figure, panels = slides.panels(1, len(sets), H / W, labels, title, math)
     for axes, x in zip(panels, sets):
         show(axes, x, columns)
     return figure, panels
@@ -171,13 +119,13 @@ def _over_data(x: np.ndarray, title: str, data: np.ndarray | None) -> Figure:
     """Points in one panel; if there are data, these alone in another, and grey below the points."""
     data = x[:0] if data is None else data[:POINTS]
     labels = ["data", "samples"] if len(data) else ["samples"]
-    figure, panels = _panels(1, len(labels), 1, labels, title)
+    figure, panels = slides.panels(1, len(labels), 1, labels, title)
     for axes in panels:
         show(axes, data, 1, GREY)
     show(panels[-1], x, 1)
     if len(data):
         panels[-1].legend(labels, fontsize=FONT, markerscale=3, loc="upper right")
-    _frame(panels, np.concatenate([data, x]))
+    surround(panels, np.concatenate([data, x]))
     return figure
 
 
@@ -196,87 +144,36 @@ def sequence(
         figure, _ = _sheets([x[:n] for x in states], columns, labels, title, math)
     else:
         rows = 1 if S <= 5 else 2
-        figure, panels = _panels(rows, -(-S // rows), 1, labels, title, math)
+        figure, panels = slides.panels(rows, -(-S // rows), 1, labels, title, math)
         for axes, x in zip(panels, states):
             show(axes, x, 1)
-        _frame(panels, np.concatenate(states))
-    _save(figure, path)
+        surround(panels, np.concatenate(states))
+    slides.save(figure, path)
 
 
-def film(path: Path, states: Sequence[np.ndarray], labels: Sequence[str], title: str) -> None:
-    """A GIF of the same images or points at one moment after another, which rests at the last."""
-    columns = _columns(len(states[0]), SLIDE[0] / SLIDE[1])
+def film(
+    path: Path, states: Sequence[np.ndarray], labels: Sequence[str], title: str,
+    classes: int = 0, data: np.ndarray | None = None,
+) -> None:  # fmt: skip
+    """A GIF of the same images or points at one moment after another, which rests at the last.
+
+    classes: how many of them the images are of in turn; each of up to 16 has a column
+    data: points of it, grey, below those of the states
+    """
+    n = len(states[0])
+    if 0 < classes <= min(n, 16):
+        columns, n = classes, n - n % classes
+    else:
+        columns = _columns(n, SLIDE[0] / SLIDE[1])
     frames = []
     for x, label in zip(states, labels):
         if x.ndim == 4:
-            figure, _ = _sheets([x], columns, [label], title)
+            figure, _ = _sheets([x[:n]], columns, [label], title)
         else:
-            figure, panels = _panels(1, 1, 1, [label], title)
+            figure, panels = slides.panels(1, 1, 1, [label], title)
+            if data is not None:
+                show(panels[0], data, 1, GREY)
             show(panels[0], x, 1)
-            _frame(panels, np.concatenate(states))
-        frames.append(Image.open(_png(figure, dpi=60)))
-    durations = [100] * (len(frames) - 1) + [3000]  # in milliseconds
-    buffer = io.BytesIO()
-    frames[0].save(
-        buffer, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0
-    )
-    write_atomically(path, buffer.getvalue())
-
-
-def curves(
-    path: Path, metrics: list[dict[str, float]], names: Sequence[str], title: str,
-    equilibrium: Mapping[str, float] = {},
-) -> None:  # fmt: skip
-    """Metrics over the steps, as logged and as a running mean.
-
-    Those ten times smaller than the largest have a panel of their own. An axis is logarithmic if
-    its metrics are positive, and one is ten times another.
-
-    equilibrium: what some of the metrics would be in it, drawn as dashed lines
-    """
-    steps = np.array([line["step"] for line in metrics])
-    values = {name: np.array([line[name] for line in metrics]) for name in names}
-    size = {name: np.median(np.abs(values[name])) for name in names}
-    large = [name for name in names if 10 * size[name] >= max(size.values())]
-    groups = [large] + ([small] if (small := [n for n in names if n not in large]) else [])
-    figure = Figure(figsize=SLIDE, layout="constrained")
-    figure.suptitle(_wrapped(title, SLIDE[0]), fontsize=TITLE, parse_math=False)
-    for axes, group in zip(figure.subplots(len(groups), 1, squeeze=False)[:, 0], groups):
-        for name in group:
-            color = f"C{list(names).index(name)}"
-            _curve(axes, steps, values[name], name, color)
-            if name in equilibrium:
-                label = f"{name} in equilibrium: {equilibrium[name]:.2f}"
-                axes.axhline(equilibrium[name], color=color, linestyle="--", label=label)
-        _scale(axes, np.concatenate([values[name] for name in group]))
-        axes.set_ylabel(", ".join(group), fontsize=FONT)
-        axes.legend(fontsize=FONT)
-    axes.set_xlabel("step", fontsize=FONT)
-    _save(figure, path)
-
-
-def _curve(axes: Axes, steps: np.ndarray, y: np.ndarray, name: str, color: str) -> None:
-    """y as it is, pale, and over it the mean of the last steps."""
-    window = max(1, len(steps) // 50)
-    mean = np.convolve(y, np.ones(window) / window, "valid")
-    label = name if window == 1 else f"{name}, mean of {window} steps"
-    axes.plot(steps, y, color=color, alpha=0.3, linewidth=1)
-    axes.plot(steps[window - 1 :], mean, color=color, linewidth=3, zorder=3, label=label)
-
-
-def _scale(axes: Axes, y: np.ndarray) -> None:
-    """A logarithmic or a linear axis of y, whose ticks are plain numbers."""
-    axes.tick_params(labelsize=FONT)
-    if 0 < 10 * y.min() < y.max():
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_locator(NullLocator())
-
-
-def losses(
-    run: Run, names: Sequence[str], title: str, equilibrium: Mapping[str, float] = {}
-) -> None:
-    """loss.png, of what was logged under these names. A run that has lost its metrics has none."""
-    if metrics := run.metrics(*names):
-        curves(run.path / "loss.png", metrics, names, title, equilibrium)
+            surround(panels, np.concatenate(states) if data is None else data)
+        frames.append(slides.frame(figure))
+    slides.save_film(path, frames)

@@ -58,17 +58,19 @@ def kl_sparsity(h: Tensor, rho: float = 0.05) -> Tensor:
 SPARSITIES = {"l1": l1_sparsity, "kl": kl_sparsity}
 
 
-def contraction(h: Tensor, x: Tensor) -> Tensor:
-    """|dh/dx|^2 (Frobenius), averaged over images: codes h (N, features) of x, a tensor with
-    requires_grad. ValueError for other codes.
-
-    One backward per feature gives the exact Jacobian; create_graph makes it differentiable itself.
-    """
+def jacobian(h: Tensor, x: Tensor, create_graph: bool = False) -> Tensor:
+    """dh/dx, (features, N, ...), of codes h (N, features) of x (N, ...), a tensor with
+    requires_grad: one backward per feature. ValueError for other codes."""
     if h.ndim != 2:
-        raise ValueError(f"contraction: expected codes (N, features), got {h.shape}")
-    N, features = h.shape
-    rows = [T.grad(T.sum(h[:, j]), x, create_graph=True)[0] for j in range(features)]
-    return T.sum(T.square(T.stack(rows))) / N
+        raise ValueError(f"jacobian: expected codes (N, features), got {h.shape}")
+    sums = [T.sum(h[:, j]) for j in range(h.shape[1])]
+    grads = [T.grad(s, x, create_graph=create_graph, retain_graph=True)[0] for s in sums]
+    return T.stack(grads)
+
+
+def contraction(h: Tensor, x: Tensor) -> Tensor:
+    """|dh/dx|^2 (Frobenius), averaged over images; h and x are those of `jacobian`."""
+    return T.sum(T.square(jacobian(h, x, create_graph=True))) / len(h)
 
 
 # Corruptions of images in [-1, 1]

@@ -7,8 +7,9 @@ from functools import cached_property
 import numpy as np
 
 import nn
+import tensor as T
 from minigen.data import Dataset
-from minigen.evaluation import pictures
+from minigen.evaluation import codes, curves, pictures
 from minigen.evaluation.batches import in_batches
 from minigen.evaluation.report import FLOOR, Measures, reconstruction_measures, sample_measures
 from minigen.models import autoencoder
@@ -150,10 +151,10 @@ class AERecipe:
         return measures | sample_measures(self.sample(n, seed), self.data)
 
     def draw(self, run: Run) -> None:
-        """The losses; test images, what the encoder saw of them, and what came back."""
+        """The losses; test images, what the encoder saw of them, and what came back; the codes."""
         penalised = self.settings.regulariser in PENALTIES
         names = ["loss", "reconstruction", "penalty"] if penalised else ["loss"]
-        pictures.losses(run, names, f"{self.heading}: squared error per image")
+        curves.losses(run, names, f"{self.heading}: squared error per image")
         x = self.data.test[: pictures.SHOWN]
         seen = self.corrupted(x, np.random.default_rng(self.settings.seed))
         columns = {"test image": x}
@@ -162,3 +163,15 @@ class AERecipe:
         columns["reconstruction"] = self.reconstruct(seen)
         path, title = run.path / "reconstructions.png", f"{self.heading}: reconstructions"
         pictures.sequence(path, list(columns.values()), list(columns), title)
+        title = f"{self.heading}: what the units of the code do"
+        codes.activations(run.path / "codes.png", self.encode(self.data.test), title)
+        if self.settings.regulariser == "contractive":
+            title = f"{self.heading}: what moves the code of an image"
+            codes.sensitivity(run.path / "sensitivity.png", x, self.jacobians(x), title)
+
+    def jacobians(self, x: np.ndarray) -> np.ndarray:
+        """dh/dx, (N, latent, ...), at images (N, ...), by the average of the weights."""
+        with self.learner.using_average(), T.enable_grad():
+            images = Tensor(x, device=self.settings.device, requires_grad=True)
+            found = autoencoder.jacobian(self.model.encoder(images), images)
+        return found.numpy().swapaxes(0, 1)

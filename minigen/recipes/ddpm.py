@@ -9,7 +9,7 @@ import numpy as np
 
 import tensor as T
 from minigen.data import Dataset, labels_to_draw
-from minigen.evaluation import pictures
+from minigen.evaluation import curves, pictures
 from minigen.evaluation.batches import finite
 from minigen.evaluation.report import FLOOR, Measures, label_measures, sample_measures
 from minigen.models.bound import bits_per_dimension, bound
@@ -189,7 +189,7 @@ class DDPMRecipe:
                 labels = None if all_labels is None else all_labels[start : start + size]
                 states = self.states(size, rng, sampler, sampler_steps, eta, guidance, labels)
                 progress = f"sampling {start + size} of {n}"
-                for state in Bar(states, desc=progress, total=total):
+                for state in Bar(states, desc=progress, total=total, leave=None):
                     x = state.x
                 batches.append(x.numpy())
             return finite(np.concatenate(batches))
@@ -215,7 +215,7 @@ class DDPMRecipe:
     def draw(self, run: Run) -> None:
         """The loss, the forward process, and the denoising of a few samples."""
         diffusion = self.diffusion
-        pictures.losses(run, ["loss"], f"{self.heading}: simple loss (DDPM eq. 14)")
+        curves.losses(run, ["loss"], f"{self.heading}: simple loss (DDPM eq. 14)")
         are_images = len(self.shape) == 3
         times = _times(diffusion.T, 9 if are_images else 8)
         n = min(len(self.data.test), pictures.SHOWN if are_images else pictures.POINTS)

@@ -7,7 +7,7 @@ import numpy as np
 
 import nn
 from minigen.data import Dataset, labels_to_draw
-from minigen.evaluation import batches, pictures
+from minigen.evaluation import batches, curves
 from minigen.evaluation.report import FLOOR, Measures, label_measures, sample_measures
 from minigen.models.gan import EQUILIBRIA, GAN, LOSSES, PENALISED, clip_weights
 from minigen.networks.dcgan import dcgan_discriminator, dcgan_generator
@@ -122,7 +122,7 @@ class GANRecipe:
     def draw(self, run: Run) -> None:
         """The losses, and those of two players of whom neither can do better."""
         names, equilibrium = ["discriminator", "generator"], EQUILIBRIA.get(self.settings.loss, {})
-        pictures.losses(run, names, f"{self.heading}: losses", equilibrium)
+        curves.losses(run, names, f"{self.heading}: losses", equilibrium)
 
 
 def _players(settings: GANSettings, classes: int) -> tuple[nn.Module, nn.Module]:

@@ -8,7 +8,7 @@ import numpy as np
 
 import tensor as T
 from minigen.data import Dataset
-from minigen.evaluation import fields, pictures
+from minigen.evaluation import curves, fields, pictures
 from minigen.evaluation.batches import finite
 from minigen.evaluation.report import FLOOR, Measures, sample_measures
 from minigen.models.ddpm import Rng
@@ -133,7 +133,7 @@ class NCSNRecipe:
 
     def draw(self, run: Run) -> None:
         """The loss, and a few samples after each level; of points, scores and chains as well."""
-        pictures.losses(run, ["loss"], f"{self.heading}: denoising score matching (NCSN eq. 6)")
+        curves.losses(run, ["loss"], f"{self.heading}: denoising score matching (NCSN eq. 6)")
         are_images = len(self.shape) == 3
         n = min(len(self.data.test), pictures.SHOWN if are_images else pictures.POINTS)
         rng = np.random.default_rng(self.settings.seed)

@@ -12,7 +12,7 @@ import nn
 from minigen.data import About
 from minigen.data.domains import SIZE, Domains, load_domains
 from minigen.data.folders import load_folders
-from minigen.evaluation import pictures
+from minigen.evaluation import curves, pictures
 from minigen.evaluation.batches import in_batches
 from minigen.evaluation.report import Measures, translation_measures
 from minigen.training.learner import Schedule
@@ -96,7 +96,7 @@ def evaluate(recipe: Any, n: int, seed: int) -> Measures:
 def draw(recipe: Any, run: Run) -> None:
     """The losses; test images, their translations, the truth where it is known, the way back."""
     data, translate = recipe.data, recipe.translate
-    pictures.losses(run, ["generators", "discriminators"], f"{recipe.heading}: losses")
+    curves.losses(run, ["generators", "discriminators"], f"{recipe.heading}: losses")
     x = data.test_x[: pictures.SHOWN]
     fake_y = translate(x, "x2y")
     shown = {"x": x, "G(x)": fake_y, "F(G(x))": translate(fake_y, "y2x")}

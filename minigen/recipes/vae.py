@@ -7,7 +7,7 @@ import numpy as np
 
 import tensor as T
 from minigen.data import Dataset, labels_to_draw
-from minigen.evaluation import pictures
+from minigen.evaluation import curves, pictures
 from minigen.evaluation.batches import in_batches
 from minigen.evaluation.report import FLOOR, Measures, sample_measures
 from minigen.models.latent import slerp, traversal
@@ -128,9 +128,10 @@ class VAERecipe:
         return measures | sample_measures(self.sample(n, seed), self.data)
 
     def draw(self, run: Run) -> None:
-        """The losses; reconstructions; ways between two images; what a latent dimension does."""
+        """The losses; reconstructions; ways between two images; what a latent dimension does, and
+        what the label does."""
         names = ["loss", "reconstruction", "kl"]
-        pictures.losses(run, names, f"{self.heading}: nats per image")
+        curves.losses(run, names, f"{self.heading}: nats per image")
         x = self.data.test[: pictures.SHOWN]
         labels = labels_if_conditional(self.data.test_labels, self.model.classes)
         labels = None if labels is None else labels[: len(x)]
@@ -138,21 +139,43 @@ class VAERecipe:
             q = self.model.posterior(Tensor(x, device=self.settings.device), labels)
             z = q.mean.numpy()
             kl = kl_divergence(q.base_dist, self.model.prior(len(x)).base_dist).numpy()
+        shown, titles = [x, self.decode(z, labels)], ["test image", "reconstruction"]
+        path, title = run.path / "reconstructions.png", f"{self.heading}: reconstructions"
+        pictures.sequence(path, shown, titles, title)
+        self._draw_ways(run, z, labels)
+        self._draw_traversal(run, z[0], kl.mean(0), None if labels is None else labels[:1])
+        if labels is not None:
+            self._draw_labels(run)
 
-            shown, titles = [x, self.decode(z, labels)], ["test image", "reconstruction"]
-            path, title = run.path / "reconstructions.png", f"{self.heading}: reconstructions"
-            pictures.sequence(path, shown, titles, title)
+    def _draw_ways(self, run: Run, z: np.ndarray, labels: Labels) -> None:
+        """From each code to the next, with the label of the first."""
+        t = np.linspace(0, 1, 9)
+        ways = np.stack([slerp(a, b, len(t)) for a, b in zip(z, np.roll(z, -1, 0))], 1)
+        shown, titles = [self.decode(codes, labels) for codes in ways], [f"{u:.2f}" for u in t]
+        title = f"{self.heading}: spherical ways between test images{self._as(labels)}"
+        pictures.sequence(run.path / "interpolation.png", shown, titles, title)
 
-            t = np.linspace(0, 1, 9)
-            ways = np.stack([slerp(a, b, len(t)) for a, b in zip(z, np.roll(z, -1, 0))], 1)
-            shown, titles = [self.decode(codes, labels) for codes in ways], [f"{u:.2f}" for u in t]
-            title = f"{self.heading}: spherical ways from a test image to the next"
-            pictures.sequence(run.path / "interpolation.png", shown, titles, title)
+    def _draw_traversal(self, run: Run, z: np.ndarray, kl: np.ndarray, label: Labels) -> None:
+        """One code (latent,), moved along the dimensions of the largest kl (latent,)."""
+        values, dims = np.linspace(-3, 3, 9), kl.argsort()[::-1][: pictures.ROWS]
+        moved = np.stack([traversal(z, dim, values) for dim in dims], 1)
+        labels = None if label is None else label.repeat(len(dims))
+        shown, titles = [self.decode(z, labels) for z in moved], [f"z = {v:.2f}" for v in values]
+        title = f"{self.heading}: a latent dimension a row, by falling KL{self._as(label)}"
+        pictures.sequence(run.path / "traversal.png", shown, titles, title)
 
-            values = np.linspace(-3, 3, 9)
-            dims = kl.mean(0).argsort()[::-1][: pictures.ROWS]
-            moved = np.stack([traversal(z[0], dim, values) for dim in dims], 1)
-            label = None if labels is None else labels[:1].repeat(len(dims))
-            shown, titles = [self.decode(z, label) for z in moved], [f"z = {v:.2f}" for v in values]
-            title = f"{self.heading}: a latent dimension a row, by falling KL"
-            pictures.sequence(run.path / "traversal.png", shown, titles, title)
+    def _draw_labels(self, run: Run) -> None:
+        """The same draws from the prior with each label."""
+        rng = np.random.default_rng(self.settings.seed)
+        z = self.model.prior(pictures.ROWS).sample(generator=rng).numpy()
+        names = self.settings.names_of_classes[:12]
+        shown = [self.decode(z, np.full(len(z), k)) for k in range(len(names))]
+        title = f"{self.heading}: the same z along a row, with each label"
+        pictures.sequence(run.path / "labels.png", shown, names, title)
+
+    def _as(self, labels: Labels) -> str:
+        """With which labels the rows of a picture are decoded, for its title."""
+        if labels is None:
+            return ""
+        names = [self.settings.names_of_classes[k] for k in labels[: pictures.ROWS]]
+        return f", decoded as {', '.join(names)}"

@@ -3,7 +3,7 @@
 import math
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol, SupportsFloat
 
@@ -33,10 +33,15 @@ class Diverged(Exception):
     """A number became NaN or infinite."""
 
 
-def train(recipe: Trainable, run: Run, steps: int, done: int = 0, save_every: int = 500) -> bool:
+def train(
+    recipe: Trainable, run: Run, steps: int, done: int = 0, save_every: int = 500,
+    watch: Callable[[int], None] = lambda done: None,
+) -> bool:  # fmt: skip
     """Train from step `done`, to which `restore` has brought the recipe, to step `steps`.
 
     A checkpoint is written every `save_every` steps, at the end, and on Ctrl-C or SIGTERM.
+
+    watch: called with the number of steps done, at first and after each, to look at the recipe
 
     Returns False if one of these ended it early.
     Raises Diverged if a number is no longer finite; the last checkpoint stays as it was.
@@ -44,11 +49,13 @@ def train(recipe: Trainable, run: Run, steps: int, done: int = 0, save_every: in
     run.forget_after(done)
     bar = Bar(total=steps, initial=done)
     with bar, _stop_requested() as stopped, np.errstate(all="ignore"), one_blas_thread():
+        watch(done)
         while done < steps:
             done += 1
             metrics = finite_step(recipe, done)
             run.log({"step": done} | metrics)
             bar.losses = metrics
+            watch(done)
             bar.update()
             ending = done == steps or bool(stopped)
             if ending or done % save_every == 0:

@@ -5,10 +5,12 @@ metrics.jsonl    one line of JSON a step
 checkpoint.npz   weights, their average, optimisers, step and random state, and the settings:
                  enough to go on bit for bit
 *.png, *.npz     pictures and samples; a *.gif of a DDPM or an NCSN
+frames/*.npy     samples at steps of the training, of which training.gif is made
 """
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from pathlib import Path
@@ -28,7 +30,7 @@ State = dict[str, Any]
 RENAMED = {"coders": "networks"}
 """Settings of earlier runs that have another name now."""
 
-MAY_CHANGE = ("steps", "device", "data_dir", "data_x", "data_y")
+MAY_CHANGE = ("steps", "device", "save_every", "sample_every", "data_dir", "data_x", "data_y")
 """The settings that a run may change when it goes on; all others belong to its checkpoint."""
 
 
@@ -123,10 +125,38 @@ class Run:
         line = f"the line that is not JSON with finite numbers for {wanted}"
         raise RunError(f"{path} is damaged: move it away, or repair {line}")
 
+    def keep_frame(self, step: int, x: np.ndarray) -> None:
+        """Keep samples x as the frame of a step."""
+        (self.path / "frames").mkdir(exist_ok=True)
+        content = io.BytesIO()
+        np.save(content, x)
+        write_atomically(self._frame(step), content.getvalue())
+
+    def frames(self) -> dict[int, np.ndarray]:
+        """The frames that were kept, by their steps. RunError for a damaged one."""
+        frames = {}
+        for step in self._frame_steps():
+            try:
+                frames[step] = np.load(self._frame(step))
+            except (OSError, ValueError, EOFError) as error:
+                raise RunError(f"{self._frame(step)} is damaged: delete it ({error})") from None
+        return frames
+
+    def _frame(self, step: int) -> Path:
+        return self.path / "frames" / f"{step}.npy"
+
+    def _frame_steps(self) -> list[int]:
+        names = (path.stem for path in (self.path / "frames").glob("*.npy"))
+        return sorted(int(name) for name in names if name.isdecimal())
+
     def forget_after(self, step: int) -> None:
-        """Drop metrics beyond `step`, which a run that goes on from there will write again."""
+        """Drop metrics and frames beyond `step`, which a run that goes on from there will write
+        again."""
         kept = [json.dumps(line) + "\n" for line in self.metrics() if line["step"] <= step]
         write_atomically(self.path / "metrics.jsonl", "".join(kept).encode())
+        for later in self._frame_steps():
+            if later > step:
+                self._frame(later).unlink()
 
     def save(self, state: State) -> None:
         """Replace the checkpoint, at once and whole."""

@@ -113,6 +113,10 @@ class RunSettings:
     lr: float = setting(2e-3, "peak learning rate", within=(1e-30, 1e30))
     seed: int = setting(0, "seed of weights, batches and noise", within=(0, 2**63 - 1))
     device: str = setting("cpu", "cpu or cuda")
+    save_every: int = setting(500, "steps from a checkpoint to the next", within=(1, 10**9))
+    sample_every: int = setting(
+        0, "steps from a frame of training.gif to the next; 0: no such film", within=(0, 10**9)
+    )
 
     def __post_init__(self) -> None:
         check(self)
@@ -170,6 +174,11 @@ class DataSettings(RunSettings):
             raise ValueError(f"it is not known what {self.data!r} is: {look}")
         sides = (self.size, self.size) if self.size else ()
         return About((self.channels, *sides), len(self.class_names or ()))
+
+    @property
+    def names_of_classes(self) -> list[str]:
+        """What the classes of the data are called."""
+        return self.class_names or [str(k) for k in range(self.about.classes)]
 
     @property
     def largest(self) -> float:

@@ -54,7 +54,7 @@ def new(settings: Any) -> Any:
 def contents(run: Run) -> dict[str, bytes]:
     """Every file of the run: its settings, metrics, weights, average, optimiser and random state,
     to the last bit."""
-    return {path.name: path.read_bytes() for path in run.path.iterdir()}
+    return {path.name: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
 
 
 def trained(path: Path, settings: Any = RING) -> Run:

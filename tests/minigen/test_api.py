@@ -16,7 +16,7 @@ from PIL import Image
 import minigen
 import tensor as T
 from minigen import UsageError, cli
-from minigen.evaluation import pictures
+from minigen.evaluation import pictures, slides
 from minigen.evaluation.report import Measure
 from minigen.recipes import vae
 from minigen.training.run import RunError
@@ -55,7 +55,7 @@ def place(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(vae, "IWAE_SAMPLES", 2)
     if "real_pictures" not in request.fixturenames:
-        monkeypatch.setattr(pictures, "_save", lambda figure, path: path.touch())
+        monkeypatch.setattr(slides, "save", lambda figure, path: path.touch())
         monkeypatch.setattr(pictures, "film", lambda path, *_: path.touch())
     Path("my photos é").mkdir()
     for k, pixels in enumerate(COLOURS):
@@ -416,6 +416,111 @@ def test_titles_may_hold_what_matplotlib_takes_for_formulas(place: Path) -> None
     labels = 30 * ["a$b_{c$", "b"]
     minigen.train("gan", COLOURS, labels, size=8, conditional=True, out="out", **SMALL["gan"])
     assert Path("out/samples.png").exists()
+
+
+# The film of the training
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "n"), [*((name, COLOURS, 64) for name in SMALL), ("gan", "ring", 1000)]
+)
+def test_a_film_shows_the_same_noise_at_steps_of_the_training(
+    model: str, data: Any, n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the first step, each time that so many are done, and at the end."""
+    films: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(pictures, "film", lambda *arguments: films.append(arguments))
+    settings = SMALL[model] | ({} if isinstance(data, str) else {"size": 8})
+    plain = minigen.train(model, data, out="plain", **settings | {"steps": 5})
+    assert not any(path.name == "training.gif" for path, *_ in films)
+    trained = minigen.train(
+        model, data, out="run", sample_every=2, save_every=2, **settings | {"steps": 5}
+    )
+    path, states, labels, title, classes, beneath = films[-1]
+    assert path == trained.path / "training.gif" and title == trained.recipe.heading
+    assert labels == [f"samples at step {k}" for k in (0, 2, 4, 5)] and classes == 0
+    assert {len(x) for x in states} == {n} and np.array_equal(
+        states[-1], trained.recipe.sample(n, 0)
+    )
+    assert not any(np.array_equal(a, b) for a, b in zip(states, states[1:]))
+    assert np.array_equal(beneath, trained.recipe.data.train)
+    assert np.array_equal(trained.sample(3), plain.sample(3)), "the film changed the training"
+
+
+def test_a_film_of_a_run_in_parts_is_that_of_the_run_in_one_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Frames beyond the checkpoint are made again; `sample_every` may be another, or be new."""
+    films: list[Any] = []
+    monkeypatch.setattr(
+        pictures, "film", lambda _, states, labels, *__: films.append((states, labels))
+    )
+    settings = SMALL["vae"] | {"steps": 8, "size": 8, "save_every": 4, "sample_every": 3}
+    minigen.train("vae", COLOURS, out="whole", **settings)
+    cut = minigen.new("vae", COLOURS, out="cut", **settings)
+    step = cut.recipe.step
+
+    def fails(k: int) -> Any:
+        if k == 7:
+            raise MemoryError
+        return step(k)
+
+    monkeypatch.setattr(cut.recipe, "step", fails)
+    with pytest.raises(MemoryError):
+        cut.train()
+    assert sorted(cut.run.frames()) == [0, 3, 6] and cut.done == 4
+    shutil.copytree("cut", "other")
+    assert minigen.load("cut").train()
+    (expected, labels), (found, same_labels) = films
+    assert labels == same_labels and all(map(np.array_equal, expected, found))
+    assert minigen.load("other", sample_every=4).train()
+    assert films[-1][1] == [f"samples at step {k}" for k in (0, 3, 4, 8)]
+
+
+def test_classes_have_columns_in_the_film(monkeypatch: pytest.MonkeyPatch) -> None:
+    films: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(pictures, "film", lambda *arguments: films.append(arguments))
+    settings = SMALL["gan"] | {"conditional": True, "size": 8, "sample_every": 1}
+    minigen.train("gan", COLOURS, LABELS, **settings)
+    assert films[-1][4] == 2
+
+
+def test_checkpoints_come_as_often_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = minigen.new("gan", "ring", save_every=2, **SMALL["gan"] | {"steps": 5})
+    saved: list[int] = []
+    monkeypatch.setattr(model.run, "save", lambda state: saved.append(state["step"]))
+    monkeypatch.setattr(type(model), "_draw_training", lambda _: None)
+    model.train()
+    assert saved == [2, 4, 5]
+
+
+# The pictures of a conditional VAE
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+def test_pictures_of_a_vae_say_with_which_label(
+    conditional: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And one of them has the same codes in each column, with a label for each."""
+    drawn: dict[str, tuple[Any, ...]] = {}
+    monkeypatch.setattr(
+        pictures, "sequence", lambda path, *arguments: drawn.update({path.name: arguments})
+    )
+    settings = SMALL["vae"] | {"size": 8, "conditional": conditional}
+    model = minigen.new("vae", COLOURS, LABELS, **settings)
+    monkeypatch.setattr(model.recipe, "decode", lambda z, labels=None: (z, labels))
+    model.recipe.draw(model.run)
+    of_ways, of_moves = (drawn[f"{name}.png"][2] for name in ("interpolation", "traversal"))
+    if not conditional:
+        assert "labels.png" not in drawn and "decoded" not in of_ways + of_moves
+        return
+    tested = [("rose", "tulip")[k] for k in model.recipe.data.test_labels[:5]]
+    assert of_ways.endswith(f", decoded as {', '.join(tested)}")
+    assert of_moves.endswith(f", decoded as {tested[0]}")
+    columns, names, _ = drawn["labels.png"]
+    assert names == ["rose", "tulip"]
+    for k, (z, labels) in enumerate(columns):
+        assert z.shape == (5, 3) and np.array_equal(z, columns[0][0]) and (labels == k).all()
 
 
 # The picture of samples

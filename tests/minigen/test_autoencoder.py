@@ -16,6 +16,7 @@ from minigen.models.autoencoder import (
     Autoencoder,
     contraction,
     gaussian_noise,
+    jacobian,
     kl_sparsity,
     l1_sparsity,
     masking_noise,
@@ -165,6 +166,16 @@ def test_contraction_of_a_sigmoid_layer_is_that_of_the_paper(layer: tuple) -> No
     gradcheck(penalty, layer)
 
 
+@given(layer=sigmoid_layers())
+def test_jacobian_of_a_sigmoid_layer(layer: tuple) -> None:
+    """dh_j/dx_i = h_j (1 - h_j) W_ji, of each item by itself."""
+    x, W, b = layer
+    h = 1 / (1 + np.exp(-(x.numpy() @ W.numpy().T + b.numpy())))
+    found = jacobian(T.sigmoid(x @ T.transpose(W, 0, 1) + b), x)
+    assert found.shape == (len(W), *x.shape) and not found.requires_grad
+    assert found.numpy() == close((h * (1 - h)).T[:, :, None] * W.numpy()[:, None])
+
+
 def test_the_gradient_of_the_contraction_differentiates_again() -> None:
     rng = np.random.default_rng(0)
     gradgradcheck(
@@ -197,7 +208,7 @@ def test_contraction_keeps_dtype_and_device(dtype: type, device: str) -> None:
 def test_contraction_is_for_vectors_of_code_and_inputs_with_gradients() -> None:
     x = T.ones(2, 3, requires_grad=True)
     with pytest.raises(
-        ValueError, match=r"contraction: expected codes \(N, features\), got \(2, 3, 1\)"
+        ValueError, match=r"jacobian: expected codes \(N, features\), got \(2, 3, 1\)"
     ):
         contraction(T.sigmoid(x)[..., None], x)
     with pytest.raises(RuntimeError, match="requires_grad=True"):

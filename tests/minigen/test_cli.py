@@ -27,7 +27,7 @@ import pytest
 
 import nn
 from minigen import api, cli
-from minigen.evaluation import batches, pictures
+from minigen.evaluation import batches, slides
 from minigen.recipes import vae
 from minigen.recipes.ae import REGULARISERS, AERecipe, AESettings
 from minigen.recipes.ddpm import DDPMRecipe, DDPMSettings
@@ -44,11 +44,12 @@ FILES = {"config.json", "metrics.jsonl", "checkpoint.npz", "samples.npz"}
 PICTURES = {
     "ddpm": {"samples.png", "loss.png", "forward.png", "trajectory.png", "denoising.gif"},
     "ncsn": {"samples.png", "loss.png", "trajectory.png", "annealing.gif"},
-    "ae": {"samples.png", "loss.png", "reconstructions.png"},
+    "ae": {"samples.png", "loss.png", "reconstructions.png", "codes.png"},
     "vae": {"samples.png", "loss.png", "reconstructions.png", "interpolation.png", "traversal.png"},
     "gan": {"samples.png", "loss.png"},
 }
 OF_POINTS = {"ncsn": {"scores.png", "chains.png"}}
+OF_OPTIONS = {("ae", "contractive"): {"sensitivity.png"}, ("vae", "--conditional"): {"labels.png"}}
 OF_SAMPLES = ["Fréchet distance", "precision (k = 3)", "recall (k = 3)"]
 OF_MODES = ["modes covered", "good samples", "reverse KL, nats"]
 MEASURES = {
@@ -122,14 +123,14 @@ def contents(folder: Path) -> dict[str, bytes | None]:
     }
 
 
-save_picture = pictures._save
+save_picture = slides.save
 
 
 @pytest.fixture(scope="module", autouse=True)
 def small_runs() -> Iterator[None]:
     """Runs that take a moment, and pictures that nobody looks at."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pictures, "_save", lambda figure, path: path.touch())
+        patch.setattr(slides, "save", lambda figure, path: path.touch())
         patch.setattr(DDPMRecipe, "Settings", Small)
         patch.setattr(NCSNRecipe, "Settings", SmallNCSN)
         patch.setattr(AERecipe, "Settings", SmallAE)
@@ -222,13 +223,14 @@ SHAPES = {
 def test_from_training_to_measures(
     place: Path, monkeypatch: pytest.MonkeyPatch, kind: str, data: str, options: list[Any]
 ) -> None:
-    monkeypatch.setattr(pictures, "_save", save_picture)
+    monkeypatch.setattr(slides, "save", save_picture)
     monkeypatch.setattr(vae, "IWAE_SAMPLES", 2)
     options = [*options, *(["--data-dir", write_mnist(place / "mnist")] if data == "mnist" else [])]
     training = minigen("train", kind, "--data", data, "--seed", 3, *options)
     run, shape = Path(f"runs/{kind}-{data}"), SHAPES[data]
     assert training.status == 0 and f"3 steps, in {run}" in training.out
-    drawn = PICTURES[kind] | (OF_POINTS.get(kind, set()) if len(shape) == 2 else set())
+    drawn = PICTURES[kind].union(*(OF_OPTIONS.get((kind, option), ()) for option in options))
+    drawn |= OF_POINTS.get(kind, set()) if len(shape) == 2 else set()
     assert {path.name for path in run.iterdir()} == FILES | drawn
     assert len(Run(run).metrics()) == 3 and Run(run).config["seed"] == 3
     check_samples(run, shape)

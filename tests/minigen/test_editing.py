@@ -23,7 +23,7 @@ import minigen
 from minigen import UsageError, cli
 from minigen.data.digits import load_digits
 from minigen.data.images import read_image, write_png
-from minigen.evaluation import batches, pictures
+from minigen.evaluation import batches, pictures, slides
 from minigen.models.ddpm import Diffusion, SamplerState, beta_schedule
 from minigen.models.editing import image_to_image, inpaint, mix
 from tensor import Tensor
@@ -376,7 +376,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run of a ddpm on digits, on colour images, on points, and one of a vae."""
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pictures, "_save", lambda figure, path: path.touch())
+        patch.setattr(slides, "save", lambda figure, path: path.touch())
         patch.setattr(pictures, "film", lambda path, *_: path.touch())
         for name, data in {"ddpm": "digits", "colours": COLOURS, "points": "ring"}.items():
             minigen.train("ddpm", data, out=folder / name, **SMALL)

@@ -194,6 +194,14 @@ def test_checkpoints_come_at_intervals_and_at_the_end(
     assert saved == [2, 4, 5]
 
 
+def test_the_recipe_is_looked_at_before_the_first_step_and_after_each(tmp_path: Path) -> None:
+    run, counter, seen = new_run(tmp_path / "run"), Counter(), []
+    look = lambda done: seen.append((done, int(counter.count[0])))  # noqa: E731
+    assert train(counter, run, 2, watch=look)
+    assert train(counter, run, 3, 2, watch=look)
+    assert seen == [(0, 0), (1, 1), (2, 2), (2, 2), (3, 3)]
+
+
 def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     run = trained(tmp_path / "ring")
     with pytest.raises(CheckpointError, match=rf"{run.path}.* of another model"):
@@ -259,13 +267,13 @@ def test_arrays_are_restored_as_they_are_or_not_at_all(
 
 
 def test_a_checkpoint_knows_its_settings(tmp_path: Path) -> None:
-    """But for those that may change: how far the run goes, where it runs, and where the data
-    lie."""
+    """But for those that may change: how far the run goes, what it leaves at which steps, where it
+    runs, and where the data lie."""
     run = trained(tmp_path / "run")
     for name, value in (asdict(RING) | {"model": "ddpm", "another": 1}).items():
         changed = Run(run.path)
         changed.config[name] = "other"
-        if name in ("steps", "device", "data_dir"):
+        if name in ("steps", "save_every", "sample_every", "device", "data_dir"):
             assert changed.load()["step"] == 6
         else:
             was = value if name != "another" else None

@@ -18,7 +18,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from minigen.evaluation import fields, pictures
+from minigen.evaluation import codes, curves, fields, pictures, slides
 from minigen.evaluation.pictures import tiles
 
 GREY = 0.5
@@ -63,6 +63,10 @@ def images(n: int, channels: int = 1) -> np.ndarray:
 
 def points(n: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(n, 2)).astype(np.float32)
+
+
+def jacobians(n: int, features: int, channels: int = 1) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(n, features, channels, 4, 4))
 
 
 WINDOW = fields.window(points(30))
@@ -140,12 +144,28 @@ DRAWINGS: dict[str, tuple[Draw, set[str]]] = {
         ),
         {"Title", "one way", "another"},
     ),
+    "codes": (
+        lambda path: codes.activations(path, points(200) @ points(2), "Title"),
+        {"Title", "units of codes, by mean magnitude", "rank of a unit in its code"},
+    ),
+    "a single code": (
+        lambda path: codes.activations(path, points(1)[:, :1], "Title"),
+        {"Title", "1 of 1 make 90 % of a code"},
+    ),
+    "sensitivity": (
+        lambda path: codes.sensitivity(path, images(9), jacobians(9, 12), "Title"),
+        {"Title", "rank", "mean", "8 of 10 images"},
+    ),
+    "sensitivity of a single number": (
+        lambda path: codes.sensitivity(path, images(1, 3), jacobians(1, 1, 3), "Title"),
+        {"Title", "rank"},
+    ),
     "losses": (
-        lambda path: pictures.curves(path, METRICS, ["loss", "other"], "Title", {"loss": 0.5}),
+        lambda path: curves.curves(path, METRICS, ["loss", "other"], "Title", {"loss": 0.5}),
         {"Title", "step", "loss", "other", "loss, mean of 2 steps", "other, mean of 2 steps"},
     ),
     "a single loss": (
-        lambda path: pictures.curves(path, METRICS[:1], ["loss"], "Title"),
+        lambda path: curves.curves(path, METRICS[:1], ["loss"], "Title"),
         {"Title", "step", "loss"},
     ),
 }
@@ -323,6 +343,51 @@ def test_a_film_shows_each_moment_and_rests_at_the_last(
         assert len({axes.get_xlim() for figure in figures for axes in figure.axes}) == 1
 
 
+def test_a_film_of_classes_has_a_column_for_each(tmp_path: Path, figures: list[Figure]) -> None:
+    """And no row that is not full."""
+    x = images(17)
+    pictures.film(tmp_path / "film.gif", [x], ["t"], "Title", 3)
+    shown = np.asarray(figures[0].axes[0].images[0].get_array())
+    assert np.array_equal(shown, tiles(x[:15], 3)[:, :, 0])
+
+
+def test_a_film_of_points_shows_them_over_the_data(tmp_path: Path, figures: list[Figure]) -> None:
+    data, states = points(800), [9 * points(100) + 50, points(100)]
+    pictures.film(tmp_path / "film.gif", states, ["a", "b"], "Title", 0, data)
+    for figure, x in zip(figures, states, strict=True):
+        below, above = figure.axes[0].collections
+        assert np.array_equal(below.get_offsets(), data) and np.array_equal(above.get_offsets(), x)
+        check_frames(figure, data)
+
+
+def test_codes_are_ranked(tmp_path: Path, figures: list[Figure]) -> None:
+    """Units from the most active to the least; within each code, from the largest down."""
+    h = np.array([[0.0, -4.0, 1.0], [0.0, -4.0, 5.0]])
+    codes.activations(tmp_path / "picture.png", h, "Title")
+    left, right, *_ = figures[0].axes
+    assert np.asarray(left.images[0].get_array()).tolist() == [[-4, 1, 0], [-4, 5, 0]]
+    bars = [cast("Any", patch).get_height() for patch in right.patches]
+    assert bars == pytest.approx([4.5, 2.5, 0]) and right.get_title().startswith("2 of 3")
+
+
+def test_sensitivity_shows_singular_values_and_directions(
+    tmp_path: Path, figures: list[Figure]
+) -> None:
+    """A code of two pixels, one of them counted thrice, moves in the directions of these pixels."""
+    J = np.zeros((1, 2, 1, 2, 2))
+    J[0, 0, 0, 0, 1], J[0, 1, 0, 1, 0] = 1, 3
+    x = np.zeros((1, 1, 2, 2))
+    codes.sensitivity(tmp_path / "picture.png", x, J, "Title")
+    left, right = figures[0].axes
+    assert right.lines[0].get_ydata() == pytest.approx([3, 1])
+    assert right.get_title() == "singular values of dh/dx; $|dh/dx|^2$ = 10"
+    sheet = 2 * np.asarray(left.images[0].get_array()) - 1
+    shown = [sheet[1:3, 3 * k + 1 : 3 * k + 3] for k in range(3)]
+    assert not shown[0].any()
+    assert np.abs(shown[1]) == pytest.approx(np.array([[0, 0], [1, 0]]))
+    assert np.abs(shown[2]) == pytest.approx(np.array([[0, 1], [0, 0]]))
+
+
 @pytest.mark.parametrize("n", range(1, 10))
 def test_points_at_moments_have_equal_frames(tmp_path: Path, figures: list[Figure], n: int) -> None:
     states = [k * points(500) for k in range(1, n + 1)]
@@ -375,7 +440,7 @@ def test_chains_lead_from_a_ring_to_a_dot(tmp_path: Path, figures: list[Figure])
 def test_losses_are_drawn_as_logged_and_as_a_running_mean(
     tmp_path: Path, figures: list[Figure]
 ) -> None:
-    pictures.curves(tmp_path / "picture.png", METRICS, ["loss"], "Title")
+    curves.curves(tmp_path / "picture.png", METRICS, ["loss"], "Title")
     (axes,) = figures[0].axes
     logged, mean = (np.array(line.get_xydata()) for line in axes.lines)
     loss = 1 / np.arange(1, 101)
@@ -394,9 +459,9 @@ def logged(**curves: np.ndarray) -> list[dict[str, float]]:
 def test_ticks_of_losses_are_a_few_plain_numbers(low: float, ratio: float) -> None:
     saved: list[Figure] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pictures, "_save", lambda figure, path: saved.append(figure))
+        patch.setattr(slides, "save", lambda figure, path: saved.append(figure))
         losses = logged(loss=np.geomspace(low, ratio * low, 100))
-        pictures.curves(Path("unused"), losses, ["loss"], "Title")
+        curves.curves(Path("unused"), losses, ["loss"], "Title")
     saved[0].draw_without_rendering()
     axes = saved[0].axes[0]
     bottom, top = axes.get_ylim()
@@ -416,7 +481,7 @@ def test_losses_of_another_scale_have_a_panel_of_their_own(
 ) -> None:
     kl = 1 + np.random.default_rng(0).uniform(size=50)
     losses = logged(loss=ratio * kl, reconstruction=ratio * kl, kl=kl)
-    pictures.curves(tmp_path / "picture.png", losses, ["loss", "reconstruction", "kl"], "Title")
+    curves.curves(tmp_path / "picture.png", losses, ["loss", "reconstruction", "kl"], "Title")
     labels = [axes.get_ylabel() for axes in figures[0].axes]
     assert labels == [["loss, reconstruction, kl"], ["loss, reconstruction", "kl"]][panels - 1]
 
@@ -425,7 +490,7 @@ def test_an_equilibrium_is_a_dashed_line_in_the_colour_of_its_loss(
     tmp_path: Path, figures: list[Figure]
 ) -> None:
     losses = logged(D=np.full(9, 1.0), G=np.full(9, 0.5))
-    pictures.curves(tmp_path / "picture.png", losses, ["D", "G"], "Title", {"G": 0.693})
+    curves.curves(tmp_path / "picture.png", losses, ["D", "G"], "Title", {"G": 0.693})
     _, _, _, G, dashed = figures[0].axes[0].lines
     assert dashed.get_linestyle() == "--" and dashed.get_color() == G.get_color()
     assert dashed.get_ydata() == pytest.approx([0.693, 0.693])
@@ -434,7 +499,7 @@ def test_an_equilibrium_is_a_dashed_line_in_the_colour_of_its_loss(
 
 def test_losses_below_zero_are_drawn_too(tmp_path: Path, figures: list[Figure]) -> None:
     """As those of a Gaussian likelihood: a logarithmic scale would leave them out."""
-    pictures.curves(
+    curves.curves(
         tmp_path / "picture.png",
         [{"step": 1, "loss": 3.0}, {"step": 2, "loss": -3.0}],
         ["loss"],

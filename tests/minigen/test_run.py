@@ -44,6 +44,23 @@ def test_metrics_beyond_a_step_are_forgotten(tmp_path: Path) -> None:
         assert run.metrics() == [{"step": s} for s in range(1, kept + 1)]
 
 
+def test_frames_are_kept_in_order_and_forgotten_beyond_a_step(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run")
+    assert run.frames() == {}
+    for step in (10, 9, 100):
+        run.keep_frame(step, np.full((2, 2), step, np.float32))
+    frames = run.frames()
+    assert list(frames) == [9, 10, 100] and all((x == step).all() for step, x in frames.items())
+    run.forget_after(10)
+    assert list(Run(run.path).frames()) == [9, 10]
+    (run.path / "frames" / "notes.npy").write_bytes(b"not mine")
+    (run.path / "frames" / "9.npy").write_bytes(b"cut")
+    with pytest.raises(RunError, match=r"9\.npy is damaged: delete it"):
+        run.frames()
+    run.forget_after(0)
+    assert run.frames() == {}
+
+
 def test_a_new_run_never_overwrites(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("a")
     old = new_run(tmp_path / "folders" / "run")

@@ -27,7 +27,7 @@ from PIL import Image
 
 import minigen
 from minigen import cli
-from minigen.evaluation import pictures
+from minigen.evaluation import pictures, slides
 from minigen.progress import COLUMNS, Bar
 from minigen.recipes import RECIPES
 from minigen.training import loop
@@ -42,7 +42,7 @@ AWKWARD = ["two words", "it's", 'a "quote"', "写真", "two\nlines", "-x", "$HOM
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder of a test; nobody looks at its pictures."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(pictures, "_save", lambda figure, path: path.touch())
+    monkeypatch.setattr(slides, "save", lambda figure, path: path.touch())
     monkeypatch.setattr(pictures, "POINTS", 5)
     return tmp_path
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from minigen import api, cli, load
 from minigen.data.domains import Domains, from_paper, load_domains, to_paper
 from minigen.data.images import read_image, write_png
-from minigen.evaluation import batches, pictures
+from minigen.evaluation import batches, pictures, slides
 from minigen.evaluation.neighbours import read_digits
 from minigen.recipes.cyclegan import CycleGANRecipe, CycleGANSettings
 from minigen.recipes.pix2pix import Pix2PixRecipe, Pix2PixSettings
@@ -240,7 +241,7 @@ def minigen(*arguments: object) -> tuple[int, str, str]:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The working folder, in which X and Y are folders of images."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(pictures, "_save", lambda figure, path: path.touch())
+    monkeypatch.setattr(slides, "save", lambda figure, path: path.touch())
     monkeypatch.setattr(api, "SAMPLES_OF_A_RUN", 5)
     rng = np.random.default_rng(0)
     for folder in ("X", "Y"):
@@ -296,11 +297,74 @@ def test_from_training_to_translations(place: Path, model: str, options: list[An
     ):
         status, out, _ = minigen("translate", "run", "--input", source, "--direction", direction)
         folder = Path(f"run/translated-{direction}")
-        assert (
-            status == 0 and str(folder) in out and {path.name for path in folder.iterdir()} == names
-        )
+        assert status == 0 and str(folder) in out and f"{folder}.png" in out
+        assert {path.name for path in folder.iterdir()} == names
+        assert Path(f"{folder}.png").exists()
         expected = load("run").translate(read_image("X/3.png", size)[None], direction)[0]
         assert read_image(folder / "3.png", size) == pytest.approx(expected, abs=1 / 127)
+
+
+def test_without_an_input_the_test_images_are_translated(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And lie beside what becomes of them."""
+    sheets: list[Any] = []
+    monkeypatch.setattr(pictures, "sequence", lambda *arguments: sheets.append(arguments))
+    minigen("train", "cyclegan", *FEW, "--out", "run")
+    recipe = load("run").recipe
+    for direction, x in (("x2y", recipe.data.test_x), ("y2x", recipe.data.test_y)):
+        assert minigen("translate", "run", "--direction", direction)[0] == 0
+        path, (before, after), labels, title = sheets[-1]
+        assert path == Path(f"run/translated-{direction}.png")
+        assert np.array_equal(before, x) and labels == ["before", "after"]
+        assert np.array_equal(after, recipe.translate(x, direction))
+        assert title == f"CycleGAN on digits: {direction[0].upper()} to {direction[-1].upper()}"
+        assert len(list(path.with_suffix("").iterdir())) == len(x)
+    folders = ("--data-x", "X", "--data-y", "Y", "--size", 8)
+    minigen("train", "cyclegan", *FEW, *folders, "--out", "own")
+    assert minigen("translate", "own", "--direction", "x2y")[0] == 0
+    status, _, err = minigen("translate", "own", "--direction", "y2x")
+    assert status == 2 and "holds out no images of Y" in err
+    Path("X").rename("moved")
+    assert minigen("translate", "own", "--direction", "x2y")[0] == 2
+    assert minigen("translate", "own", "--direction", "x2y", "--data-x", "moved")[0] == 0
+
+
+def test_a_sheet_never_takes_the_place_of_another_file(place: Path) -> None:
+    minigen("train", "cyclegan", *FEW, "--out", "run")
+    for name in ("out.png", "_out.png"):
+        Path(name).write_bytes(b"mine")
+    translate = "translate", "run", "--input", "X/3.png", "--direction", "x2y", "--out"
+    status, out, _ = minigen(*translate, "out")
+    assert status == 0 and "__out.png shows" in out and Path("__out.png").exists()
+    assert Path("out.png").read_bytes() == Path("_out.png").read_bytes() == b"mine"
+
+
+def test_translations_can_be_translated_back_as_they_lie(place: Path) -> None:
+    minigen("train", "cyclegan", *FEW, "--out", "run")
+    minigen("translate", "run", "--input", "X", "--direction", "x2y")
+    back = "translate", "run", "--input", "run/translated-x2y", "--direction", "y2x"
+    assert minigen(*back)[1].startswith("60 translations")
+
+
+def test_unusual_images_are_translated_with_a_word(place: Path) -> None:
+    minigen("train", "cyclegan", *FEW, "--out", "run")
+    Path("odd").mkdir()
+    square, clear = Image.new("RGB", (20, 20)), Image.new("RGBA", (20, 30))
+    square.save("odd/square.png")
+    clear.save("odd/clear.png")
+    clear.save("odd/film.gif", save_all=True, append_images=[Image.new("RGBA", (20, 30), "red")])
+    square.resize((15, 15)).save("odd/small.png")
+    status, out, _ = minigen("translate", "run", "--input", "odd", "--direction", "x2y")
+    notes = {line.removeprefix("note: ") for line in out.splitlines() if "note: " in line}
+    assert status == 0 and notes == {
+        "2 of 4 images: what is transparent is laid on white",
+        "2 of 4 images: the centred square is taken of what is not square",
+        "1 of 4 images: enlarged to 16x16",
+        "1 of 4 images: the first frame is taken of several",
+    }
+    _, out, _ = minigen("translate", "run", "--input", "odd/square.png", "--direction", "x2y")
+    assert "note: " not in out
 
 
 @pytest.mark.parametrize(
@@ -319,7 +383,6 @@ def test_from_training_to_translations(place: Path, model: str, options: list[An
         (["sample", "run", "--data-dir", "X"], ["--data-dir", "CycleGAN"]),
         (["sample", "run", "--sampler", "ddim"], ["--sampler", "CycleGAN"]),
         (["translate", "run", "--input", "X"], ["--direction"]),
-        (["translate", "run", "--direction", "x2y"], ["--input"]),
         (["translate", "run", "--input", "X", "--direction", "up"], ["x2y", "y2x", "up"]),
         (["translate", "run", "--input", "run", "--direction", "x2y"], ["run", "images"]),
         (

@@ -23,7 +23,7 @@ NOT_COMPARED = {
     *["Tensor", "cast", "default_generator", "get_num_threads", "getitem", "set_num_threads"],
     *["detect_anomaly", "enable_grad", "is_grad_enabled", "manual_seed", "no_grad"],
     *["bool", "cpu", "cuda", "copy_", "double", "float", "int", "is_leaf", "item", "long", "numel"],
-    *["numpy", "tolist"],
+    *["Array", "array_module", "floating", "numpy", "op", "tolist"],
     "tensor_class",
 }
 """What PyTorch has not, or has without options."""
