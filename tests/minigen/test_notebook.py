@@ -33,7 +33,7 @@ def test_a_notebook_trains_on_photos(photos: Path) -> None:
     outputs = [cell.outputs for cell in notebook.cells]
     for (name, heading), training, shown in zip(headings.items(), outputs[1::2], outputs[2::2]):
         printed = "".join(output.get("text", "") for output in training)
-        assert "training: 100%" in printed and "3/3" in printed
+        assert "100%" in printed and "3/3" in printed
         (result,) = shown
         expected = f"TrainedModel('{heading}', 3 of 3 steps"
         assert result.data["text/plain"].startswith(expected)
