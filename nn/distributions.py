@@ -115,19 +115,20 @@ class _LocationScale(Distribution):
 class Normal(_LocationScale):
     """N(loc, scale^2), element by element: the event is a scalar.
 
-    `Independent(Normal(loc, scale), 1)` draws vectors. In the place of scale, log_var = log scale^2
-    may be given: where the scale is too small for its dtype, densities, entropies and divergences
-    are still right. Raises ValueError unless one of the two is given, and scale > 0.
+    `Independent(Normal(loc, scale), 1)` draws vectors. Raises ValueError unless scale > 0.
     """
 
-    def __init__(self, loc, scale=None, validate_args: bool = True, *, log_var=None):
-        if _the_one_given("Normal", scale=scale, log_var=log_var)[0] == "scale":
-            super().__init__(loc, scale, validate_args)
-            self._half_log_var = None
-        else:
-            loc, log_var = _broadcast("Normal", *_parameters("Normal", loc=loc, log_var=log_var))
-            self._half_log_var = 0.5 * log_var
-            super().__init__(loc, T.exp(self._half_log_var), validate_args=False)
+    _half_log_var: Tensor | None = None
+
+    @classmethod
+    def from_log_var(cls, loc, log_var) -> Normal:
+        """N(loc, exp(log_var)). Where its scale is too small for a dtype, or too large, densities,
+        entropies and divergences are still right."""
+        loc, log_var = _broadcast("Normal", *_parameters("Normal", loc=loc, log_var=log_var))
+        half = 0.5 * log_var
+        normal = cls(loc, T.exp(half), validate_args=False)
+        normal._half_log_var = half
+        return normal
 
     @property
     def _log_scale(self) -> Tensor:

@@ -65,13 +65,14 @@ def _pow_base(g, a, b):
 
 def _pow_exponent(g, y, a):
     if isinstance(a, (int, float)):
-        return g * (y * math.log(a)) if a > 0 else g * 0.0
-    return g * where(a > 0, y, 0.0) * log(where(a > 0, a, 1.0))
+        return g * (y * (math.log(a) if a > 0 else 0.0)) if a else g * 0.0
+    return g * where(a == 0, 0.0, y) * log(where(a > 0, a, 1.0))
 
 
 @op(a=_pow_base, b=_pow_exponent)
 def pow(a: Array, b: Array) -> Tensor:
-    """a ** b; the derivative by b is log(a) a ** b where a > 0, and taken as 0 elsewhere.
+    """a ** b; the derivative by b is log(a) a ** b where a > 0, and taken as 0 elsewhere, but NaN
+    where a ** b is.
 
     ValueError for integers to negative integer powers.
     """

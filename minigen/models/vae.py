@@ -62,13 +62,13 @@ class VAE(nn.Module):
     def posterior(self, x: Tensor, labels: Labels = None) -> Independent:
         """q(z | x): a Gaussian over latents (latent,) for each image x (N, C, H, W)."""
         mu, log_var = T.chunk(self.encoder(with_labels(x, labels, self.classes)), 2, 1)
-        return Independent(Normal(mu, log_var=log_var), 1)
+        return Independent(Normal.from_log_var(mu, log_var), 1)
 
     def prior(self, n: int) -> Independent:
         """p(z) = N(0, I) over latents (latent,), n times."""
         weight = next(self.parameters())
         zeros = T.zeros(n, self.latent, dtype=weight.dtype, device=weight.device)
-        return Independent(Normal(zeros, log_var=zeros), 1)
+        return Independent(Normal.from_log_var(zeros, zeros), 1)
 
     def observation(self, z: Tensor, labels: Labels = None) -> Independent:
         """p(x | z) for latents (N, latent): a distribution over images."""
@@ -76,7 +76,7 @@ class VAE(nn.Module):
         if self.log_var is None:
             on_cpu = y.device == "cpu"  # a check on a GPU waits for it
             return Independent(Bernoulli(logits=y, validate_args=on_cpu), 3)
-        return Independent(Normal(y, log_var=self.log_var), 3)
+        return Independent(Normal.from_log_var(y, self.log_var), 3)
 
     def terms(self, x: Tensor, labels: Labels = None, rng: Rng | None = None) -> BoundTerms:
         """The bound for images in [-1, 1], with one draw of z each (VAE eq. 10, L = 1)."""

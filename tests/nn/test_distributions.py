@@ -1078,7 +1078,7 @@ LOG_SQRT_2PI = Decimal(math.log(2 * math.pi) / 2)
 @given(x=PLACES, loc=PLACES, log_var=LOG_VARS)
 def test_a_normal_is_right_for_any_log_variance(x: float, loc: float, log_var: float) -> None:
     m, v = at(loc), at(log_var)
-    p = Normal(m, log_var=v)
+    p = Normal.from_log_var(m, v)
     X, M, V = exactly(x, loc, log_var)
     q, d = (X - M) ** 2 / V.exp(), (X - M) / V.exp()
     with np.errstate(all="ignore"):
@@ -1114,7 +1114,7 @@ def test_the_divergence_of_normals_is_right_for_any_width(
         p, q = Normal(xs[0], xs[1]), Normal(xs[2], xs[3])
         V, Y, dV, dY = 2 * W.ln(), 2 * U.ln(), 2 / W, 2 / U
     else:
-        p, q = Normal(xs[0], log_var=xs[1]), Normal(xs[2], log_var=xs[3])
+        p, q = Normal.from_log_var(xs[0], xs[1]), Normal.from_log_var(xs[2], xs[3])
         V, Y, dV, dY = W, U, Decimal(1), Decimal(1)
     r2, d2, slope = (V - Y).exp(), (M - K) ** 2 / Y.exp(), (M - K) / Y.exp()
     value = (r2 - 1 - (V - Y) + d2) / 2
