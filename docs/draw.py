@@ -11,13 +11,13 @@ import numpy as np
 from PIL import Image
 
 import minigen
-from examples import ddim_steps, latent_space, mode_collapse, noise_schedules
+from examples import latent_space, mode_collapse, noise_schedules, sampler_steps
 from minigen.evaluation.pictures import tiles
 from minigen.evaluation.slides import save_film
 
 PICTURES = Path(__file__).parent / "pictures"
 EXAMPLES = {
-    "ddim_steps": ddim_steps,
+    "sampler_steps": sampler_steps,
     "latent_space": latent_space,
     "mode_collapse": mode_collapse,
     "noise_schedules": noise_schedules,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from minigen.evaluation import slides
 from minigen.evaluation.slides import FONT
@@ -40,6 +40,22 @@ def curves(
         axes.set_ylabel(", ".join(group), fontsize=FONT)
         axes.legend(fontsize=FONT)
     axes.set_xlabel("step", fontsize=FONT)
+    slides.save(figure, path)
+
+
+def terms(path: Path, L: np.ndarray, title: str) -> None:
+    """The terms L_0, ..., L_T (T + 1,) of a diffusion model's bound, in bits a dimension; L_T,
+    which no training changes, as a number."""
+    figure, T = slides.titled(title), len(L) - 1
+    axes = figure.subplots()
+    style = "o-" if T <= 100 else "-"
+    axes.plot(np.arange(T), L[:-1], style, linewidth=3, markersize=9, label="$L_0, ..., L_{T-1}$")
+    axes.plot([], [], " ", label=f"$L_T$ = {L[-1]:.2g}")
+    _scale(axes, L[:-1])
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("$t$, of $L_t$: from $x_{t+1}$ to $x_t$", fontsize=FONT)
+    axes.set_ylabel("bits a dimension", fontsize=FONT)
+    axes.legend(fontsize=FONT)
     slides.save(figure, path)
 
 

@@ -30,6 +30,9 @@ BATCH_OF_SAMPLES = 500
 SOLVERS: dict[str, Callable] = {"heun": heun, "dpm-solver": dpm_solver}
 SAMPLERS = ("ancestral", "ddim", *SOLVERS)
 
+FEW = 100
+"""How many test items the picture of the bound is of."""
+
 GUIDANCE = 0.25
 """How much a conditional model is guided, unless one says so."""
 
@@ -213,9 +216,12 @@ class DDPMRecipe:
             return bound(self.diffusion, denoiser, x0, rng, self.variance, self.data.levels, limit)
 
     def draw(self, run: Run) -> None:
-        """The loss, the forward process, and the denoising of a few samples."""
+        """The loss, the terms of the bound, the forward process, and the denoising of a few
+        samples."""
         diffusion = self.diffusion
-        curves.losses(run, ["loss"], f"{self.heading}: simple loss (DDPM eq. 14)")
+        simple = "simple loss (DDPM eq. 14)" if self.settings.predict == "noise" else "square error"
+        curves.losses(run, ["loss"], f"{self.heading}: {simple}")
+        self._draw_bound(run)
         are_images = len(self.shape) == 3
         times = _times(diffusion.T, 9 if are_images else 8)
         n = min(len(self.data.test), pictures.SHOWN if are_images else pictures.POINTS)
@@ -235,6 +241,14 @@ class DDPMRecipe:
         pictures.sequence(run.path / "trajectory.png", denoised, labels, title)
         denoised, labels = [x[t] for t in frames], [f"t = {t}" for t in frames]
         pictures.film(run.path / "denoising.gif", denoised, labels, title)
+
+    def _draw_bound(self, run: Run) -> None:
+        x0 = Tensor(self.data.test[:FEW], device=self.settings.device)
+        terms = self.bound(x0, np.random.default_rng(self.settings.seed))
+        of_each = [bits_per_dimension(L[None], x0) for L in terms]
+        total = f"{bits_per_dimension(terms, x0):.2f} bits a dimension"
+        title = f"{self.heading}: the bound (DDPM eq. 5), {total}"
+        curves.terms(run.path / "bound.png", np.array(of_each), title)
 
 
 def _times(T: int, n: int) -> list[int]:

@@ -42,7 +42,14 @@ from tensor.arrays import gpu_name, import_cupy
 
 FILES = {"config.json", "metrics.jsonl", "checkpoint.npz", "samples.npz"}
 PICTURES = {
-    "ddpm": {"samples.png", "loss.png", "forward.png", "trajectory.png", "denoising.gif"},
+    "ddpm": {
+        "samples.png",
+        "loss.png",
+        "bound.png",
+        "forward.png",
+        "trajectory.png",
+        "denoising.gif",
+    },  # fmt: skip
     "ncsn": {"samples.png", "loss.png", "trajectory.png", "annealing.gif"},
     "ae": {"samples.png", "loss.png", "reconstructions.png", "codes.png"},
     "vae": {"samples.png", "loss.png", "reconstructions.png", "interpolation.png", "traversal.png"},

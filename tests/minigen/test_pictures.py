@@ -144,6 +144,14 @@ DRAWINGS: dict[str, tuple[Draw, set[str]]] = {
         ),
         {"Title", "one way", "another"},
     ),
+    "terms of a bound": (
+        lambda path: curves.terms(path, np.array([0.5, 0.2, 0.01]), "Title"),
+        {"Title", "$L_T$ = 0.01", "bits a dimension"},
+    ),
+    "terms of a density's bound": (
+        lambda path: curves.terms(path, np.array([-0.5, 0.2]), "Title"),
+        {"Title", "$L_T$ = 0.2"},
+    ),
     "codes": (
         lambda path: codes.activations(path, points(200) @ points(2), "Title"),
         {"Title", "units of codes, by mean magnitude", "rank of a unit in its code"},
