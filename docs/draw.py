@@ -11,16 +11,17 @@ import numpy as np
 from PIL import Image
 
 import minigen
-from examples import latent_space, mode_collapse, noise_schedules, sampler_steps
+from examples import guidance, latent_space, mode_collapse, noise_schedules, sampler_steps
 from minigen.evaluation.pictures import tiles
 from minigen.evaluation.slides import save_film
 
 PICTURES = Path(__file__).parent / "pictures"
 EXAMPLES = {
-    "sampler_steps": sampler_steps,
+    "guidance": guidance,
     "latent_space": latent_space,
     "mode_collapse": mode_collapse,
     "noise_schedules": noise_schedules,
+    "sampler_steps": sampler_steps,
 }
 
 

@@ -17,10 +17,12 @@ from collections.abc import Callable
 import numpy as np
 
 import nn
+import tensor as T
 from minigen.models.ddpm import Denoiser, Diffusion, at
 from tensor import Tensor
 
 PREDICTIONS = ("noise", "x0", "v", "mean")
+WEIGHTINGS = ("simple", "bound")
 
 
 class Prediction:
@@ -47,6 +49,8 @@ class Prediction:
         determinant[0] = 1  # nothing is predicted of x_0
         self.x0_from = self.of_noise / determinant, -b / determinant
         self.noise_from = -self.of_x0 / determinant, a / determinant
+        error = of_x0 * self.x0_from[1]  # of the mean of x_{t-1}, for an error of 1
+        self.bound_weight = np.append(0, error[1:] ** 2 / (2 * diffusion.beta[1:]))
 
     def target(self, x0: Tensor, noise: Tensor, t: np.ndarray | int) -> Tensor:
         """What the network should predict of q_sample(x0, t, noise)."""
@@ -54,11 +58,20 @@ class Prediction:
         return at(self.of_x0, t, x0) * x0 + at(self.of_noise, t, x0) * noise
 
     def loss(
-        self, network: Callable, x0: Tensor, t: np.ndarray, noise: Tensor, *labels: np.ndarray
-    ) -> Tensor:
-        """The mean square error of network(x_t, t, *labels); for the noise, DDPM eq. 14."""
-        xt = self.diffusion.q_sample(x0, t, noise)
-        return nn.mse_loss(network(xt, t, *labels), self.target(x0, noise, t))
+        self, network: Callable, x0: Tensor, t: np.ndarray, noise: Tensor, *labels: np.ndarray,
+        weighting: str = "simple",
+    ) -> Tensor:  # fmt: skip
+        """The mean square error of network(x_t, t, *labels); for the noise, DDPM eq. 14.
+
+        weighting: "simple", or "bound" for the weight that eq. 14 drops: then it is the term
+            L_{t-1} of the bound for sigma^2 = beta, but for what no network changes (eqs. 8 and
+            12), in nats an element; L_0 is that of a density
+        """
+        predicted = network(self.diffusion.q_sample(x0, t, noise), t, *labels)
+        target = self.target(x0, noise, t)
+        if weighting == "simple":
+            return nn.mse_loss(predicted, target)
+        return T.mean(at(self.bound_weight, t, x0) * T.square(predicted - target))
 
     def x0(self, xt: Tensor, predicted: Tensor, t: np.ndarray | int) -> Tensor:
         """The x_0 that follows from x_t and what was predicted of it."""

@@ -15,7 +15,7 @@ from minigen.evaluation.report import FLOOR, Measures, label_measures, sample_me
 from minigen.models.bound import bits_per_dimension, bound
 from minigen.models.ddpm import SCHEDULES, Denoiser, Diffusion, Rng, States, beta_schedule
 from minigen.models.guidance import classifier_free, dropped
-from minigen.models.predictions import PREDICTIONS, Prediction
+from minigen.models.predictions import PREDICTIONS, WEIGHTINGS, Prediction
 from minigen.models.solvers import dpm_solver, heun
 from minigen.networks.denoisers import denoiser_network
 from minigen.networks.labels import Labels, labels_if_conditional
@@ -53,6 +53,12 @@ class DDPMSettings(DataSettings):
     schedule: str = setting("cosine", "how the noise grows with t", choices=SCHEDULES)
     predict: str = setting(
         "noise", "what the network predicts", choices=PREDICTIONS, before="noise"
+    )
+    weighting: str = setting(
+        "simple",
+        "of the timesteps: as in L_simple, or the bound",
+        choices=WEIGHTINGS,
+        before="simple",
     )
     conditional: bool = setting(False, "tell the network the label", before=False)
     frequency: float = setting(3.0, "how sharp points may be", within=(0, 1e3), before=0.0)
@@ -110,7 +116,8 @@ class DDPMRecipe:
         noise = T.randn(x0.shape, generator=self.rng, device=device)  # line 4
         labels = labels_if_conditional(labels, self.classes)
         told = () if labels is None else (dropped(labels, DROPPED, self.classes, self.rng),)
-        loss = self.prediction.loss(self.network, x0, t, noise, *told)
+        weighting = self.settings.weighting
+        loss = self.prediction.loss(self.network, x0, t, noise, *told, weighting=weighting)
         self.learner.descend(loss, k)  # line 5
         return {"loss": loss}
 
@@ -219,8 +226,11 @@ class DDPMRecipe:
         """The loss, the terms of the bound, the forward process, and the denoising of a few
         samples."""
         diffusion = self.diffusion
-        simple = "simple loss (DDPM eq. 14)" if self.settings.predict == "noise" else "square error"
-        curves.losses(run, ["loss"], f"{self.heading}: {simple}")
+        weighting = {
+            "simple": "simple loss (DDPM eq. 14)",
+            "bound": "the bound's loss (DDPM eq. 12)",
+        }
+        curves.losses(run, ["loss"], f"{self.heading}: {weighting[self.settings.weighting]}")
         self._draw_bound(run)
         are_images = len(self.shape) == 3
         times = _times(diffusion.T, 9 if are_images else 8)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minigen.models.bound import bound
 from minigen.models.ddpm import Diffusion, beta_schedule
 from minigen.models.predictions import PREDICTIONS, Prediction
 from tensor import Tensor
@@ -73,6 +74,31 @@ def test_the_loss_is_the_mean_square_error_of_what_is_predicted(scene, name: str
     assert loss.item() == close(np.mean(error.numpy() ** 2))
     if name == "noise":
         assert loss.item() == diffusion.loss(lambda x, t: w * x, x0, times, noise).item()
+
+
+@given(scene=scenes(), name=names, w=st.floats(-2, 2), data=st.data())
+def test_weighted_the_loss_is_a_term_of_the_bound_but_for_what_no_network_changes(
+    scene, name: str, w: float, data: st.DataObject
+) -> None:
+    """L_{t-1} of a network that errs, less that of one that knows the noise; eq. 12."""
+    diffusion, _, x0, _, noise = scene
+    t, prediction = data.draw(st.integers(1, diffusion.T)), Prediction(name, diffusion)
+
+    class Known:
+        def standard_normal(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+            return noise.numpy()
+
+    def network(x: Tensor, t: np.ndarray) -> Tensor:
+        return w * x + 0.3
+
+    rng: Any = Known()
+    erring, knowing = (
+        bound(diffusion, denoiser, x0, rng, "beta", clip_x0=None)[t - 1]
+        for denoiser in (prediction.denoiser(network), lambda x, t: noise)
+    )
+    loss = prediction.loss(network, x0, np.full(len(x0), t), noise, weighting="bound")
+    expected = np.mean(erring - knowing) / x0[0].numel()
+    assert loss.item() == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
 def test_v_needs_no_large_factors_however_little_signal_is_left() -> None:

@@ -43,8 +43,8 @@ def test_every_step_moves_the_weights_the_last_one_too() -> None:
 def test_training_sees_every_timestep_from_1_to_T() -> None:
     recipe, seen = DDPMRecipe(RING), set()
     loss = recipe.prediction.loss
-    recipe.prediction.loss = lambda network, x0, t, noise: (
-        seen.update(t.tolist()) or loss(network, x0, t, noise)
+    recipe.prediction.loss = lambda network, x0, t, noise, **how: (
+        seen.update(t.tolist()) or loss(network, x0, t, noise, **how)
     )  # type: ignore
     for k in range(1, 7):
         recipe.step(k)
@@ -172,8 +172,8 @@ def test_a_conditional_denoiser_learns_without_its_label_too() -> None:
     """A tenth of the labels is dropped: the embedding of no label learns beside the others."""
     recipe, told = DDPMRecipe(replace(DIGITS, conditional=True, batch_size=400)), []
     loss = recipe.prediction.loss
-    recipe.prediction.loss = lambda network, x0, t, noise, labels: (
-        told.append(labels) or loss(network, x0, t, noise, labels)
+    recipe.prediction.loss = lambda network, x0, t, noise, labels, **how: (
+        told.append(labels) or loss(network, x0, t, noise, labels, **how)
     )  # type: ignore
     for k in (1, 2):
         recipe.step(k)
