@@ -56,7 +56,7 @@ def main(steps: int = 1500, n: int = 500, out: Path = OUT) -> None:
     show(panels["a"], np.concatenate(rows), CLASSES)
     panels["a"].set_xticks(9 * np.arange(CLASSES) + 4.5, [str(k) for k in range(CLASSES)])
     panels["a"].set_yticks(18 * np.arange(len(rows)) + 9, [f"w = {w:g}" for w in STRENGTHS])
-    panels["a"].set(xlabel="class asked for")
+    panels["a"].set(title="the same noise in a column", xlabel="class asked for", ylabel="strength")
     plot(panels["b"], measures, ["read as asked"], "share of samples")
     plot(panels["c"], measures, ["Fréchet distance"], "to 500 test digits")
     plot(panels["d"], measures, ["precision (k = 3)", "recall (k = 3)"], "good, and varied")

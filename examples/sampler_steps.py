@@ -31,7 +31,7 @@ from tensor import Tensor
 
 TIMESTEPS = 100
 EVALUATIONS = (3, 5, 9, 19, 49)
-SHOWN, MEASURED = 6, 500
+SHOWN = 6
 
 
 def samplers(d: Diffusion, denoiser: Denoiser, x: Tensor) -> dict[str, Callable[[int], States]]:
@@ -51,20 +51,20 @@ def last(states: States) -> np.ndarray:
     return state.x.numpy()
 
 
-def main(steps: int = 1500, out: Path = OUT) -> None:
+def main(steps: int = 1500, n: int = 500, out: Path = OUT) -> None:
     (train, _), (test, _) = load_digits("train"), load_digits("test")
     diffusion = Diffusion(beta_schedule("cosine", TIMESTEPS))
     learner = trained_denoiser(train, diffusion, steps)
     denoiser, rng = learner.network, np.random.default_rng(1)
-    noise = T.randn((MEASURED, *train.shape[1:]), generator=rng)
+    noise = T.randn((n, *train.shape[1:]), generator=rng)
     with learner.using_average():
         by = samplers(diffusion, denoiser, noise)
         samples = {name: [last(states(k)) for k in EVALUATIONS] for name, states in by.items()}
         ancestral = last(diffusion.ancestral(denoiser, noise, rng))
 
-    test = test[:MEASURED]
+    test = test[:n]
     distances = {name: [frechet_distance(x, test) for x in xs] for name, xs in samples.items()}
-    floor, full = (frechet_distance(x[:MEASURED], test) for x in (train, ancestral))
+    floor, full = (frechet_distance(x[:n], test) for x in (train, ancestral))
     for name, found in distances.items():
         listed = ", ".join(f"{d:.2f} in {k}" for k, d in zip(EVALUATIONS, found))
         print(f"{name}: Fréchet distance {listed} evaluations")

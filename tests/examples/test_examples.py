@@ -35,6 +35,9 @@ from minigen.models.gan import GAN
 FOLDER = Path(reduction.__file__).parent
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "common")
 SHORTENED: dict[str, list[dict[str, Any]]] = {
+    "added_noise": [{"n": 50}],
+    "guidance": [{"n": 20}],
+    "sampler_steps": [{"n": 20}],
     "anomaly": [{"held_out": (1, 7)}],
     "compression": [{"codes": (2, 3)}],
     "editing": [{"repeats": 2}],
