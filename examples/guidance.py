@@ -20,13 +20,14 @@ from tqdm import trange
 
 from examples.common import OUT, save
 from minigen.evaluation.pictures import show
+from minigen.evaluation.slides import FONT, SLIDE, TITLE
 from minigen.recipes.ddpm import DDPMRecipe, DDPMSettings
 
 STRENGTHS = (0, 0.25, 1, 3, 8)
 CLASSES = 10
 
 
-def plot(axes: Axes, measures: dict[float, dict], names: list[str], title: str) -> None:
+def plot(axes: Axes, measures: dict[float, dict], names: list[str], unit: str) -> None:
     """Measures over the strengths, evenly spaced, and dashed what real digits have."""
     places = np.arange(len(measures))
     for k, name in enumerate(names):
@@ -34,8 +35,10 @@ def plot(axes: Axes, measures: dict[float, dict], names: list[str], title: str) 
         axes.plot(places, values, f"C{k}o-", label=name)
         axes.plot(places, reference, f"C{k}--")
     axes.set_xticks(places, [f"{w:g}" for w in measures])
-    axes.set(title=title, xlabel="strength w")
-    axes.legend()
+    axes.set_xlabel("strength w", fontsize=FONT)
+    axes.set_ylabel(unit, fontsize=FONT)
+    axes.tick_params(labelsize=FONT)
+    axes.legend(fontsize=FONT)
 
 
 def main(steps: int = 1500, n: int = 500, out: Path = OUT) -> None:
@@ -47,19 +50,22 @@ def main(steps: int = 1500, n: int = 500, out: Path = OUT) -> None:
     for w in STRENGTHS:
         measures[w] = recipe.evaluate(n, seed=1, guidance=w)
         rows.append(recipe.sample(2 * CLASSES, seed=2, guidance=w))
-        found = ", ".join(f"{name} {value:.3g}" for name, (value, _) in measures[w].items())
+        found = ", ".join(f"{name} {x:.3g}" for name, (x, floor) in measures[w].items() if floor)
         print(f"w = {w:g}: {found}")
 
-    figure = Figure(figsize=(12.8, 7.2), layout="constrained")
-    figure.suptitle("Classifier-free guidance (Ho & Salimans 2022)", fontsize=20)
-    panels = figure.subplot_mosaic("abc;add", width_ratios=(2.2, 1, 1))
-    show(panels["a"], np.concatenate(rows), CLASSES)
-    panels["a"].set_xticks(9 * np.arange(CLASSES) + 4.5, [str(k) for k in range(CLASSES)])
-    panels["a"].set_yticks(18 * np.arange(len(rows)) + 9, [f"w = {w:g}" for w in STRENGTHS])
-    panels["a"].set(title="the same noise in a column", xlabel="class asked for", ylabel="strength")
-    plot(panels["b"], measures, ["read as asked"], "share of samples")
-    plot(panels["c"], measures, ["Fréchet distance"], "to 500 test digits")
-    plot(panels["d"], measures, ["precision (k = 3)", "recall (k = 3)"], "good, and varied")
+    figure = Figure(figsize=SLIDE, layout="constrained")
+    figure.suptitle("Classifier-free guidance (Ho & Salimans 2022)", fontsize=TITLE)
+    panels = figure.subplot_mosaic("ab;ac;ad", width_ratios=(1.3, 1))
+    sheet = panels["a"]
+    show(sheet, np.concatenate(rows), CLASSES)
+    sheet.set_xticks(9 * np.arange(CLASSES) + 4.5, [str(k) for k in range(CLASSES)])
+    sheet.set_yticks(18 * np.arange(len(rows)) + 9, [f"w = {w:g}" for w in STRENGTHS])
+    sheet.set_xlabel("class asked for", fontsize=FONT)
+    sheet.set_ylabel("two of each class by each strength", fontsize=FONT)
+    sheet.tick_params(labelsize=FONT)
+    plot(panels["b"], measures, ["read as asked"], "share")
+    plot(panels["c"], measures, ["precision (k = 3)", "recall (k = 3)"], "share")
+    plot(panels["d"], measures, ["Fréchet distance"], "to test digits")
     save(figure, out / "guidance.png")
 
 
