@@ -147,8 +147,14 @@ class DDPMRecipe:
             raise ValueError(f"`sampler_steps` {rule}")
         if eta and sampler != "ddim":
             raise ValueError("`eta` is for `sampler` ddim")
-        if guidance is not None and not self.classes:
+        if not 0 <= eta <= 1:
+            raise ValueError(f"`eta` must lie between 0 and 1, got {eta}")
+        if guidance is None:
+            return
+        if not self.classes:
             raise ValueError("`guidance` is for models trained with `conditional`")
+        if not -1 <= guidance <= 100:
+            raise ValueError(f"`guidance` must lie between -1 (any class) and 100, got {guidance}")
 
     @property
     def variance(self) -> str:

@@ -142,6 +142,16 @@ def test_a_sampler_that_there_is_not_is_refused_at_once() -> None:
                 ask(sampler, None, 0.5)
         with pytest.raises(ValueError, match="trained with `conditional`"):
             ask("ddim", None, 0.0, 2.0)
+        for eta in (-0.1, 1.1, math.nan):
+            with pytest.raises(ValueError, match="`eta` must lie between 0 and 1"):
+                ask("ddim", None, eta)
+
+
+@pytest.mark.parametrize("guidance", [-1.1, 101, math.inf, math.nan])
+def test_guidance_has_limits(guidance: float) -> None:
+    recipe = DDPMRecipe(replace(DIGITS, conditional=True))
+    with pytest.raises(ValueError, match="`guidance` must lie between -1"):
+        recipe.sample(1, 0, guidance=guidance)
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
