@@ -258,7 +258,8 @@ class TrainedModel:
         write_atomically(folder / "samples.npz", _npz({"x": x}))
         label = how.pop("label", None)
         of_class = [] if label is None else [f"class {label}"]
-        title = ", ".join([recipe.heading, *of_class, *map(str, how.values()), f"seed {seed}"])
+        named = [f"{name.replace('_', ' ')} {value}" for name, value in how.items()]
+        title = ", ".join([recipe.heading, *of_class, *named, f"seed {seed}"])
         if x.ndim == 2 and len(x) < pictures.POINTS:
             x = recipe.sample(pictures.POINTS, seed, **how)
         names = [] if of_class else self.class_names
