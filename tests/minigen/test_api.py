@@ -357,7 +357,7 @@ def untrained() -> Any:
         (lambda: minigen.train("ddpm", steps="many"), "steps must be of type int"),
         (lambda: minigen.train("ddpm", "nowhere"), "'nowhere'; choose from digits"),
         (lambda: minigen.train("ddpm", Path("nowhere")), "'nowhere'; choose from digits"),
-        (lambda: minigen.train("ddpm", "digits", size=8), "size and channels are for images"),
+        (lambda: minigen.train("ddpm", "digits", size=8), "`size` and `channels` are for images"),
         (lambda: minigen.train("ddpm", "my photos é", labels=LABELS), "labels go with an array"),
         (lambda: minigen.train("ddpm", COLOURS, size=9), "multiple of 4, such as 12"),
         (lambda: minigen.train("ddpm", COLOURS[:, :6]), "multiple of 4, such as 8"),
