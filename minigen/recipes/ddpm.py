@@ -10,7 +10,7 @@ import numpy as np
 import tensor as T
 from minigen.data import Dataset, labels_to_draw
 from minigen.evaluation import curves, pictures
-from minigen.evaluation.report import FLOOR, Measures, label_measures, sample_measures
+from minigen.evaluation.report import FLOOR, Measures, sample_measures
 from minigen.models.bound import bits_per_dimension, bound
 from minigen.models.ddpm import SCHEDULES, Denoiser, Diffusion, Rng, States, beta_schedule
 from minigen.models.guidance import classifier_free, dropped
@@ -194,10 +194,9 @@ class DDPMRecipe:
         of n samples, drawn as `sample` does."""
         x0 = Tensor(self.data.test[:n], device=self.settings.device)
         bits = bits_per_dimension(self.bound(x0, np.random.default_rng(seed)), x0)
-        fake, labels = self.sample(n, seed, **how), labels_to_draw(n, self.classes)
         measures: Measures = {"bound, bits/dim": (bits, None)}
-        measures |= sample_measures(fake, self.data)
-        return measures if labels is None else measures | label_measures(fake, labels, self.data)
+        labels = labels_to_draw(n, self.classes)
+        return measures | sample_measures(self.sample(n, seed, **how), self.data, labels)
 
     def bound(self, x0: Tensor, rng: Rng) -> np.ndarray:
         """The terms of the variational bound of test items x0, in nats: see `models.bound`."""

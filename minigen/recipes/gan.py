@@ -8,7 +8,7 @@ import numpy as np
 import nn
 from minigen.data import Dataset, labels_to_draw
 from minigen.evaluation import batches, curves
-from minigen.evaluation.report import FLOOR, Measures, label_measures, sample_measures
+from minigen.evaluation.report import FLOOR, Measures, sample_measures
 from minigen.models.gan import EQUILIBRIA, GAN, LOSSES, PENALISED, clip_weights
 from minigen.networks.dcgan import dcgan_discriminator, dcgan_generator
 from minigen.networks.labels import labels_if_conditional
@@ -114,10 +114,8 @@ class GANRecipe:
 
     def evaluate(self, n: int, seed: int) -> Measures:
         """The measures of n samples, and of a conditional model of their labels."""
-        fake = self.sample(n, seed)
-        measures = sample_measures(fake, self.data)
         labels = labels_to_draw(n, self.model.classes)
-        return measures if labels is None else measures | label_measures(fake, labels, self.data)
+        return sample_measures(self.sample(n, seed), self.data, labels)
 
     def draw(self, run: Run) -> None:
         """The losses, and those of two players of whom neither can do better."""
