@@ -675,6 +675,25 @@ def test_training_that_cannot_be(place: Path, options: list[Any], words: list[st
     refused(place, ["train", "ddpm", *options], *words)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("ddpm --data ring --size 8", "--size and --channels are for images"),
+        ("ddpm --data ring --conditional", "--conditional is for images"),
+        ("ddpm --data . --size 9", "--size must be a multiple of 4"),
+        ("vae --data ring", "--data must be images"),
+        ("ncsn --smallest-sigma 3", "--smallest-sigma must be below --largest-sigma"),
+        ("cyclegan --data-x .", "--data-x and --data-y go together"),
+        ("cyclegan --data-x . --data-y . --size 9", "--size must be even"),
+        ("pix2pix --size 32", "--size 32 is for --data-x and --data-y"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_named_as_options(
+    place: Path, arguments: str, words: str
+) -> None:
+    refused(place, ["train", *arguments.split()], words)
+
+
 @pytest.mark.parametrize("command", ["sample", "evaluate"])
 @pytest.mark.parametrize(
     ("options", "words"),
