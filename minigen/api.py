@@ -132,7 +132,7 @@ def load(path: str | os.PathLike[str], **changes: Any) -> "TrainedModel":
     """The model of a run, as its last checkpoint has it; untrained, if there is none yet.
 
     changes: `device`, where to compute; `data_dir`, or `data_x` and `data_y`, where the data lie
-        now; `steps`, how far `train` shall go
+        now; `steps`, how far `train` shall go; `save_every` and `sample_every`, what it leaves when
 
     Raises RunError for what is no run, CheckpointError for a damaged one, UsageError for the rest.
     """

@@ -18,6 +18,7 @@ from minigen import api
 from minigen.api import SAMPLES_OF_A_RUN, TrainedModel, UsageError
 from minigen.data.folders import image_files, read_images
 from minigen.data.images import adaptations, image_size, read_image, read_opacity, write_png
+from minigen.evaluation.pictures import HOLE
 from minigen.recipes import RECIPES
 from minigen.recipes.editing import REPEATS, STRENGTH
 from minigen.training import process
@@ -29,13 +30,10 @@ from tensor.kernels import loops
 SAMPLING = ("sampler", "sampler_steps", "eta", "guidance", "label")
 """The options of `sample` and `evaluate` that say how to sample."""
 
-RENAMED = {"n", "out", *MAY_CHANGE, *SAMPLING} | {
+OPTIONS = {"n", "out", *MAY_CHANGE, *SAMPLING} | {
     f.name for recipe in RECIPES.values() for f in fields(recipe.Settings)
 }
 """The keyword arguments that are options here."""
-
-HOLE = np.array([1.0, 0.0, -0.9])[:, None, None]
-"""The colour of what is repainted, in the picture of an edit."""
 
 
 def train(options: Namespace) -> int:
@@ -253,4 +251,4 @@ def _note(what: str) -> None:
 
 def with_options(message: str) -> str:
     """A message of minigen's in which `batch_size` stands, with --batch-size in its place."""
-    return re.sub("`([a-z_]+)`", lambda m: flag(m[1]) if m[1] in RENAMED else m[0], message)
+    return re.sub("`([a-z_]+)`", lambda m: flag(m[1]) if m[1] in OPTIONS else m[0], message)

@@ -33,7 +33,7 @@ MAY_USE: dict[str, set[str]] = {
     "evaluation": {"words", "data", "training"},
     "recipes": {"progress", "data", "networks", "models", "training", "evaluation"},
     "api": {"words", "data", "training", "evaluation", "recipes"},
-    "commands": {"words", "api", "data", "training", "recipes"},
+    "commands": {"words", "api", "data", "training", "evaluation", "recipes"},
     "cli": {"__version__", "words", "progress", "api", "commands", "training", "recipes"},
     "testing": set(),
     "__main__": {"cli"},

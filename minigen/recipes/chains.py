@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from minigen.evaluation.batches import finite
+from minigen.evaluation.batches import finite, slices
 from minigen.progress import Bar
 
 BATCH = 500
@@ -20,8 +20,7 @@ def ends(chains: Callable[[slice], Iterator[Any]], n: int, length: int) -> np.nd
     Raises FloatingPointError if one is not finite.
     """
     batches = []
-    for start in range(0, n, BATCH):
-        rows = slice(start, min(n, start + BATCH))
+    for rows in slices(n, BATCH):
         progress = f"sampling {rows.stop} of {n}"
         for state in Bar(chains(rows), desc=progress, total=length, leave=None):
             x = state.x

@@ -106,9 +106,9 @@ class GANRecipe:
         labels = labels_to_draw(n, self.model.classes, label)
         samples = []
         with self.G_learner.using_average():
-            for start in range(0, n, batches.BATCH):
-                size = min(batches.BATCH, n - start)
-                given = None if labels is None else labels[start : start + size]
+            for rows in batches.slices(n, batches.BATCH):
+                given = None if labels is None else labels[rows]
+                size = rows.stop - rows.start
                 samples.append(self.model.generate(size, given, rng).numpy())
             return batches.finite(np.concatenate(samples))
 

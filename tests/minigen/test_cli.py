@@ -682,6 +682,7 @@ def test_training_that_cannot_be(place: Path, options: list[Any], words: list[st
         ("ddpm --data ring --conditional", "--conditional is for images"),
         ("ddpm --data . --size 9", "--size must be a multiple of 4"),
         ("vae --data ring", "--data must be images"),
+        ("ae --corruption masking --strength 2", "--strength is a share of the pixels"),
         ("ncsn --smallest-sigma 3", "--smallest-sigma must be below --largest-sigma"),
         ("cyclegan --data-x .", "--data-x and --data-y go together"),
         ("cyclegan --data-x . --data-y . --size 9", "--size must be even"),
