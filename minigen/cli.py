@@ -119,11 +119,11 @@ def _parser() -> argparse.ArgumentParser:
     purpose = "Train generative models whose every gradient you can read."
     parser = argparse.ArgumentParser("minigen", description=purpose, add_help=False)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    every = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     about = _with_help(parser)
     about.add_argument("--version", action="version", version=f"minigen {__version__}")
 
-    trainer = every.add_parser(
+    trainer = subparsers.add_parser(
         "train", help="train a model, draw samples and pictures", add_help=False
     )
     models = trainer.add_subparsers(title="models", required=True, metavar="MODEL", dest="model")
@@ -140,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
         run.add_argument("--resume", metavar="DIR", help=resume)
         _with_help(model)
 
-    sampler = every.add_parser("sample", help="draw samples from a trained run")
+    sampler = subparsers.add_parser("sample", help="draw samples from a trained run")
     sampler.set_defaults(command=commands.sample)
     _add_sampling(sampler, SAMPLES_OF_A_RUN, "the first of 1, 2, ... without a folder yet")
     label = "the class of all, of a conditional model (default: each in turn)"
@@ -149,13 +149,13 @@ def _parser() -> argparse.ArgumentParser:
     sampler.add_argument("--out", metavar="DIR", help=out)
 
     measures = "measure samples of a run against real test data"
-    evaluator = every.add_parser("evaluate", help=measures)
+    evaluator = subparsers.add_parser("evaluate", help=measures)
     evaluator.set_defaults(command=commands.evaluate)
     _add_sampling(evaluator, SAMPLES_EVALUATED, "1")
     evaluator.add_argument("--json", action="store_true", help="print JSON, for other programs")
 
     translations = "translate images by a run of cyclegan or pix2pix"
-    translator = every.add_parser("translate", help=translations)
+    translator = subparsers.add_parser("translate", help=translations)
     translator.set_defaults(command=commands.translate)
     add = translator.add_argument
     add("run", metavar="DIR", help="a run's folder")
@@ -170,7 +170,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--data-y", metavar="DIR", help="where those of Y lie now")
 
     edits = "repaint a part of an image, redraw all of it, or mix it with another, by a run of ddpm"
-    editor = every.add_parser("edit", help=edits, description=f"{edits[0].upper()}{edits[1:]}.")
+    editor = subparsers.add_parser(
+        "edit", help=edits, description=f"{edits[0].upper()}{edits[1:]}."
+    )
     editor.set_defaults(command=commands.edit)
     add = editor.add_argument
     add("run", metavar="DIR", help="a run's folder")
