@@ -24,9 +24,9 @@ from examples.common import OUT, columns, save
 from minigen.data.digits import load_digits
 from minigen.evaluation.metrics import psnr
 from minigen.evaluation.neighbours import knn_classify
+from minigen.evaluation.pictures import HOLE
 from minigen.recipes.ddpm import DDPMRecipe, DDPMSettings
 
-ORANGE = np.array([1.0, 0.0, -0.9])[:, None, None]
 MEASURED = 100
 
 
@@ -45,7 +45,7 @@ def main(steps: int = 1500, repeats: int = 10, out: Path = OUT) -> None:
 
     known = np.ones(x.shape, bool)
     known[:, :, 4:, 4:] = False
-    repainted = {"digit": x, "known": np.where(known, x, ORANGE)}
+    repainted = {"digit": x, "known": np.where(known, x, HOLE)}
     for name, times in (("replaced", 1), ("RePaint", repeats)):
         z = repainted[name] = recipe.inpaint(x, known, seed=1, repeats=times)
         within = psnr(x[:, :, 4:, 4:], z[:, :, 4:, 4:])

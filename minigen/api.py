@@ -132,7 +132,7 @@ def load(path: str | os.PathLike[str], **changes: Any) -> "TrainedModel":
     """The model of a run, as its last checkpoint has it; untrained, if there is none yet.
 
     changes: `device`, where to compute; `data_dir`, or `data_x` and `data_y`, where the data lie
-        now; `steps`, how far `train` shall go
+        now; `steps`, how far `train` shall go; `save_every` and `sample_every`, what it leaves when
 
     Raises RunError for what is no run, CheckpointError for a damaged one, UsageError for the rest.
     """
@@ -237,8 +237,9 @@ class TrainedModel:
     def sample(self, n: int = SAMPLES_OF_A_RUN, seed: int = 1, **how: Any) -> np.ndarray:
         """n samples, float32 (n, ...): images in [-1, 1], or points.
 
-        how: of a conditional model, `label`, the class of all; of a ddpm, `sampler`,
-            `sampler_steps`, `eta` and `guidance`
+        how: of a conditional model, `label`, the class of all; of a ddpm, `sampler`, "ancestral",
+            "ddim", "heun" or "dpm-solver", `sampler_steps`, `eta`, the noise of ddim, and
+            `guidance`, of a conditional one: see `minigen.recipes.ddpm.DDPMRecipe.sample`
         """
         self.check_can_sample(**how)
         if n < 1:
@@ -256,15 +257,17 @@ class TrainedModel:
         """
         recipe = self.recipe
         write_atomically(folder / "samples.npz", _npz({"x": x}))
-        label = how.pop("label", None)
-        of_class = [] if label is None else [f"class {label}"]
-        named = [f"{name.replace('_', ' ')} {value}" for name, value in how.items()]
-        title = ", ".join([recipe.heading, *of_class, *named, f"seed {seed}"])
+        title, label = self._title(seed, how), how.pop("label", None)
         if x.ndim == 2 and len(x) < pictures.POINTS:
             x = recipe.sample(pictures.POINTS, seed, **how)
-        names = [] if of_class else self.class_names
+        names = self.class_names if label is None else []
         data = self._data_to_compare(names, label)
         pictures.samples(folder / "samples.png", x, title, data, names)
+
+    def _title(self, seed: int, how: dict[str, Any]) -> str:
+        """Of a picture of what was drawn by a seed, and how."""
+        named = [f"{name.replace('_', ' ')} {value}" for name, value in how.items()]
+        return ", ".join([self.recipe.heading, *named, f"seed {seed}"])
 
     def _data_to_compare(self, class_names: list[str], label: Any) -> np.ndarray | None:
         """The data that samples shall look like, of one label if it is given; for columns of
@@ -289,7 +292,10 @@ class TrainedModel:
         return x
 
     def evaluate(self, n: int | None = None, seed: int = 1, **how: Any) -> dict[str, Measure]:
-        """The measures of `how_many(n)` samples; `how` is that of `sample`."""
+        """The measures of `how_many(n)` samples; `how` is that of `sample`, but for `label`."""
+        if "label" in how:
+            rule = "samples of all classes are measured, as the test data are of all"
+            raise UsageError(f"`label` is for samples alone: {rule}")
         self.check_can_sample(**how)
         measures = self.recipe.evaluate(self.how_many(n), seed, **how)
         return {name: Measure(float(x), y and float(y)) for name, (x, y) in measures.items()}
@@ -396,9 +402,7 @@ class TrainedModel:
 
     def save_edits(self, path: Path, sets: dict[str, np.ndarray], seed: int, **how: Any) -> None:
         """A picture of sets of images (N, C, H, W), before and after an edit: see `inpaint`."""
-        named = [f"{name} {value}" for name, value in how.items()]
-        title = ", ".join([self.recipe.heading, *named, f"seed {seed}"])
-        pictures.edits(path, sets, title)
+        pictures.edits(path, sets, self._title(seed, how))
 
     def test_images(self, direction: str) -> np.ndarray:
         """Held-out images (N, 3, H, W) to translate, of X for "x2y", of Y for "y2x". UsageError

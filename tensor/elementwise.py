@@ -199,9 +199,7 @@ def erf(x: Array) -> Tensor:
         return in_one_pass(loops.erf, np.empty_like(x), x)
     if array_module(x) is np:
         return np.vectorize(math.erf, otypes=[x.dtype])(x)
-    from cupyx.scipy.special import erf as cupy_erf
-
-    return cupy_erf(x)
+    return gpu.erf(x)
 
 
 # Activations

@@ -176,17 +176,18 @@ def silu_vjp(g: Array, x: Array) -> Array:
 @one_kernel
 def gelu(x: Array) -> Array:
     """x Phi(x), Phi(x) = (1 + erf(x / sqrt 2)) / 2"""
-    return 0.5 * x * (1 + _erf(x * math.sqrt(0.5)))
+    return 0.5 * x * (1 + erf(x * math.sqrt(0.5)))
 
 
 @one_kernel
 def gelu_vjp(g: Array, x: Array) -> Array:
     """g (Phi(x) + x phi(x)), with the density phi(x) = e^(-x^2 / 2) / sqrt(2 pi)"""
     density = array_module(x).exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
-    return g * (0.5 * (1 + _erf(x * math.sqrt(0.5))) + x * density)
+    return g * (0.5 * (1 + erf(x * math.sqrt(0.5))) + x * density)
 
 
-def _erf(x: Array) -> Array:
+def erf(x: Array) -> Array:
+    """The error function, of arrays on a GPU."""
     from cupyx.scipy.special import erf
 
     return erf(x)

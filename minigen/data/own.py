@@ -82,7 +82,7 @@ def from_arrays(
         if x.ndim == 2 and x.shape[1] == 2:
             points = _finite(x).astype(np.float32)
             if size or channels:
-                raise ValueError("size and channels are for images, these are points")
+                raise ValueError("`size` and `channels` are for images, these are points")
             return _split(name, points, labels, None)
         _check_bright(x)
         return _split(name, 2 * _squares(_zero_to_one(x), size) - 1, labels, channels)

@@ -1,6 +1,6 @@
 """Networks outside training: a batch at a time, and only with numbers that are finite."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -22,12 +22,17 @@ def in_batches(
     """
     outputs = []
     size = max(1, BATCH * LARGE // max(LARGE, x[0].size))
-    for k in range(0, len(x), size):
-        rows = slice(k, k + size)
+    for rows in slices(len(x), size):
         batch = Tensor(x[rows], dtype=np.float32, device=device)
         parts = (None if other is None else other[rows] for other in others)
         outputs.append(f(batch, *parts).numpy())
     return finite(np.concatenate(outputs))
+
+
+def slices(n: int, size: int) -> Iterator[slice]:
+    """The rows 0..n - 1 in parts of `size`, or of what is left."""
+    for start in range(0, n, size):
+        yield slice(start, min(n, start + size))
 
 
 def finite(x: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Curves of what a training logged."""
+"""Curves: what a training logged, and the terms of a bound."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -23,6 +23,9 @@ POINTS = 1000
 
 GREY = "0.65"
 
+HOLE = np.array([1.0, 0.0, -0.9])[:, None, None]
+"""The orange, in [-1, 1], of what is not known of an image."""
+
 
 def tiles(x: np.ndarray, columns: int) -> np.ndarray:
     """Images (N, C, H, W) in [-1, 1] as one: (rows (H + 1) + 1, columns (W + 1) + 1, C) in 0..1."""

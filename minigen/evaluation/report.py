@@ -40,11 +40,13 @@ FLOOR = Reference("floor", "training points in their place", fewest=5)
 BEFORE = Reference("before", "the images as they were", fewest=1)
 
 
-def sample_measures(fake: np.ndarray, data: Dataset) -> Measures:
+def sample_measures(fake: np.ndarray, data: Dataset, labels: np.ndarray | None = None) -> Measures:
     """Each measure of samples and its floor, the same for as many real training points.
 
     Mixtures have modes, whose coverage is measured too. Of the generated world it is measured how
     many samples show a clear scene, and how many one with a combination that no training image has.
+
+    labels: those asked for, (N,), of a conditional model; see `label_measures`
     """
     real, floor = data.test[: len(fake)], data.train[: len(fake)]
     precision, recall = precision_recall(real, fake)
@@ -60,7 +62,7 @@ def sample_measures(fake: np.ndarray, data: Dataset) -> Measures:
     if data.train_captions:
         (clear, unseen), (best, _) = (_shares_of_scenes(x) for x in (fake, floor))
         measures |= {"clear scenes": (clear, best), "unseen combinations": (unseen, None)}
-    return measures
+    return measures if labels is None else measures | label_measures(fake, labels, data)
 
 
 def _shares_of_scenes(images: np.ndarray) -> tuple[float, float]:

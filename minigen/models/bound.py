@@ -14,7 +14,8 @@ import math
 
 import numpy as np
 
-from minigen.models.ddpm import Denoiser, Diffusion, Rng, noise_like
+import tensor as T
+from minigen.models.ddpm import Denoiser, Diffusion, Rng
 from tensor import Tensor
 
 
@@ -33,7 +34,7 @@ def bound(
     sigma2 = np.where(sigma2 > 0, sigma2, diffusion.beta)
     terms = np.empty((diffusion.T + 1, len(x0)))
     for t in range(1, diffusion.T + 1):
-        xt = diffusion.q_sample(x0, t, noise_like(x0, rng))
+        xt = diffusion.q_sample(x0, t, T.randn_like(x0, generator=rng))
         seen, _ = diffusion.seen(denoiser, xt, t, clip_x0)
         if t == 1:
             nats = _decoder_nats(x0.numpy(), seen.numpy(), sigma2[1], levels)

@@ -182,7 +182,7 @@ class Diffusion:
             sigma2 = eta**2 * before / left * (1 - self.alpha_bar[t] / self.alpha_bar[s])
             x = float(self.signal[s]) * x0 + math.sqrt(before - sigma2) * noise
             if sigma2:
-                x = x + math.sqrt(sigma2) * noise_like(x, rng)
+                x = x + math.sqrt(sigma2) * T.randn_like(x, generator=rng)
             yield SamplerState(s, x, x0)
 
     def variance(self, name: str | np.ndarray) -> np.ndarray:
@@ -234,14 +234,14 @@ class Diffusion:
 
 def step_noise(x: Tensor, t: int, rng: Rng) -> Tensor:
     """z of DDPM Algorithm 2, line 3: a draw from N(0, I) for x = x_t if t > 1, else 0."""
-    return noise_like(x, rng) if t > 1 else T.zeros_like(x)
+    return T.randn_like(x, generator=rng) if t > 1 else T.zeros_like(x)
 
 
 def at(table: np.ndarray, t: np.ndarray, x: Tensor) -> Tensor:
     """table[t] for each item of x, shaped to broadcast over it."""
-    return Tensor(table[t].reshape(-1, *[1] * (x.ndim - 1)), dtype=x.dtype, device=x.device)
+    return to_each(table[t], x)
 
 
-def noise_like(x: Tensor, rng: Rng | None) -> Tensor:
-    """z ~ N(0, I) for x."""
-    return T.randn(x.shape, generator=rng, dtype=x.dtype, device=x.device)
+def to_each(values: np.ndarray, x: Tensor) -> Tensor:
+    """values (N,), one for each item of x (N, ...), shaped to broadcast over it."""
+    return Tensor(values.reshape(-1, *[1] * (x.ndim - 1)), dtype=x.dtype, device=x.device)

@@ -20,7 +20,7 @@ import numpy as np
 
 import nn
 import tensor as T
-from minigen.models.ddpm import Denoiser, Diffusion, Rng
+from minigen.models.ddpm import Denoiser, Diffusion, Rng, at, to_each
 from tensor import Tensor
 
 Score = Callable[[Tensor, np.ndarray], Tensor]
@@ -32,12 +32,12 @@ Score = Callable[[Tensor, np.ndarray], Tensor]
 def score_of(denoiser: Denoiser, diffusion: Diffusion) -> Score:
     """The score of q(x_t), -eps(x_t, t) / sqrt(1 - alpha_bar_t), as a function of x_t and t >= 1:
     Song et al. 2021, score-based SDEs."""
-    return lambda x, t: -denoiser(x, t) / _to_each(diffusion.spread[t], x)
+    return lambda x, t: -denoiser(x, t) / at(diffusion.spread, t, x)
 
 
 def denoiser_of(score: Score, diffusion: Diffusion) -> Denoiser:
     """The noise in x_t, -sqrt(1 - alpha_bar_t) score(x_t, t), for the score of q(x_t)."""
-    return lambda x, t: -_to_each(diffusion.spread[t], x) * score(x, t)
+    return lambda x, t: -at(diffusion.spread, t, x) * score(x, t)
 
 
 def denoised(score: Score, x: Tensor, sigma: float) -> Tensor:
@@ -76,8 +76,8 @@ class ScoreNetwork(nn.Module):
 
     def forward(self, x: Tensor, sigma: np.ndarray) -> Tensor:
         i = 1 + np.abs(np.log(sigma[:, None] / self.sigmas)).argmin(1)
-        noise = self.network(x / _to_each(np.sqrt(1 + sigma**2), x), i)
-        return -noise / _to_each(sigma, x)
+        noise = self.network(x / to_each(np.sqrt(1 + sigma**2), x), i)
+        return -noise / to_each(sigma, x)
 
 
 def denoising_score_matching(score: Score, x: Tensor, sigma: np.ndarray, noise: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ def denoising_score_matching(score: Score, x: Tensor, sigma: np.ndarray, noise: 
     Of all functions the score of p_sigma makes it least (Vincent 2011). With the weight sigma^2 it
     is DDPM's simple loss, |eps - eps(x)|^2 / 2, of the denoiser -sigma s.
     """
-    spread = _to_each(sigma, x)
+    spread = to_each(sigma, x)
     error = spread * score(x + spread * noise, sigma) + noise
     return 0.5 * T.sum(T.square(error)) / len(x)
 
@@ -112,7 +112,7 @@ def langevin_step(score: Score, x: Tensor, sigma: float, step_size: float, rng: 
     """
     with T.no_grad():
         uphill = score(x, np.full(len(x), sigma))
-    z = T.randn(x.shape, generator=rng, dtype=x.dtype, device=x.device)
+    z = T.randn_like(x, generator=rng)
     return x + step_size / 2 * uphill + math.sqrt(step_size) * z
 
 
@@ -139,8 +139,3 @@ def annealed_langevin(
         for _ in range(steps):
             x = langevin_step(score, x, sigma, alpha, rng)  # lines 5-6
             yield LangevinState(sigma, x)
-
-
-def _to_each(values: np.ndarray, x: Tensor) -> Tensor:
-    """values (N,), one for each item of x, shaped to broadcast over it."""
-    return Tensor(values.reshape(-1, *[1] * (x.ndim - 1)), dtype=x.dtype, device=x.device)

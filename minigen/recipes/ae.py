@@ -47,7 +47,7 @@ class AESettings(ImageSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.corruption != "gaussian" and self.strength > 1:
-            rule = f"strength is a share of the pixels for {self.corruption}, and at most 1"
+            rule = f"`strength` is a share of the pixels for {self.corruption}, and at most 1"
             raise ValueError(f"{rule}, got {self.strength!r}")
 
 

@@ -10,8 +10,7 @@ import numpy as np
 import tensor as T
 from minigen.data import Dataset, labels_to_draw
 from minigen.evaluation import curves, pictures
-from minigen.evaluation.batches import finite
-from minigen.evaluation.report import FLOOR, Measures, label_measures, sample_measures
+from minigen.evaluation.report import FLOOR, Measures, sample_measures
 from minigen.models.bound import bits_per_dimension, bound
 from minigen.models.ddpm import SCHEDULES, Denoiser, Diffusion, Rng, States, beta_schedule
 from minigen.models.guidance import classifier_free, dropped
@@ -19,14 +18,12 @@ from minigen.models.predictions import PREDICTIONS, WEIGHTINGS, Prediction
 from minigen.models.solvers import dpm_solver, heun
 from minigen.networks.denoisers import denoiser_network
 from minigen.networks.labels import Labels, labels_if_conditional
-from minigen.progress import Bar
-from minigen.recipes import editing
+from minigen.recipes import chains, editing
 from minigen.training.learner import Learner, cosine, to_checkpoint
 from minigen.training.run import Run
 from minigen.training.settings import DataSettings, heading, seeded, setting, with_default
 from tensor import Tensor
 
-BATCH_OF_SAMPLES = 500
 SOLVERS: dict[str, Callable] = {"heun": heun, "dpm-solver": dpm_solver}
 SAMPLERS = ("ancestral", "ddim", *SOLVERS)
 
@@ -195,30 +192,24 @@ class DDPMRecipe:
         not finite.
         """
         self.check_sampling(sampler, sampler_steps, eta, guidance)
-        rng = np.random.default_rng(seed)
-        total = (sampler_steps or self.diffusion.T) + 1
-        all_labels = labels_to_draw(n, self.classes, label)
-        batches = []
+        rng, labels = np.random.default_rng(seed), labels_to_draw(n, self.classes, label)
+
+        def states(rows: slice) -> States:
+            told = None if labels is None else labels[rows]
+            size = rows.stop - rows.start
+            return self.states(size, rng, sampler, sampler_steps, eta, guidance, told)
+
         with self.learner.using_average():
-            for start in range(0, n, BATCH_OF_SAMPLES):
-                size = min(BATCH_OF_SAMPLES, n - start)
-                labels = None if all_labels is None else all_labels[start : start + size]
-                states = self.states(size, rng, sampler, sampler_steps, eta, guidance, labels)
-                progress = f"sampling {start + size} of {n}"
-                for state in Bar(states, desc=progress, total=total, leave=None):
-                    x = state.x
-                batches.append(x.numpy())
-            return finite(np.concatenate(batches))
+            return chains.ends(states, n, (sampler_steps or self.diffusion.T) + 1)
 
     def evaluate(self, n: int, seed: int, **how: Any) -> Measures:
         """The bound on n test items, of a density if their levels are not known; then the measures
         of n samples, drawn as `sample` does."""
         x0 = Tensor(self.data.test[:n], device=self.settings.device)
         bits = bits_per_dimension(self.bound(x0, np.random.default_rng(seed)), x0)
-        fake, labels = self.sample(n, seed, **how), labels_to_draw(n, self.classes)
         measures: Measures = {"bound, bits/dim": (bits, None)}
-        measures |= sample_measures(fake, self.data)
-        return measures if labels is None else measures | label_measures(fake, labels, self.data)
+        labels = labels_to_draw(n, self.classes)
+        return measures | sample_measures(self.sample(n, seed, **how), self.data, labels)
 
     def bound(self, x0: Tensor, rng: Rng) -> np.ndarray:
         """The terms of the variational bound of test items x0, in nats: see `models.bound`."""
@@ -239,7 +230,7 @@ class DDPMRecipe:
         curves.losses(run, ["loss"], f"{self.heading}: {weighting[self.settings.weighting]}")
         self._draw_bound(run)
         are_images = len(self.shape) == 3
-        times = _times(diffusion.T, 9 if are_images else 8)
+        times = chains.moments(diffusion.T, 9 if are_images else 8)
         n = min(len(self.data.test), pictures.SHOWN if are_images else pictures.POINTS)
         rng = np.random.default_rng(self.settings.seed)
         x0, noise = Tensor(self.data.test[:n]), T.randn((n, *self.shape), generator=rng)
@@ -247,7 +238,7 @@ class DDPMRecipe:
         labels = [f"t = {t}\n$\\bar\\alpha$ = {diffusion.alpha_bar[t]:.3f}" for t in times]
         title = f"{self.heading}: the forward process q(x_t | x_0), DDPM eq. 4"
         pictures.sequence(run.path / "forward.png", noisy, labels, title, math=True)
-        falling, frames = times[::-1], _times(diffusion.T, 31)[::-1]
+        falling, frames = times[::-1], chains.moments(diffusion.T, 31)[::-1]
         wanted = {*falling, *frames}
         with self.learner.using_average():
             states = self.states(n, rng, labels=labels_to_draw(n, self.classes))
@@ -265,8 +256,3 @@ class DDPMRecipe:
         total = f"{bits_per_dimension(terms, x0):.2f} bits a dimension"
         title = f"{self.heading}: the bound (DDPM eq. 5), {total}"
         curves.terms(run.path / "bound.png", np.array(of_each), title)
-
-
-def _times(T: int, n: int) -> list[int]:
-    """n times from 0 to T, or all if there are fewer."""
-    return np.unique(np.linspace(0, T, n).round().astype(int)).tolist()

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from minigen.evaluation import batches
-from minigen.evaluation.batches import finite
 from minigen.models import editing
 from minigen.models.ddpm import States
 from minigen.models.editing import REPEATS, STRENGTH
@@ -44,8 +43,7 @@ def _edited(
     rng, device = np.random.default_rng(seed), recipe.settings.device
     steps, limit, results = recipe.diffusion.T, recipe.settings.largest, []
     with recipe.learner.using_average():
-        for start in range(0, len(arrays[0]), batches.BATCH):
-            rows = slice(start, start + batches.BATCH)
+        for rows in batches.slices(len(arrays[0]), batches.BATCH):
             batch = [Tensor(a[rows], device=device) for a in arrays]
             labels = np.full(len(batch[0]), recipe.classes) if recipe.classes else None  # of none
             denoiser = recipe.denoiser(labels)
@@ -54,4 +52,4 @@ def _edited(
                 for state in states:
                     bar.update(steps - state.t - bar.n)  # backwards, where noise is added
             results.append(state.x.numpy())
-    return finite(np.concatenate(results))
+    return batches.finite(np.concatenate(results))

@@ -8,7 +8,7 @@ import numpy as np
 import nn
 from minigen.data import Dataset, labels_to_draw
 from minigen.evaluation import batches, curves
-from minigen.evaluation.report import FLOOR, Measures, label_measures, sample_measures
+from minigen.evaluation.report import FLOOR, Measures, sample_measures
 from minigen.models.gan import EQUILIBRIA, GAN, LOSSES, PENALISED, clip_weights
 from minigen.networks.dcgan import dcgan_discriminator, dcgan_generator
 from minigen.networks.labels import labels_if_conditional
@@ -106,18 +106,16 @@ class GANRecipe:
         labels = labels_to_draw(n, self.model.classes, label)
         samples = []
         with self.G_learner.using_average():
-            for start in range(0, n, batches.BATCH):
-                size = min(batches.BATCH, n - start)
-                given = None if labels is None else labels[start : start + size]
+            for rows in batches.slices(n, batches.BATCH):
+                given = None if labels is None else labels[rows]
+                size = rows.stop - rows.start
                 samples.append(self.model.generate(size, given, rng).numpy())
             return batches.finite(np.concatenate(samples))
 
     def evaluate(self, n: int, seed: int) -> Measures:
         """The measures of n samples, and of a conditional model of their labels."""
-        fake = self.sample(n, seed)
-        measures = sample_measures(fake, self.data)
         labels = labels_to_draw(n, self.model.classes)
-        return measures if labels is None else measures | label_measures(fake, labels, self.data)
+        return sample_measures(self.sample(n, seed), self.data, labels)
 
     def draw(self, run: Run) -> None:
         """The losses, and those of two players of whom neither can do better."""

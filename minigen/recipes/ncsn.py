@@ -9,7 +9,6 @@ import numpy as np
 import tensor as T
 from minigen.data import Dataset
 from minigen.evaluation import curves, fields, pictures
-from minigen.evaluation.batches import finite
 from minigen.evaluation.report import FLOOR, Measures, sample_measures
 from minigen.models.ddpm import Rng
 from minigen.models.mixture import Mixture
@@ -24,13 +23,11 @@ from minigen.models.score import (
     noise_ladder,
 )
 from minigen.networks.denoisers import denoiser_network
-from minigen.progress import Bar
+from minigen.recipes import chains
 from minigen.training.learner import Learner, cosine, to_checkpoint
 from minigen.training.run import Run
 from minigen.training.settings import DataSettings, heading, seeded, setting, with_default
 from tensor import Tensor
-
-BATCH_OF_SAMPLES = 500
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,7 @@ class NCSNSettings(DataSettings):
         super().__post_init__()
         if self.smallest_sigma >= self.largest_sigma:
             got = f"{self.smallest_sigma} and {self.largest_sigma}"
-            raise ValueError(f"smallest_sigma must be below largest_sigma, got {got}")
+            raise ValueError(f"`smallest_sigma` must be below `largest_sigma`, got {got}")
 
 
 class NCSNRecipe:
@@ -116,16 +113,9 @@ class NCSNRecipe:
         Returns float32 (n, ...). Raises Diverged if they are not finite.
         """
         rng = np.random.default_rng(seed)
-        total = self.settings.levels * self.settings.level_steps + 2
-        batches = []
+        length = self.settings.levels * self.settings.level_steps + 2
         with self.learner.using_average():
-            for start in range(0, n, BATCH_OF_SAMPLES):
-                size = min(BATCH_OF_SAMPLES, n - start)
-                progress = f"sampling {start + size} of {n}"
-                for state in Bar(self.states(size, rng), desc=progress, total=total):
-                    x = state.x
-                batches.append(x.numpy())
-            return finite(np.concatenate(batches))
+            return chains.ends(lambda rows: self.states(rows.stop - rows.start, rng), n, length)
 
     def evaluate(self, n: int, seed: int) -> Measures:
         """The measures of n samples."""
@@ -146,7 +136,7 @@ class NCSNRecipe:
         labels = [f"sigma = {sigma:.2g}" for sigma in ends]
         title = f"{self.heading}: x / sqrt(1 + sigma^2) after each level, NCSN Algorithm 1"
         pictures.film(run.path / "annealing.gif", x, labels, title)
-        few = np.unique(np.linspace(0, len(x) - 1, 8).round().astype(int))
+        few = chains.moments(len(x) - 1, 8)
         x, labels = [x[k] for k in few], [labels[k] for k in few]
         pictures.sequence(run.path / "trajectory.png", x, labels, title)
 
@@ -173,13 +163,13 @@ class NCSNRecipe:
         grid = fields.window(self.data.test)[:: 4 * fields.SIDE + 5]
         x = Tensor(grid, device=self.settings.device)
         plain = langevin(self.score, x, last, self._epsilon, levels * steps, rng)
-        chains = [
+        paths = [
             np.stack([state.x.numpy() for state in states][::steps])
             for states in (plain, self._annealed(x, rng))
         ]
         labels = [f"all at {_label(last)}", "annealed, NCSN Algorithm 1"]
         title = f"{self.heading}: chains of Langevin dynamics, after every {steps} steps"
-        fields.paths(run.path / "chains.png", chains, labels, title, self.data.test)
+        fields.paths(run.path / "chains.png", paths, labels, title, self.data.test)
 
 
 def _label(sigma: float) -> str:

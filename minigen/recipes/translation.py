@@ -40,7 +40,7 @@ class TranslationSettings(RunSettings):
         if (self.data_x is None) != (self.data_y is None):
             raise ValueError("`data_x` and `data_y` go together: the images of X, and those of Y")
         if self.size % 2:
-            rule = "size must be even, for the generators halve the images"
+            rule = "`size` must be even, for the generators halve the images"
             raise ValueError(f"{rule}, got {self.size}")
 
     @property

@@ -125,7 +125,8 @@ class VAERecipe:
         iwae = f"test IWAE, S = {IWAE_SAMPLES}"
         names = ("test reconstruction", "test KL", "test ELBO", iwae)
         measures: Measures = {name: (float(mean), None) for name, mean in zip(names, means)}
-        return measures | sample_measures(self.sample(n, seed), self.data)
+        labels = labels_to_draw(n, self.model.classes)
+        return measures | sample_measures(self.sample(n, seed), self.data, labels)
 
     def draw(self, run: Run) -> None:
         """The losses; reconstructions; ways between two images; what a latent dimension does, and

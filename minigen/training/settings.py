@@ -154,10 +154,12 @@ class DataSettings(RunSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.data in data.NAMES and (self.size or self.channels):
-            raise ValueError(f"size and channels are for images of your own, not for {self.data}")
+            raise ValueError(
+                f"`size` and `channels` are for images of your own, not for {self.data}"
+            )
         if self.size and self.size % 4:
             rule = f"must be a multiple of 4, such as {self.size + -self.size % 4}"
-            raise ValueError(f"size {rule}, for networks halve images twice: got {self.size}")
+            raise ValueError(f"`size` {rule}, for networks halve images twice: got {self.size}")
 
     @property
     def is_known(self) -> bool:
@@ -216,7 +218,7 @@ class DataSettings(RunSettings):
     def check_conditional(self) -> None:
         """ValueError for a conditional model of data that are known to have no labels."""
         if self.is_known and not self.about.classes:
-            rule = "conditional is for images, which have labels"
+            rule = "`conditional` is for images, which have labels"
             raise ValueError(f"{rule}: {self.data_name} has none; {LABELS}")
 
 
@@ -228,4 +230,4 @@ class ImageSettings(DataSettings):
         super().__post_init__()
         if self.is_known and len(self.about.shape) == 1:
             images = ", ".join(name for name in data.NAMES if len(data.ABOUT[name].shape) == 3)
-            raise ValueError(f"data must be images, {images} or your own: {self.data} are points")
+            raise ValueError(f"`data` must be images, {images} or your own: {self.data} are points")

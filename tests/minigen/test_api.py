@@ -357,7 +357,7 @@ def untrained() -> Any:
         (lambda: minigen.train("ddpm", steps="many"), "steps must be of type int"),
         (lambda: minigen.train("ddpm", "nowhere"), "'nowhere'; choose from digits"),
         (lambda: minigen.train("ddpm", Path("nowhere")), "'nowhere'; choose from digits"),
-        (lambda: minigen.train("ddpm", "digits", size=8), "size and channels are for images"),
+        (lambda: minigen.train("ddpm", "digits", size=8), "`size` and `channels` are for images"),
         (lambda: minigen.train("ddpm", "my photos é", labels=LABELS), "labels go with an array"),
         (lambda: minigen.train("ddpm", COLOURS, size=9), "multiple of 4, such as 12"),
         (lambda: minigen.train("ddpm", COLOURS[:, :6]), "multiple of 4, such as 8"),
@@ -372,6 +372,7 @@ def untrained() -> Any:
         (lambda: untrained().interpolate(COLOURS, COLOURS), "interpolate is for ae and vae"),
         (lambda: untrained().translate(COLOURS, "x2y"), "translate is for cyclegan and pix2pix"),
         (lambda: untrained().sample(sampler="euler"), "one of ancestral, ddim"),
+        (lambda: untrained().evaluate(label="7"), "`label` is for samples alone"),
         (lambda: minigen.load(untrained().path, lr=1.0), "`lr` cannot change"),
     ],
 )
@@ -556,6 +557,14 @@ def test_samples_of_a_class_are_drawn_below_one_of_the_data(
     assert len(x) == 64 and names == ["rose", "tulip"] and "conditional" in title
     for k, image in enumerate(data):
         assert any(np.array_equal(image, one) for one in train.train[train.train_labels == k])
+
+
+def test_the_picture_of_samples_says_how_they_were_drawn(drawn: list[tuple[Any, ...]]) -> None:
+    minigen.train("ddpm", COLOURS, LABELS, size=8, conditional=True, out="run", **SMALL["ddpm"])
+    how = ["--sampler", "ddim", "--sampler-steps", 2, "--guidance", 1.5, "--label", "tulip"]
+    assert command("sample", "run", "-n", 2, *how)[0] == 0
+    said = "sampler ddim, sampler steps 2, guidance 1.5, label tulip, seed 1"
+    assert drawn[-1][2] == f"DDPM on array, conditional, {said}"
 
 
 def test_no_files_are_read_for_the_picture_of_samples(drawn: list[tuple[Any, ...]]) -> None:

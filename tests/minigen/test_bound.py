@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from minigen.models.bound import bits_per_dimension, bound, discretised_nats, normal_kl
 from minigen.models.ddpm import Diffusion, beta_schedule
 from tensor import Tensor
-from tests.minigen.test_ddpm import Gaussian, close, diffusions
+from tests.minigen.oracles import Gaussian, close, diffusions
 
 
 class Corners:

@@ -257,7 +257,7 @@ def test_from_training_to_measures(
     for line, name in zip(lines[2 : 2 + len(alone)], alone, strict=True):
         assert math.isfinite(float(line.removeprefix(name)))
     compared = OF_SAMPLES + (OF_MODES if data in ("ring", "grid") else [])
-    compared += ["read as asked"] if kind == "gan" and "--conditional" in options else []
+    compared += ["read as asked"] if "--conditional" in options else []
     notes = [line for line in lines if line.startswith("note: too few ")]
     for line, name in zip(lines[2 + len(alone) : len(lines) - len(notes)], compared, strict=True):
         value, floor, ratio = (float(number) for number in line.removeprefix(name).split())
@@ -673,6 +673,26 @@ def refused(
 )
 def test_training_that_cannot_be(place: Path, options: list[Any], words: list[str]) -> None:
     refused(place, ["train", "ddpm", *options], *words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("ddpm --data ring --size 8", "--size and --channels are for images"),
+        ("ddpm --data ring --conditional", "--conditional is for images"),
+        ("ddpm --data . --size 9", "--size must be a multiple of 4"),
+        ("vae --data ring", "--data must be images"),
+        ("ae --corruption masking --strength 2", "--strength is a share of the pixels"),
+        ("ncsn --smallest-sigma 3", "--smallest-sigma must be below --largest-sigma"),
+        ("cyclegan --data-x .", "--data-x and --data-y go together"),
+        ("cyclegan --data-x . --data-y . --size 9", "--size must be even"),
+        ("pix2pix --size 32", "--size 32 is for --data-x and --data-y"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_named_as_options(
+    place: Path, arguments: str, words: str
+) -> None:
+    refused(place, ["train", *arguments.split()], words)
 
 
 @pytest.mark.parametrize("command", ["sample", "evaluate"])

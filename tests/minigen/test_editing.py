@@ -27,7 +27,7 @@ from minigen.evaluation import batches, pictures, slides
 from minigen.models.ddpm import Diffusion, SamplerState, beta_schedule
 from minigen.models.editing import image_to_image, inpaint, mix
 from tensor import Tensor
-from tests.minigen.test_ddpm import close, diffusions, silent
+from tests.minigen.oracles import close, diffusions, silent
 
 Moments = tuple[np.ndarray, np.ndarray]
 
@@ -56,7 +56,7 @@ class ExactNoise:
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class HoledGaussian:
     """Data from N(m, S), of which a part is `known` to be that of x0."""
 
     diffusion: Diffusion
@@ -117,21 +117,21 @@ def moments_of(x: Tensor) -> Moments:
 
 
 @st.composite
-def gaussians(draw: st.DrawFn) -> Gaussian:
+def holed(draw: st.DrawFn) -> HoledGaussian:
     vector = hnp.arrays(float, 3, elements=st.floats(-2, 2))
     root = draw(hnp.arrays(float, (3, 3), elements=st.floats(-1, 1)))
     known = draw(hnp.arrays(bool, 3))
     S = root @ root.T + 0.1 * np.eye(3)
-    return Gaussian(draw(diffusions), draw(vector), S, known, draw(vector))
+    return HoledGaussian(draw(diffusions), draw(vector), S, known, draw(vector))
 
 
 # Inpainting
 
 
 @pytest.mark.parametrize("variance", ["beta", "beta_tilde"])
-@given(g=gaussians(), repeats=st.integers(1, 3))
+@given(g=holed(), repeats=st.integers(1, 3))
 def test_inpainting_transports_moments_as_repaint_says(
-    variance: str, g: Gaussian, repeats: int
+    variance: str, g: HoledGaussian, repeats: int
 ) -> None:
     """Algorithm 1, line by line; of all t it goes down from but 1, `repeats` times."""
     diffusion, D = g.diffusion, len(g.m)
@@ -170,7 +170,7 @@ def test_repaint_comes_to_the_hole_given_the_rest_and_replacement_does_not() -> 
     of_means, of_covariances = [], []
     for repeats in (1, 2, 5, 15, 40):
         diffusion = Diffusion(beta_schedule("cosine", 60))
-        g = Gaussian(diffusion, m, S, known, np.array([-0.5, 9.0, 9.0]))
+        g = HoledGaussian(diffusion, m, S, known, np.array([-0.5, 9.0, 9.0]))
         *_, last = g.inpainted(repeats)
         mean, covariance = moments_of(last.x)
         expected = g.the_hole()
@@ -225,9 +225,9 @@ def test_with_nothing_hidden_the_input_comes_back(
 
 
 @pytest.mark.parametrize("variance", ["beta", "beta_tilde"])
-@given(g=gaussians(), seed=st.integers(0, 9))
+@given(g=holed(), seed=st.integers(0, 9))
 def test_with_all_hidden_replacement_is_ancestral_sampling(
-    variance: str, g: Gaussian, seed: int
+    variance: str, g: HoledGaussian, seed: int
 ) -> None:
     x0, known, one, other = g.batch(g.x0), g.batch(np.zeros(3, bool)), rng(seed), rng(seed)
     edited = inpaint(g.diffusion, g.denoiser, x0, known, one, 1, variance)
@@ -252,9 +252,9 @@ def test_repeating_ends_before_the_last_step() -> None:
 # Image to image, and mixing
 
 
-@given(g=gaussians(), strength=st.floats(0.01, 1))
+@given(g=holed(), strength=st.floats(0.01, 1))
 def test_image_to_image_is_noised_up_to_its_strength_and_denoised_from_there(
-    g: Gaussian, strength: float
+    g: HoledGaussian, strength: float
 ) -> None:
     t = max(1, round(strength * g.diffusion.T))
     moments = g.a(t) * g.x0, (1 - g.a(t) ** 2) * np.eye(3)
@@ -270,11 +270,11 @@ def test_image_to_image_is_noised_up_to_its_strength_and_denoised_from_there(
     assert t == 0
 
 
-@given(g=gaussians(), seed=st.integers(0, 9))
-def test_at_strength_1_image_to_image_starts_from_pure_noise(g: Gaussian, seed: int) -> None:
+@given(g=holed(), seed=st.integers(0, 9))
+def test_at_strength_1_image_to_image_starts_from_pure_noise(g: HoledGaussian, seed: int) -> None:
     """With a schedule that leaves nothing, it is ancestral sampling."""
     diffusion = Diffusion(np.full(30, 0.9))
-    g = Gaussian(diffusion, g.m, g.S, g.known, g.x0)
+    g = HoledGaussian(diffusion, g.m, g.S, g.known, g.x0)
     one, other = rng(seed), rng(seed)
     edited = image_to_image(diffusion, g.denoiser, g.batch(g.x0), one, 1.0, clip_x0=None)
     x = Tensor(other.standard_normal((16, 3)))
@@ -293,9 +293,9 @@ def test_at_its_ends_a_mixture_is_what_editing_makes_of_either(
             assert ours.t == theirs.t and np.array_equal(ours.x.numpy(), theirs.x.numpy())
 
 
-@given(g=gaussians(), y0=hnp.arrays(float, 3, elements=st.floats(-2, 2)), weight=st.floats(0, 1))
+@given(g=holed(), y0=hnp.arrays(float, 3, elements=st.floats(-2, 2)), weight=st.floats(0, 1))
 def test_what_is_mixed_is_x_t_under_the_same_noise(
-    g: Gaussian, y0: np.ndarray, weight: float
+    g: HoledGaussian, y0: np.ndarray, weight: float
 ) -> None:
     """(1 - lambda) x_t + lambda y_t. With a denoiser that is affine, so are all states to x_0."""
 

@@ -13,7 +13,7 @@ from minigen.models.ddpm import Diffusion
 from minigen.models.guidance import classifier_free, classifier_guided, dropped
 from minigen.models.mixture import Mixture
 from tensor import Tensor
-from tests.minigen.test_ddpm import close, diffusions
+from tests.minigen.oracles import close, diffusions
 
 mixtures = st.builds(
     Mixture,

@@ -12,7 +12,7 @@ from minigen.models.bound import bound
 from minigen.models.ddpm import Diffusion, beta_schedule
 from minigen.models.predictions import PREDICTIONS, Prediction
 from tensor import Tensor
-from tests.minigen.test_ddpm import Gaussian, close, gaussians, scenes
+from tests.minigen.oracles import Gaussian, close, gaussians, scenes
 
 names = st.sampled_from(PREDICTIONS)
 

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from minigen import cli
+from minigen import cli, commands
 from minigen.training import process
 
 ROOT = Path(__file__).parents[2]
@@ -62,7 +62,7 @@ def test_who_gives_several_commands_in_one_process_is_told_once_too(loops: Modul
 def test_without_the_loops_training_says_that_it_is_slow(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(cli, "loops", lambda: None)
+    monkeypatch.setattr(commands, "loops", lambda: None)
     assert (
         cli.main(
             ["train", "vae", "--steps", "1", "--batch-size", "2", "--out", str(tmp_path / "run")]

@@ -13,7 +13,7 @@ from minigen.data import LIMITS, MODES, Dataset, load
 from minigen.evaluation import batches, fields, pictures
 from minigen.models.gan import LOSSES, PENALISED
 from minigen.models.predictions import PREDICTIONS
-from minigen.recipes import RECIPES, ddpm, gan, ncsn
+from minigen.recipes import RECIPES, chains, gan
 from minigen.recipes.ddpm import SAMPLERS, DDPMRecipe
 from minigen.recipes.gan import GANRecipe
 from minigen.recipes.ncsn import NCSNRecipe
@@ -76,13 +76,11 @@ def test_points_lie_within_the_limits_of_their_sets() -> None:
 
 
 @pytest.mark.parametrize("n", [1, 3, 7])
-@pytest.mark.parametrize(
-    ("model", "settings"), [(ddpm, RING), (ncsn, replace(NCSN, largest_sigma=0.1))]
-)
+@pytest.mark.parametrize("settings", [RING, replace(NCSN, largest_sigma=0.1)])
 def test_many_samples_are_drawn_in_batches(
-    model: Any, settings: Any, n: int, monkeypatch: pytest.MonkeyPatch
+    settings: Any, n: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model, "BATCH_OF_SAMPLES", 3)
+    monkeypatch.setattr(chains, "BATCH", 3)
     x = new(settings).sample(n, seed=0)
     assert x.shape == (n, 2) and x.dtype == np.float32 and len(np.unique(x, axis=0)) == n
 
@@ -201,7 +199,7 @@ def test_levels_of_noise_are_in_units_of_the_largest_coordinate() -> None:
 
 
 def test_the_last_level_of_noise_is_smaller_than_the_first() -> None:
-    with pytest.raises(ValueError, match="smallest_sigma must be below largest_sigma, got 2.0 and"):
+    with pytest.raises(ValueError, match="`smallest_sigma` must be below `largest_sigma`, got 2.0"):
         replace(NCSN, smallest_sigma=2.0, largest_sigma=1.5)
 
 
@@ -399,7 +397,7 @@ def test_samples_come_from_the_averaged_generator_and_running_statistics() -> No
 def test_conditional_games_need_data_with_labels() -> None:
     for name in ("ring", "grid", "moons", "swiss-roll"):
         with pytest.raises(
-            ValueError, match=f"conditional is for images, which have labels: {name} has none"
+            ValueError, match=f"`conditional` is for images, which have labels: {name} has none"
         ):
             gan.GANSettings(data=name, conditional=True)
 

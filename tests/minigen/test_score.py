@@ -27,7 +27,7 @@ from minigen.models.score import (
 )
 from tensor import Tensor
 from tensor.strategies import tensors
-from tests.minigen.test_ddpm import Gaussian, Probes, close, diffusions, gaussians, moments
+from tests.minigen.oracles import Gaussian, Probes, close, diffusions, gaussians, moments
 
 ladders = st.builds(noise_ladder, st.floats(1, 10), st.floats(0.01, 0.9), st.integers(2, 5))
 sigmas_of_three = hnp.arrays(float, 3, elements=st.floats(0.1, 3), fill=st.nothing())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from minigen.models.ddpm import Diffusion, beta_schedule
 from minigen.models.solvers import dpm_solver, heun
 from tensor import Tensor
-from tests.minigen.test_ddpm import Gaussian, close, gaussians, silent
+from tests.minigen.oracles import Gaussian, close, gaussians, silent
 
 SOLVERS: dict[str, Callable] = {"heun": heun, "dpm_solver": dpm_solver}
 

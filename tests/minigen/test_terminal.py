@@ -14,6 +14,7 @@ import time
 from argparse import ArgumentParser
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,13 +27,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import minigen
-from minigen import cli
+from minigen import cli, commands
 from minigen.evaluation import pictures, slides
 from minigen.progress import COLUMNS, Bar
 from minigen.recipes import RECIPES
 from minigen.training import loop
 from minigen.training.run import Run, RunError, unused_folder
 from minigen.words import counted, pasted, printable
+from tests.minigen.small_runs import NCSN, RING, new
 
 TINY = ("train", "ddpm", "--data", "ring", "--steps", 2, "--batch-size", 2, "--timesteps", 3)
 AWKWARD = ["two words", "it's", 'a "quote"', "写真", "two\nlines", "-x", "$HOME;ls", "~", "x" * 255]
@@ -102,6 +104,35 @@ def test_the_losses_of_every_model_fit_80_columns(
     names = [n for n in Run("run").metrics()[0] if n != "step"]
     last = next(line for line in reversed(lines) if line.startswith("100%") and " 2/2 " in line)
     assert all(f", {n} " in last for n in names[: 2 if len(names) > 3 else len(names)])
+
+
+def screen(printed: str) -> list[str]:
+    """The lines that a terminal shows of what was printed."""
+    lines, row, column = [""], 0, 0
+    for part in re.findall("\x1b\\[A|[\r\n]|[^\x1b\r\n]+", printed):
+        if part == "\x1b[A":
+            row -= 1
+        elif part == "\r":
+            column = 0
+        elif part == "\n":
+            row, column = row + 1, 0
+            lines += [""] * (row == len(lines))
+        else:
+            end = column + len(part)
+            lines[row] = lines[row][:column].ljust(column) + part + lines[row][end:]
+            column = end
+    return lines
+
+
+@pytest.mark.parametrize("settings", [RING, NCSN], ids=["ddpm", "ncsn"])
+def test_samples_leave_a_bar_on_the_screen_but_not_below_that_of_a_training(
+    settings: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for within, left in ((nullcontext, 1), (lambda: Bar(total=1), 0)):
+        with within():
+            new(settings).sample(2, seed=0)
+        lines = screen(capsys.readouterr().err)
+        assert sum("sampling 2 of 2: 100%" in line for line in lines) == left
 
 
 # Help
@@ -219,7 +250,7 @@ def test_measures_can_be_read_by_a_program(capsys: pytest.CaptureFixture[str]) -
 
 @pytest.mark.parametrize("x", [float("inf"), float("-inf"), float("nan"), None])
 def test_json_has_no_number_for_what_is_none(x: float | None) -> None:
-    assert cli._json_number(x) is None
+    assert commands.json_number(x) is None
 
 
 @pytest.mark.parametrize(

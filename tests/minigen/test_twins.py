@@ -4,8 +4,8 @@ import pytest
 
 pytest.importorskip("torch", reason="PyTorch is not installed, there is nothing to compare with")
 
-from tests.benchmarks import theirs  # noqa: E402
-from tests.benchmarks.work import RECIPES, new_recipe  # noqa: E402
+from tests.benchmarks import theirs
+from tests.benchmarks.work import RECIPES, new_recipe
 
 
 @pytest.mark.parametrize("case", RECIPES)

@@ -1,5 +1,5 @@
-"""What the kernels do that the project writes in CUDA, in NumPy: each
-writes into its outputs, but for `sums_between`, an elementwise kernel, which returns them."""
+"""What the kernels do that the project writes in CUDA, in NumPy: each writes into its outputs, but
+for `sums_between`, an elementwise kernel, which returns them."""
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
