@@ -450,14 +450,15 @@ class TrainedModel:
             resume = f"minigen train {self.name} --resume {pasted(self.path)}"
             raise UsageError(f"{self.path} has no checkpoint yet: {resume}")
 
-    def check_able(self, method: str) -> None:
+    def check_able(self, method: str, called: str | None = None) -> None:
         """UsageError for a run that has no checkpoint, and for a model without such a method, or
-        of points."""
+        of points; in the message it may be `called` something else."""
+        name = called or method
         if not hasattr(self.recipe, method):
             able = " and ".join(n for n, recipe in RECIPES.items() if hasattr(recipe, method))
-            raise UsageError(f"{self.path} is a run of {self.name!r}: {method} is for {able}")
+            raise UsageError(f"{self.path} is a run of {self.name!r}: {name} is for {able}")
         if len(self.recipe.settings.about.shape) == 1:
-            raise UsageError(f"{self.path} is a run of points: {method} is for images")
+            raise UsageError(f"{self.path} is a run of points: {name} is for images")
         self.check_can_sample()
 
     @property

@@ -6,7 +6,7 @@ import math
 import re
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -85,11 +85,11 @@ def evaluate(options: Namespace) -> int:
     measures, notes = model.evaluate(n, seed, **how), model.about_samples(n)
     if options.json:
         found = {name: dict(zip(m._fields, map(json_number, m))) for name, m in measures.items()}
-        report = {"run": str(model.path), "n": n, "seed": seed, "reference": reference.name}
+        report = {"run": str(model.path), "n": n, "seed": seed, "reference": reference.name} | how
         print(json.dumps(report | {"measures": found, "notes": notes}, indent=2))
         return 0
     meaning = f"{reference.name}: {reference.meaning}"
-    against = f"against {counted(n, 'test point')}"
+    against = f"against {counted(n, 'test item')}"
     print(f"{counted(n, 'sample')} of {model.path} {against}; {meaning}")
     print(f"{'':20}{'samples':>12}{reference.name:>12}{'ratio':>12}")
     for name, (value, compared) in measures.items():
@@ -130,23 +130,30 @@ def _read(source: Path, size: int) -> tuple[np.ndarray, list[str]]:
     with _reading("--input"):
         paths = image_files(source, fewest=1) if source.is_dir() else [source]
         x = read_images(paths, size)
-    for what, count in Counter(what for path in paths for what in adaptations(path, size)).items():
-        print(f"note: {count} of {counted(len(paths), 'image')}: {what}")
+    _tell_adaptations(paths, size)
     names = [path.stem for path in paths]
     if len(set(names)) < len(names):  # a.png and a.jpg
         names = [path.name for path in paths]
     return x, [f"{name}.png" for name in names]
 
 
+def _tell_adaptations(paths: Sequence[Path], size: int) -> None:
+    for what, count in Counter(what for path in paths for what in adaptations(path, size)).items():
+        _note(f"{count} of {counted(len(paths), 'image')}: {what}")
+
+
 def edit(options: Namespace) -> int:
     """An image repainted in part, redrawn, or mixed with another, as often as asked for."""
     model, _ = _trained(options)
-    model.check_able("image_to_image")
+    model.check_able("image_to_image", called="edit")
     size, seed, n = model.recipe.settings.about.shape[-1], options.seed, options.n
     with _reading("--input"):
         x = read_image(options.input, size)[None]
     with _reading("--mix"):
         y = None if options.mix is None else read_image(options.mix, size)[None]
+    _tell_adaptations([Path(path) for path in (options.input, options.mix) if path], size)
+    if model.class_names:
+        _note("a conditional model edits as if it were told no class")
     known = _known(options, size)
     if options.repeats is not None and known is None:
         part = "add --mask, or make a part of the input transparent"
@@ -168,7 +175,7 @@ def edit(options: Namespace) -> int:
     for k, image in enumerate(results, 1):
         write_png(out / f"{Path(options.input).stem}-{k}.png", image)
     model.save_edits(out / "edited.png", sets, seed, **how)
-    print(f"{n} results, and a picture of them, are in {out}")
+    print(f"{counted(n, 'result')}, beside what was: in {out}")
     return 0
 
 
@@ -206,6 +213,8 @@ def _reading(option: str) -> Iterator[None]:
     """What cannot be read is a UsageError that names the option."""
     try:
         yield
+    except FileNotFoundError as error:
+        raise UsageError(f"{option} {error.filename}: there is no such file") from error
     except (ValueError, OSError) as error:
         raise UsageError(f"{option} {error}") from error
 

@@ -64,7 +64,7 @@ def _opened(
     except Image.DecompressionBombError as error:
         raise ValueError(f"{path}: damaged, or too large ({error}); make it smaller") from error
     except Exception as error:  # Pillow fails on damage in a dozen ways
-        cause = str(error).replace(repr(content), "its bytes")
+        cause = str(error).replace(f"cannot identify image file {content!r}", "of no known kind")
         raise ValueError(f"{path}: damaged, or not an image ({cause}); export it again") from error
 
 

@@ -44,14 +44,17 @@ def curves(
 
 
 def terms(path: Path, L: np.ndarray, title: str) -> None:
-    """The terms L_0, ..., L_T (T + 1,) of a diffusion model's bound, in bits a dimension; L_T,
-    which no training changes, as a number."""
+    """The terms L_0, ..., L_T (T + 1,) of a diffusion model's bound, in bits a dimension. L_T,
+    which no training changes, is a number; so is an L_0 below 0, as that of a density may be."""
     figure, T = slides.titled(title), len(L) - 1
     axes = figure.subplots()
+    times = np.arange(T)[L[:-1] > 0]
     style = "o-" if T <= 100 else "-"
-    axes.plot(np.arange(T), L[:-1], style, linewidth=3, markersize=9, label="$L_0, ..., L_{T-1}$")
-    axes.plot([], [], " ", label=f"$L_T$ = {L[-1]:.2g}")
-    _scale(axes, L[:-1])
+    axes.plot(times, L[times], style, linewidth=3, markersize=9, label="$L_t$")
+    for t, name in ((0, "L_0"), (T, "L_T")):
+        if t not in times:
+            axes.plot([], [], " ", label=f"${name}$ = {L[t]:.2g}")
+    _scale(axes, L[times] if len(times) else L)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("$t$, of $L_t$: from $x_{t+1}$ to $x_t$", fontsize=FONT)
     axes.set_ylabel("bits a dimension", fontsize=FONT)

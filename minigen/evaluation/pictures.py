@@ -143,7 +143,7 @@ def sequence(
     N, S = len(states[0]), len(states)
     if states[0].ndim == 4:
         columns = min(N, max(1, round(COLUMNS / S)))
-        n = columns * min(ROWS, N // columns)
+        n = min(N, columns * min(ROWS, -(-N // columns)))
         figure, _ = _sheets([x[:n] for x in states], columns, labels, title, math)
     else:
         rows = 1 if S <= 5 else 2

@@ -36,7 +36,7 @@ class Reference(NamedTuple):
     fewest: int
 
 
-FLOOR = Reference("floor", "training points in their place", fewest=5)
+FLOOR = Reference("floor", "training items in their place", fewest=5)
 BEFORE = Reference("before", "the images as they were", fewest=1)
 
 

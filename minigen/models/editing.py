@@ -1,6 +1,7 @@
 """Editing with a diffusion model that was trained for none of it: three ways to sample.
 
-    inpaint           RePaint (Lugmayr et al. 2022); without repeats, replacement (Song et al. 2021)
+    inpaint           RePaint (Lugmayr et al. 2022); without repeats, replacement (Song,
+                      Sohl-Dickstein et al. 2021)
     image_to_image    SDEdit (Meng et al. 2022)
     mix               interpolation (Ho et al. 2020, fig. 8)
 
@@ -82,8 +83,8 @@ def mix(
 ) -> States:  # fmt: skip
     """Two images interpolated: Algorithm 2 from (1 - lambda) x_t + lambda y_t, DDPM fig. 8.
 
-    x_t and y_t have the same noise, so that their mixture is as noisy as they are. Then eq. 4 makes
-    of the mixture of x_0 and y_0 just that of x_t and y_t.
+    x_t and y_t have the same noise, where the paper draws one for each: so their mixture is as
+    noisy as they are, and eq. 4 makes of the mixture of x_0 and y_0 just that of x_t and y_t.
 
     x0, y0: images (N, ...)
     weight: lambda; 0 gives what `image_to_image` makes of x_0, 1 what it makes of y_0

@@ -9,7 +9,8 @@ is two equations for two unknowns: whichever is predicted, the others follow.
     v      sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x_0           Salimans & Ho 2022 sec. 4
     mean   the mean of q(x_{t-1} | x_t, x_0)                                        DDPM eq. 7
 
-v, which turns from eps at t = 0 into -x_0, leaves nothing to be divided by a small number.
+v, which turns from eps at t = 0 into -x_0, tells both without a division by a small number. What
+samplers take is a denoiser, though: from its noise they divide again.
 """
 
 from collections.abc import Callable

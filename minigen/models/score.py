@@ -64,7 +64,7 @@ class ScoreNetwork(nn.Module):
     """s(x, sigma) = -network(x / sqrt(1 + sigma^2), i) / sigma, where sigma is level i of a ladder.
 
     A score is about 1 / sigma long (NCSN sec. 4.2), so the network need not be: as a denoiser, it
-    predicts the noise. What it sees is about as large as the data, at every level.
+    predicts the noise. What it sees of data of unit size is of unit size at every level.
 
     network: takes x (N, ...) and levels (N,), from 1 to L, as a denoiser takes timesteps
     sigmas: the ladder, (L,); a sigma between two levels counts as the nearer one

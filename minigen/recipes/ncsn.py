@@ -34,7 +34,8 @@ from tensor import Tensor
 class NCSNSettings(DataSettings):
     """`largest_sigma` and `smallest_sigma` are in units of the largest coordinate of the data, 1
     for images; `step_size` is the alpha of Algorithm 1 in units of sigma^2, in which it is the same
-    for all levels: from 4 on, chains run away."""
+    for all levels: from 4 on, chains run away. The paper's are 1, 0.01, 10 levels of 100 steps and
+    0.2: with these, a tenth of the evaluations serve small images."""
 
     steps: int = with_default(DataSettings, "steps", 3000)
     batch_size: int = with_default(DataSettings, "batch_size", 64, points=256)

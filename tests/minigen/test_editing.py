@@ -510,7 +510,7 @@ def test_an_edit_has_a_labelled_picture_and_goes_where_the_help_says(
         (["--mix", "other.png"], ["input", "mixed, row by row", "other image"]),
     ):
         status, out, _ = command(place / "ddpm", "--input", "digit.png", "--seed", 7, *options)
-        folder = Path(out.split(" are in ")[1].strip())
+        folder = Path(out.split(": in ")[1].strip())
         assert (
             status == 0 and folder.name.startswith("edited-7") and folder.parent == place / "ddpm"
         )

@@ -269,7 +269,7 @@ def test_folders_of_two_images_can_be_measured_by_the_one_held_out(place: Path, 
         status, out, err = minigen("evaluate", "run", *options)
         assert (
             status == 0
-            and out.startswith("1 sample of run against 1 test point;")
+            and out.startswith("1 sample of run against 1 test item;")
             and "L1, X to Y to X" in out
         ), err
     status, _, err = minigen("evaluate", "run", "-n", 2)
