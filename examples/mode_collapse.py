@@ -49,7 +49,7 @@ def main(steps: int = 1000, out: Path = OUT) -> None:
     ring = data.load("ring")
     centres, sigma = data.MODES["ring"]
     moments = sorted({max(1, round(share * steps)) for share in SHARES})
-    figure = Figure(figsize=(12, 5.9), layout="constrained")
+    figure = Figure(figsize=(12, 6.2), layout="constrained")
     panels = figure.subplots(2, len(moments), squeeze=False, sharex=True, sharey=True)
     for row, (loss, (turns, colour)) in zip(panels, TRAININGS.items()):
         T.manual_seed(0)
@@ -71,7 +71,7 @@ def main(steps: int = 1000, out: Path = OUT) -> None:
                 rings = {"facecolors": "none", "edgecolors": "black", "linewidths": 1.2}
                 axes.scatter(*samples.T, s=3, color=colour, alpha=0.3)
                 axes.scatter(*centres.T, s=150, **rings)
-                axes.set_title(f"{loss}, step {k}\nmodes: {modes}, KL {kl:.2f}", fontsize=FONT)
+                axes.set_title(f"{loss}, step {k}\nmodes: {modes}", fontsize=FONT)
                 axes.set(xticks=[], yticks=[], xlim=(-1.6, 1.6), ylim=(-1.6, 1.6), aspect="equal")
         print(f"{loss}: {modes} of 8 modes, {good:.1%} good samples, reverse KL {kl:.3f}")
     save(figure, out / "mode_collapse.png")

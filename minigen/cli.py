@@ -186,7 +186,8 @@ def _parser() -> argparse.ArgumentParser:
     words = f"redraw all, or mix, after so much of the way to noise (default: {STRENGTH})"
     add("--strength", type=_strength, metavar="X", help=words)
     add("-n", type=_count, default=9, metavar="N", help="how many results (default: 9)")
-    add("--seed", type=_setting(DataSettings, "seed"), default=1, metavar="N", help="default: 1")
+    first = "default: the first of 1, 2, ... without a folder yet"
+    add("--seed", type=_setting(DataSettings, "seed"), metavar="N", help=first)
     add("--device", type=device, metavar="NAME", help="default: that of the training")
     out = "where the results and a picture of them go (default: DIR/edited-SEED)"
     add("--out", metavar="DIR", help=out)

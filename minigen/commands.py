@@ -53,6 +53,8 @@ def train(options: Namespace) -> int:
         print(f"on the GPU {gpu_name()}")
     for note in filter(None, (recipe.warning, model.about_batch)):
         _note(note)
+    if model.done == steps:
+        _note("it is at its last step: a larger `steps` goes on, this draws its pictures anew")
     process.prepare()
     if not loops():
         print("without Numba's compiled loops each step takes several times longer")
@@ -67,9 +69,7 @@ def train(options: Namespace) -> int:
 def sample(options: Namespace) -> int:
     """Samples of a run, in a folder."""
     model, how = _trained(options)
-    seed = 1 if options.seed is None else options.seed
-    if options.seed is None and options.out is None:
-        seed = next(k for k in itertools.count(1) if not (model.path / f"samples-{k}").exists())
+    seed = _seed(options, model, "samples")
     out = _out(options, model, f"samples-{seed}")
     x = model.sample(options.n or SAMPLES_OF_A_RUN, seed, **how)
     model.save_samples(out, x, seed, **how)
@@ -146,7 +146,8 @@ def edit(options: Namespace) -> int:
     """An image repainted in part, redrawn, or mixed with another, as often as asked for."""
     model, _ = _trained(options)
     model.check_able("image_to_image", called="edit")
-    size, seed, n = model.recipe.settings.about.shape[-1], options.seed, options.n
+    size, n = model.recipe.settings.about.shape[-1], options.n
+    seed = _seed(options, model, "edited")
     with _reading("--input"):
         x = read_image(options.input, size)[None]
     with _reading("--mix"):
@@ -224,6 +225,15 @@ def _out(options: Namespace, model: TrainedModel, name: str) -> Path:
     if options.out is None:
         return unused_folder(name, model.path)
     return new_folder(options.out, "choose another `out`")
+
+
+def _seed(options: Namespace, model: TrainedModel, name: str) -> int:
+    """--seed, or the first of 1, 2, ... for which the run has no folder yet."""
+    if options.seed is not None:
+        return options.seed
+    if options.out is not None:
+        return 1
+    return next(k for k in itertools.count(1) if not (model.path / f"{name}-{k}").exists())
 
 
 def _given(options: Namespace, names: Iterable[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from minigen.evaluation import slides
-from minigen.evaluation.slides import FONT, SLIDE
+from minigen.evaluation.slides import SLIDE
 
 ROWS, COLUMNS = 5, 10
 """How many images of a sequence fill a slide from top to bottom, and about how many in a row."""
@@ -121,13 +121,11 @@ def _by_class(x: np.ndarray, title: str, data: np.ndarray | None, classes: Seque
 def _over_data(x: np.ndarray, title: str, data: np.ndarray | None) -> Figure:
     """Points in one panel; if there are data, these alone in another, and grey below the points."""
     data = x[:0] if data is None else data[:POINTS]
-    labels = ["data", "samples"] if len(data) else ["samples"]
+    labels = ["data", "samples, over the data"] if len(data) else ["samples"]
     figure, panels = slides.panels(1, len(labels), 1, labels, title)
     for axes in panels:
         show(axes, data, 1, GREY)
     show(panels[-1], x, 1)
-    if len(data):
-        panels[-1].legend(labels, fontsize=FONT, markerscale=3, loc="upper right")
     surround(panels, np.concatenate([data, x]))
     return figure
 

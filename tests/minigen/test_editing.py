@@ -520,6 +520,18 @@ def test_an_edit_has_a_labelled_picture_and_goes_where_the_help_says(
         assert "repeats 2" in title or "strength" in title
 
 
+def test_an_edit_takes_a_seed_that_was_not_taken(place: Path) -> None:
+    folders = []
+    for _ in range(2):
+        status, out, _ = command(place / "ddpm", "--input", "digit.png", "-n", 1)
+        folders.append(Path(out.split(": in ")[1].strip()))
+        assert status == 0 and "1 result," in out
+    first, second = (int(folder.name.removeprefix("edited-")) for folder in folders)
+    assert second == first + 1
+    one, other = ((folder / "digit-1.png").read_bytes() for folder in folders)
+    assert one != other
+
+
 def test_input_and_mask_are_cut_alike(place: Path) -> None:
     """To the largest centred square, and to the size of the model's images."""
     digit, mask = (np.asarray(Image.open(name)) for name in ("digit.png", "mask.png"))

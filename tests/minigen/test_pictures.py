@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -104,7 +103,7 @@ DRAWINGS: dict[str, tuple[Draw, set[str]]] = {
     "one point": (lambda path: pictures.samples(path, points(1), "Title"), {"Title", "samples"}),
     "points over data": (
         lambda path: pictures.samples(path, points(1000) + 1, "Title", points(3000)),
-        {"Title", "samples", "data"},
+        {"Title", "samples, over the data", "data"},
     ),
     "images at moments": (
         lambda path: pictures.sequence(path, [images(9), images(9)], ["t = 1", "t = 0"], "Title"),
@@ -313,12 +312,7 @@ def test_points_are_drawn_over_grey_data_in_equal_frames(
         assert red == green == blue
     red, green, blue, _ = np.asarray(above.get_facecolor())[0]
     assert max(red, green, blue) - min(red, green, blue) > 0.5
-    legend = both.get_legend()
-    assert legend is not None
-    assert [text.get_text() for text in legend.get_texts()] == ["data", "samples"]
-    for cloud, handle in zip((below_too, above), legend.legend_handles, strict=True):
-        assert isinstance(handle, PathCollection)
-        assert np.array_equal(handle.get_facecolor(), cloud.get_facecolor())
+    assert "over the data" in both.get_title()
     check_frames(figures[0], np.concatenate([data, x]))
 
 
