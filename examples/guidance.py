@@ -33,7 +33,7 @@ def plot(axes: Axes, measures: dict[float, dict], names: list[str], unit: str) -
     for k, name in enumerate(names):
         values, reference = zip(*(found[name] for found in measures.values()))
         axes.plot(places, values, f"C{k}o-", label=name)
-        axes.plot(places, reference, f"C{k}--")
+        axes.plot(places, reference, f"C{k}--", label="real digits" if k == 0 else None)
     axes.set_xticks(places, [f"{w:g}" for w in measures])
     axes.set_xlabel("strength w", fontsize=FONT)
     axes.set_ylabel(unit, fontsize=FONT)

@@ -22,6 +22,7 @@ from tqdm import trange
 import tensor as T
 from examples.common import OUT, save
 from minigen import data
+from minigen.evaluation.slides import FONT, TITLE
 from minigen.models.vae import VAE
 from minigen.networks.coders import mlp_decoder, mlp_encoder
 from minigen.training.learner import Learner, cosine
@@ -45,7 +46,7 @@ def trained_vae(images: np.ndarray, reconstruction: float, kl: float, steps: int
 
 def main(steps: int = 1200, out: Path = OUT) -> None:
     digits = data.load("digits")
-    figure = Figure(figsize=(15, 5.3), layout="constrained")
+    figure = Figure(figsize=(13, 5.4), layout="constrained")
     for axes, (name, weights) in zip(figure.subplots(1, 3), LOSSES.items()):
         model = trained_vae(digits.train, *weights, steps)
         with T.no_grad():
@@ -56,12 +57,16 @@ def main(steps: int = 1200, out: Path = OUT) -> None:
         dots = axes.scatter(*z.T, c=digits.test_labels, cmap="tab10", s=10)
         for radius in (1, 2):
             axes.add_patch(Circle((0, 0), radius, fill=False, linestyle="--", color="black"))
-        title = f"{name}\nreconstruction {reconstruction:.1f} nats, KL {kl:.1f} nats"
-        axes.set(title=title, xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
+        terms = f"reconstruction {reconstruction:.1f} nats\nKL {kl:.1f} nats"
+        axes.set_title(f"{name}\n{terms}", fontsize=FONT)
+        axes.set_xlabel("$z_1$", fontsize=FONT)
+        axes.set_ylabel("$z_2$", fontsize=FONT)
+        axes.tick_params(labelsize=FONT)
+        axes.set_aspect("equal", adjustable="datalim")
     last, (handles, labels) = figure.axes[-1], dots.legend_elements()
-    last.legend(handles, labels, title="digit", loc="center left", bbox_to_anchor=(1, 0.5))
-    dashed = "one and two standard deviations of the prior"
-    figure.suptitle(f"Draws of q(z | x) for the test digits; dashed: {dashed}")
+    last.legend(handles, labels, fontsize=FONT, loc="center left", bbox_to_anchor=(1, 0.5))
+    dashed = "one and two deviations of the prior"
+    figure.suptitle(f"Draws of q(z | x) for test digits; dashed: {dashed}", fontsize=TITLE)
     save(figure, out / "latent_space.png")
 
 

@@ -161,21 +161,22 @@ def edit(options: Namespace) -> int:
         raise UsageError(f"--repeats is for repainting a part: {part}")
     out = _out(options, model, f"edited-{seed}")
     how: dict[str, Any] = {"strength": options.strength or STRENGTH}
-    sets = {"input": x}
+    sets, method = {"input": x}, "SDEdit"
     if y is not None:
+        method = "mixed"
         mixtures = [model.mix(x, y, w, seed=seed, **how) for w in np.linspace(0, 1, n)]
         results = np.concatenate(mixtures)
-        sets |= {"mixed, row by row": results, "other image": y}
+        sets |= {"from the input to the other": results, "other image": y}
     elif known is None:
         results = model.image_to_image(x.repeat(n, 0), seed=seed, **how)
         sets |= {"redrawn": results}
     else:
-        how = {"repeats": options.repeats or REPEATS}
+        method, how = "RePaint", {"repeats": options.repeats or REPEATS}
         results = model.inpaint(x.repeat(n, 0), known, seed, **how)
         sets |= {"what is kept": np.where(known, x, HOLE), "repainted": results}
     for k, image in enumerate(results, 1):
         write_png(out / f"{Path(options.input).stem}-{k}.png", image)
-    model.save_edits(out / "edited.png", sets, seed, **how)
+    model.save_edits(out / "edited.png", sets, seed, method=method, **how)
     print(f"{counted(n, 'result')}, beside what was: in {out}")
     return 0
 

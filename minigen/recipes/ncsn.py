@@ -134,12 +134,12 @@ class NCSNRecipe:
                 self._draw_scores(run)
                 self._draw_chains(run, rng)
         x = [x / np.sqrt(1 + sigma**2) for sigma, x in ends.items()]
-        labels = [f"sigma = {sigma:.2g}" for sigma in ends]
+        labels = [_label(sigma) for sigma in ends]
         title = f"{self.heading}: x / sqrt(1 + sigma^2) after each level, NCSN Algorithm 1"
-        pictures.film(run.path / "annealing.gif", x, labels, title)
+        pictures.film(run.path / "annealing.gif", x, [f"sigma = {s:.2g}" for s in ends], title)
         few = chains.moments(len(x) - 1, 8)
         x, labels = [x[k] for k in few], [labels[k] for k in few]
-        pictures.sequence(run.path / "trajectory.png", x, labels, title)
+        pictures.sequence(run.path / "trajectory.png", x, labels, title, math=True)
 
     def _draw_scores(self, run: Run) -> None:
         """What the network says at three levels, above what is true, if that is known."""

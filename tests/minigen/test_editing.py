@@ -507,7 +507,7 @@ def test_an_edit_has_a_labelled_picture_and_goes_where_the_help_says(
     for options, labels in (
         (["--mask", "mask.png", "--repeats", 2], ["input", "what is kept", "repainted"]),
         (["--strength", 0.5], ["input", "redrawn"]),
-        (["--mix", "other.png"], ["input", "mixed, row by row", "other image"]),
+        (["--mix", "other.png"], ["input", "from the input to the other", "other image"]),
     ):
         status, out, _ = command(place / "ddpm", "--input", "digit.png", "--seed", 7, *options)
         folder = Path(out.split(": in ")[1].strip())
