@@ -108,14 +108,21 @@ def measure(
     before = _peak_memory(reset=True)
     for _ in range(3):
         work()
-    times: list[float] = []
-    while sum(times) < seconds or len(times) < 5:
+    times = [done for _, done in _times(work, contestant, device, seconds)]
+    return {"ms": 1e3 * statistics.median(times), "MiB": _peak_memory() - before}
+
+
+def _times(work: Work, contestant: str, device: str, seconds: float) -> list[tuple[float, float]]:
+    """Of calls, for so many seconds: after how many the call returns, and is done."""
+    times: list[tuple[float, float]] = []
+    while sum(done for _, done in times) < seconds or len(times) < 5:
         start = time.perf_counter()
         work()
+        queued = time.perf_counter() - start
         if device != "cpu":
             _synchronize(contestant)
-        times.append(time.perf_counter() - start)
-    return {"ms": 1e3 * statistics.median(times), "MiB": _peak_memory() - before}
+        times.append((queued, time.perf_counter() - start))
+    return times
 
 
 def _peak_memory(reset: bool = False) -> float:
@@ -173,6 +180,25 @@ def table(contestants: tuple[str, ...], options: argparse.Namespace, threads: in
         )
     print("ratio: to torch as it comes; best: to the faster of its two memory orders", end="; ")
     print("MiB: peak growth, in the same order")
+
+
+def quick_table(contestants: tuple[str, ...], options: argparse.Namespace) -> None:
+    """As `table`, but in this process, in a minute or two, and of time alone; `queued` is when a
+    GPU has been told all, which Python alone takes."""
+    titles = "".join(f"{name.removeprefix('torch ') or name:>14}" for name in contestants)
+    print(f"{'ms, forward and backward':44}{'queued':>10}{titles}{'best':>8}")
+    process.prepare()
+    for case in [*OPS, *STEPS, *RECIPES]:
+        found: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
+        works = {name: _work(case, name, options.device) for name in contestants}
+        for name in 2 * contestants:
+            for _ in range(3):
+                works[name]()
+            found[name] += _times(works[name], name, options.device, options.seconds / 3)
+        queued = 1e3 * statistics.median(time for time, _ in found["minigen"])
+        ours, *theirs = (1e3 * statistics.median(t for _, t in found[name]) for name in contestants)
+        line = f"{case:44}{queued:10.2f}" + "".join(f"{ms:14.2f}" for ms in (ours, *theirs))
+        print(line + (f"{ours / min(theirs):8.2f}" if theirs else ""), flush=True)
 
 
 def loss_curves(device: str, steps: int = 50) -> None:
@@ -279,6 +305,8 @@ def main() -> None:
         type=int,
         help="of each contestant (default: a table for one, and one for all cores)",
     )
+    quick = "all in one process, which takes a minute or two on a GPU"
+    parser.add_argument("--quick", action="store_true", help=quick)
     options = parser.parse_args()
     if options.worker:
         with one_blas_thread():
@@ -289,6 +317,9 @@ def main() -> None:
             )
         return
     has_torch = importlib.util.find_spec("torch") is not None
+    if options.quick:
+        quick_table(CONTESTANTS if has_torch else CONTESTANTS[:1], options)
+        return
     for threads in [options.threads] if options.threads else sorted({1, get_num_threads()}):
         table(CONTESTANTS if has_torch else CONTESTANTS[:1], options, threads)
     flat_memory()
