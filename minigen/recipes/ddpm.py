@@ -104,7 +104,8 @@ class DDPMRecipe:
         if share < 1.001e-3:  # cosine leaves 0.001, up to rounding
             return None
         process = f"{self.settings.schedule} over {self.diffusion.T} steps"
-        return f"{process} leaves alpha_bar_T = {share:.2g} of the data's variance in x_T"
+        left = f"{process} leaves alpha_bar_T = {share:.2g} of the data's variance in x_T"
+        return f"{left}: more `timesteps`, or `schedule` cosine, leave less"
 
     def step(self, k: int) -> dict[str, Tensor]:
         """DDPM Algorithm 1; with labels, Ho & Salimans 2022 Algorithm 1."""
