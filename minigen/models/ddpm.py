@@ -179,7 +179,8 @@ class Diffusion:
         for t, s in pairwise(times):
             x0, noise = self.seen(denoiser, x, t, clip_x0)
             left, before = 1 - self.alpha_bar[t], 1 - self.alpha_bar[s]
-            sigma2 = eta**2 * before / left * (1 - self.alpha_bar[t] / self.alpha_bar[s])
+            kept = self.alpha[s + 1 : t + 1].prod()  # alpha_bar_t / alpha_bar_s, which may be 0 / 0
+            sigma2 = eta**2 * before / left * (1 - kept)
             x = float(self.signal[s]) * x0 + math.sqrt(before - sigma2) * noise
             if sigma2:
                 x = x + math.sqrt(sigma2) * T.randn_like(x, generator=rng)

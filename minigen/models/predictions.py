@@ -19,7 +19,7 @@ import numpy as np
 
 import nn
 import tensor as T
-from minigen.models.ddpm import Denoiser, Diffusion, at
+from minigen.models.ddpm import LEAST_SIGNAL, Denoiser, Diffusion, at
 from tensor import Tensor
 
 PREDICTIONS = ("noise", "x0", "v", "mean")
@@ -33,7 +33,7 @@ class Prediction:
     """
 
     def __init__(self, name: str, diffusion: Diffusion):
-        a, b = diffusion.signal, diffusion.spread
+        a, b = np.maximum(diffusion.signal, LEAST_SIGNAL), diffusion.spread
         none, all_ = np.zeros_like(a), np.ones_like(a)
         of_x0, of_xt = diffusion.mean_of_x0, diffusion.mean_of_xt
         weights = {
@@ -47,7 +47,7 @@ class Prediction:
         self.name, self.diffusion = name, diffusion
         self.of_x0, self.of_noise = weights[name]
         determinant = a * self.of_noise - b * self.of_x0
-        determinant[0] = 1  # nothing is predicted of x_0
+        determinant = np.copysign(np.maximum(abs(determinant), LEAST_SIGNAL), determinant)
         self.x0_from = self.of_noise / determinant, -b / determinant
         self.noise_from = -self.of_x0 / determinant, a / determinant
         error = of_x0 * self.x0_from[1]  # of the mean of x_{t-1}, for an error of 1

@@ -14,6 +14,8 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+import numpy as np
+
 from minigen.models.ddpm import Denoiser, Diffusion, SamplerState, States
 from tensor import Tensor
 
@@ -45,10 +47,10 @@ def dpm_solver(
     where it was seen last, and before, in the time lambda = log(1 / sigma). One evaluation a step.
     """
     yield SamplerState(times[0], x, None)
-    h_before, before = 0.0, None
+    log_snr, h_before, before = _log_snr(diffusion), 0.0, None
     for t, s in pairwise(times):
         x0, _ = diffusion.seen(denoiser, x, t, clip_x0)
-        h = _log_snr(diffusion, s) - _log_snr(diffusion, t)  # infinite at s = 0
+        h = float(log_snr[s] - log_snr[t])  # infinite at s = 0
         ahead = x0 if before is None or s == 0 else x0 + h / h_before / 2 * (x0 - before)
         shrunk = float(diffusion.spread[s] / diffusion.spread[t])
         x = shrunk * x - float(diffusion.signal[s]) * math.expm1(-h) * ahead
@@ -56,7 +58,8 @@ def dpm_solver(
         yield SamplerState(s, x, x0)
 
 
-def _log_snr(diffusion: Diffusion, t: int) -> float:
-    """lambda_t = log(sqrt(alpha_bar_t) / sqrt(1 - alpha_bar_t))"""
-    left = 1 - diffusion.alpha_bar[t]
-    return 0.5 * (math.log(diffusion.alpha_bar[t]) - math.log(left)) if left else math.inf
+def _log_snr(diffusion: Diffusion) -> np.ndarray:
+    """lambda_t = log(sqrt(alpha_bar_t) / sqrt(1 - alpha_bar_t)) for t = 0..T, from the logs of
+    alpha: alpha_bar itself may be too small for a float64."""
+    with np.errstate(divide="ignore"):
+        return 0.5 * np.log(diffusion.alpha).cumsum() - np.log(diffusion.spread)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigen.models.ddpm import Diffusion, beta_schedule
+from minigen.models.predictions import PREDICTIONS, Prediction
 from minigen.models.solvers import dpm_solver, heun
 from tensor import Tensor
 from tests.minigen.oracles import Gaussian, close, gaussians, silent
@@ -102,9 +103,22 @@ def test_solvers_clip_keep_dtype_and_device_and_record_nothing(
     assert last.x.numpy() == close(np.full((2, 1), 0.5))
 
 
-def test_in_a_long_process_that_leaves_nothing_they_stay_finite() -> None:
-    diffusion = Diffusion(beta_schedule("constant", 10_000))
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "beta",
+    [*(beta_schedule("constant", T) for T in (10_000, 100_000)), np.full(1200, 0.6)],
+    ids=["1e-88", "the least float64", "0"],
+)
+def test_in_a_long_process_that_leaves_nothing_they_stay_finite(beta: np.ndarray) -> None:
+    """Of alpha_bar_T are left 1e-88, the least that a float64 can be, and 0."""
+    diffusion = Diffusion(beta)
     x = Tensor(np.ones((2, 2)), dtype=np.float32)
-    for solver in SOLVERS.values():
-        *_, last = solver(diffusion, silent, x, diffusion.spread_times(20), 1.0)
-        assert np.isfinite(last.x.numpy()).all() and abs(last.x.numpy()).max() <= 1
+    for name in PREDICTIONS:
+        denoiser = Prediction(name, diffusion).denoiser(silent)
+        for solver in SOLVERS.values():
+            *_, last = solver(diffusion, denoiser, x, diffusion.spread_times(20), 1.0)
+            assert np.isfinite(last.x.numpy()).all() and abs(last.x.numpy()).max() <= 1
+        for eta in (0.0, 1.0):
+            rng = np.random.default_rng(0)
+            *_, last = diffusion.ddim(denoiser, x, 20, 1.0, eta, rng)
+            assert np.isfinite(last.x.numpy()).all() and abs(last.x.numpy()).max() <= 1
