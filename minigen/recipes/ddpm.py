@@ -10,6 +10,7 @@ import numpy as np
 import tensor as T
 from minigen.data import Dataset, labels_to_draw
 from minigen.evaluation import curves, pictures
+from minigen.evaluation.batches import slices
 from minigen.evaluation.report import FLOOR, Measures, sample_measures
 from minigen.models.bound import bits_per_dimension, bound
 from minigen.models.ddpm import SCHEDULES, Denoiser, Diffusion, Rng, States, beta_schedule
@@ -49,16 +50,11 @@ class DDPMSettings(DataSettings):
         20, "T, the steps of the forward process", within=(1, 10**5), points=100
     )
     schedule: str = setting("cosine", "how the noise grows with t", choices=SCHEDULES)
-    predict: str = setting(
-        "noise", "what the network predicts", choices=PREDICTIONS, before="noise"
-    )
+    predict: str = setting("noise", "what the network predicts", choices=PREDICTIONS)
     weighting: str = setting(
-        "simple",
-        "of the timesteps: as in L_simple, or the bound",
-        choices=WEIGHTINGS,
-        before="simple",
+        "simple", "of the timesteps: as in L_simple, or the bound", choices=WEIGHTINGS
     )
-    conditional: bool = setting(False, "tell the network the label", before=False)
+    conditional: bool = setting(False, "tell the network the label")
     frequency: float = setting(3.0, "how sharp points may be", within=(0, 1e3), before=0.0)
 
     def __post_init__(self) -> None:
@@ -216,10 +212,13 @@ class DDPMRecipe:
     def bound(self, x0: Tensor, rng: Rng) -> np.ndarray:
         """The terms of the variational bound of test items x0, in nats: see `models.bound`."""
         labels = labels_if_conditional(self.data.test_labels, self.classes)
-        labels = None if labels is None else labels[: len(x0)]
-        denoiser, limit = self.denoiser(labels), self.settings.largest
+        levels, limit, terms = self.data.levels, self.settings.largest, []
         with self.learner.using_average():
-            return bound(self.diffusion, denoiser, x0, rng, self.variance, self.data.levels, limit)
+            for rows in slices(len(x0), chains.BATCH):
+                denoiser = self.denoiser(None if labels is None else labels[rows])
+                of_rows = self.diffusion, denoiser, x0[rows], rng, self.variance, levels, limit
+                terms.append(bound(*of_rows))
+        return np.concatenate(terms, 1)
 
     def draw(self, run: Run) -> None:
         """The loss, the terms of the bound, the forward process, and the denoising of a few

@@ -176,6 +176,18 @@ def test_a_conditional_denoiser_is_told_the_label_and_guided_away_from_none() ->
     assert not np.array_equal(recipe.sample(2, 0, label=7), recipe.sample(2, 0, label=1))
 
 
+def test_the_bound_of_many_is_that_of_batches_each_told_its_labels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(chains, "BATCH", 3)
+    recipe = DDPMRecipe(replace(DIGITS, conditional=True))
+    recipe.step(1)
+    x0 = Tensor(recipe.data.test[:7])
+    of_all, of_first = (recipe.bound(x, np.random.default_rng(0)) for x in (x0, x0[:3]))
+    assert of_all.shape == (recipe.diffusion.T + 1, 7) and np.isfinite(of_all).all()
+    assert np.array_equal(of_all[:, :3], of_first)
+
+
 def test_a_conditional_denoiser_learns_without_its_label_too() -> None:
     """A tenth of the labels is dropped: the embedding of no label learns beside the others."""
     recipe, told = DDPMRecipe(replace(DIGITS, conditional=True, batch_size=400)), []
