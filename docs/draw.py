@@ -1,5 +1,5 @@
 """`python -m docs.draw` draws the pictures of README.md anew, in docs/pictures: by the commands and
-examples that the page names, with their default seeds, in some five minutes. `python -m docs.draw
+examples that the page names, with their default seeds, in several minutes. `python -m docs.draw
 gan` draws one of them.
 """
 

@@ -35,14 +35,13 @@ def main(steps: int = 1500, out: Path = OUT, timesteps: int = 40) -> None:
     noise = T.randn((SHOWN, *images.shape[1:]), generator=rng)
     with learner.using_average():
         states = list(diffusion.ancestral(learner.network, noise, rng))
+    sights = [state.x0.numpy() for state in states if state.x0 is not None]
     end = states[-1].x.numpy()
 
     figure = Figure(figsize=(12, 5.8), layout="constrained")
     panels, frames = figure.subplots(1, 2), []
     # The x_0 of a state was seen behind the state before it; at the end both are the same.
-    for state, after in zip(states, [*states[1:], states[-1]]):
-        assert after.x0 is not None
-        seen = after.x0.numpy()
+    for state, seen in zip(states, [*sights, sights[-1]]):
         titles = "$x_t$, on its way from noise", "the $x_0$ that the network sees in it"
         for axes, x, title in zip(panels, (state.x.numpy(), seen), titles):
             axes.clear()

@@ -151,6 +151,28 @@ def _joined(dims: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return joined
 
 
+@functools.cache
+def _sums_between() -> Any:
+    import cupy
+
+    return cupy.ElementwiseKernel(
+        "raw T x, raw int64 order, raw int64 starts",
+        "T y",
+        """
+        T sum = 0;
+        for (ptrdiff_t k = starts[i]; k < starts[i + 1]; ++k) sum += x[order[k]];
+        y = sum;
+        """,
+        "minigen_sums_between",
+    )
+
+
+def sums_between(x: Array, order: Array, starts: Array) -> Array:
+    """y[i] is the sum of x[order[starts[i]]], ..., x[order[starts[i + 1] - 1]], in that order."""
+    y = array_module(x).empty(len(starts) - 1, x.dtype)
+    return _sums_between()(x, order, starts, y)
+
+
 # Activations
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from itertools import accumulate
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tensor import gpu
 from tensor.arrays import (
     Array,
     Shape,
@@ -147,24 +147,7 @@ def _sums_by_place(x: Array, index: tuple, shape: Shape) -> Array:
     places = xp.arange(size).reshape(shape)[index].ravel()
     order = xp.argsort(places, kind="stable")
     starts = xp.searchsorted(places[order], xp.arange(size + 1))
-    return _sums_between()(x.ravel(), order, starts, xp.empty(size, x.dtype)).reshape(shape)
-
-
-@functools.cache
-def _sums_between() -> Any:
-    """A kernel in CUDA: y[i] is the sum of x[order[starts[i]]], ..., x[order[starts[i + 1] - 1]]"""
-    import cupy
-
-    return cupy.ElementwiseKernel(
-        "raw T x, raw int64 order, raw int64 starts",
-        "T y",
-        """
-        T sum = 0;
-        for (ptrdiff_t k = starts[i]; k < starts[i + 1]; ++k) sum += x[order[k]];
-        y = sum;
-        """,
-        "minigen_sums_between",
-    )
+    return gpu.sums_between(x.ravel(), order, starts).reshape(shape)
 
 
 @composite
