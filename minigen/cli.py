@@ -23,7 +23,7 @@ from minigen.training.settings import DataSettings, check_setting, types_of
 from minigen.words import flag
 from tensor.arrays import is_of_cuda
 
-TRAINING = ("steps", "batch_size", "lr", "seed", "device", "save_every", "sample_every")
+TRAINING = ("steps", "batch_size", "lr", "seed", "device")
 DATA = ("data", "data_dir", "data_x", "data_y", "size", "channels")
 """The settings that --help shows together; the others belong to the model."""
 
